@@ -4,11 +4,9 @@ import type { KubeObject } from './meta.ts';
 import { serviceSpec } from './service-spec.ts';
 
 export const projectSpec = z.object({
-  services: z
-    .record(z.string(), serviceSpec)
-    .meta({
-      description: 'The services of the application by name; the name is how they find each other.',
-    }),
+  services: z.record(z.string(), serviceSpec).meta({
+    description: 'The services of the application by name; the name is how they find each other.',
+  }),
 });
 export type ProjectSpecInput = z.input<typeof projectSpec>;
 export type ProjectSpec = z.output<typeof projectSpec>;

@@ -105,12 +105,10 @@ export const serviceSpec = z.object({
     .max(100_000)
     .default(1)
     .meta({ description: 'How many instances run; `kubectl scale` changes it on the Service.' }),
-  restart: restartPolicy
-    .default('always')
-    .meta({
-      description:
-        'What to do when the container exits: "always" start it again (with growing pauses), or "no".',
-    }),
+  restart: restartPolicy.default('always').meta({
+    description:
+      'What to do when the container exits: "always" start it again (with growing pauses), or "no".',
+  }),
   labels: z
     .record(z.string(), z.string())
     .meta({ description: 'Labels of the containers. Keys under nap.dev/ are taken.' })
@@ -127,12 +125,10 @@ export const serviceSpec = z.object({
         'Hostname in the container. Default: the name of the instance, e.g. guestbook-web-1.',
     })
     .optional(),
-  pullPolicy: pullPolicy
-    .default('missing')
-    .meta({
-      description:
-        'When to pull the image: "missing" when the host has none, "always" before each creation, or "never".',
-    }),
+  pullPolicy: pullPolicy.default('missing').meta({
+    description:
+      'When to pull the image: "missing" when the host has none, "always" before each creation, or "never".',
+  }),
   stopSignal: z
     .string()
     .meta({ description: 'Signal that asks the container to stop: "SIGQUIT".' })
