@@ -1,0 +1,113 @@
+import { HostState } from './host-state.ts';
+import { hashString } from './hash.ts';
+import type { HostInfo, InstanceDemand } from './types.ts';
+
+interface Placed {
+  readonly instance: InstanceDemand;
+  readonly host: HostState;
+}
+
+/**
+ * Hosts and what is placed on them, kept up to date by whoever learns of a change; each change is O(1) (plus the
+ * instance's ports), whatever the size of the cluster. Changes may come in any order: an instance may be placed on a
+ * host that is not known yet, and what is placed on a removed host goes on being counted until it is unplaced.
+ */
+export class ClusterState {
+  readonly #hosts = new Map<string, HostState>();
+  readonly #known: HostState[] = [];
+  readonly #placed = new Map<string, Placed>();
+  readonly #byService = new Map<string, Map<HostState, number>>();
+
+  /** Adds a host or replaces what is known of it; what is placed on it stays. */
+  setHost(info: HostInfo): void {
+    const host = this.#host(info.name);
+    host.info = info;
+    if (host.position < 0) {
+      host.position = this.#known.length;
+      this.#known.push(host);
+    }
+  }
+
+  /** Forgets a host; nothing more is placed on it. Unknown names are ignored. */
+  removeHost(name: string): void {
+    const host = this.#hosts.get(name);
+    if (host === undefined) return;
+    host.info = undefined;
+    if (host.position >= 0) {
+      const last = this.#known.pop();
+      if (last !== undefined && last !== host) {
+        this.#known[host.position] = last;
+        last.position = host.position;
+      }
+      host.position = -1;
+    }
+    this.#dropIfEmpty(host);
+  }
+
+  /**
+   * Notes that an instance is on a host. Never refuses: what is placed is a fact, also when it exceeds the capacity.
+   * An id that is already placed is moved (and its demand replaced).
+   */
+  place(instance: InstanceDemand, hostName: string): void {
+    this.unplace(instance.id);
+    const host = this.#host(hostName);
+    host.add(instance);
+    this.#placed.set(instance.id, { instance, host });
+    let counts = this.#byService.get(instance.service);
+    if (counts === undefined) this.#byService.set(instance.service, (counts = new Map()));
+    counts.set(host, (counts.get(host) ?? 0) + 1);
+  }
+
+  /** Notes that an instance is gone. Says whether it was placed. */
+  unplace(id: string): boolean {
+    const placed = this.#placed.get(id);
+    if (placed === undefined) return false;
+    const { instance, host } = placed;
+    this.#placed.delete(id);
+    host.remove(instance);
+    const counts = this.#byService.get(instance.service);
+    const left = (counts?.get(host) ?? 0) - 1;
+    if (left > 0) counts?.set(host, left);
+    else counts?.delete(host);
+    if (counts?.size === 0) this.#byService.delete(instance.service);
+    this.#dropIfEmpty(host);
+    return true;
+  }
+
+  /** Name of the host that an instance is on. */
+  hostOf(id: string): string | undefined {
+    return this.#placed.get(id)?.host.name;
+  }
+
+  /** A host with what is placed on it; also one that is not known but has instances. */
+  host(name: string): HostState | undefined {
+    return this.#hosts.get(name);
+  }
+
+  /** All known hosts, in no order that may be relied on. The list is live: not to be kept or changed. */
+  get hosts(): readonly HostState[] {
+    return this.#known;
+  }
+
+  /** Number of placed instances. */
+  get placedCount(): number {
+    return this.#placed.size;
+  }
+
+  /** How many instances of a service each host has; hosts with none are absent. Live. */
+  countsOf(service: string): ReadonlyMap<HostState, number> {
+    return this.#byService.get(service) ?? noCounts;
+  }
+
+  #host(name: string): HostState {
+    let host = this.#hosts.get(name);
+    if (host === undefined) this.#hosts.set(name, (host = new HostState(name, hashString(name))));
+    return host;
+  }
+
+  #dropIfEmpty(host: HostState): void {
+    if (host.info === undefined && host.instances === 0) this.#hosts.delete(host.name);
+  }
+}
+
+const noCounts: ReadonlyMap<HostState, number> = new Map();

@@ -1,0 +1,10 @@
+import type { Strategy } from '../strategy.ts';
+import { HostHeap, type Ranking } from './host-heap.ts';
+
+const ranking: Ranking = {
+  first: (host) => host.ofService,
+  second: (host) => host.instances,
+};
+
+/** The host with the fewest instances of this service, then with the fewest of all. */
+export const spread: Strategy = (hosts, context) => new HostHeap(hosts, ranking, context);

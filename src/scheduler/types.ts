@@ -1,0 +1,65 @@
+/** Processors and memory. */
+export interface Amounts {
+  /** Thousandths of a processor. */
+  readonly cpuMillis: number;
+  readonly memoryBytes: number;
+}
+
+/** What the scheduler knows of a host. */
+export interface HostInfo {
+  readonly name: string;
+  readonly machineID: string;
+  /** The agent's metadata with the Host object's labels over them. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly capacity: Amounts;
+  /** False while the host cannot take instances: lost, engine down, no overlay. */
+  readonly ready: boolean;
+  /** Cordoned: what runs there stays, nothing new comes. */
+  readonly unschedulable: boolean;
+}
+
+/** A port that an instance takes on its host. */
+export interface HostPort {
+  readonly port: number;
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  /** One address of the host; absent = all of them. */
+  readonly ip?: string;
+}
+
+/** What an instance takes away from its host. */
+export interface InstanceDemand {
+  /** Unique among instances, also among several of one ordinal (a replacement beside its predecessor). */
+  readonly id: string;
+  /** Key of its service, unique in the cluster: spreading counts by it. */
+  readonly service: string;
+  readonly reservation: Amounts;
+  /** Published ports only. */
+  readonly ports: readonly HostPort[];
+}
+
+/** Which of the fitting hosts is taken. */
+export type StrategyName = 'spread' | 'binpack' | 'random';
+
+/** Which hosts may run it. */
+export interface PlacementRules {
+  readonly strategy: StrategyName;
+  /** All keys must match; a comma separates values of which one must. */
+  readonly machineMetadata?: Readonly<Record<string, string>>;
+  /** Machine ID, an unambiguous beginning of one, or a host's name. */
+  readonly machineID?: string;
+}
+
+/** An instance that looks for a host. */
+export interface InstanceRequest extends InstanceDemand {
+  readonly rules: PlacementRules;
+}
+
+/** Where a request goes, or why it goes nowhere. */
+export type Decision<R extends InstanceRequest = InstanceRequest> =
+  | { readonly request: R; readonly host: string }
+  | {
+      readonly request: R;
+      readonly host?: undefined;
+      /** One sentence: `0/3 hosts fit: 2 lack label region=us-east-1, 1 is cordoned`. */
+      readonly explanation: string;
+    };
