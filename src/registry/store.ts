@@ -66,10 +66,18 @@ export type WatchBatch =
   | { readonly type: 'progress'; readonly revision: Revision };
 
 export interface WatchOptions {
-  /** Start with the events of this revision, without a snapshot. Ends with CompactedError if it is gone. */
+  /**
+   * Start with the events of this revision, without a snapshot. Such a watch never yields a snapshot: it
+   * throws CompactedError when the events that come next are gone, at the start or after an outage.
+   */
   readonly from?: Revision;
   /** Ask for `previous` in events (costs the server a read for each). Default false. */
   readonly withPrevious?: boolean;
+  /**
+   * Told whenever the connection behind the watch comes up (true) or breaks (false). While it is
+   * down, what the receiver knows may be out of date. Must not throw.
+   */
+  readonly onConnection?: (connected: boolean) => void;
 }
 
 export interface ListOptions {
@@ -117,7 +125,9 @@ export interface Store {
   /**
    * Applies all operations or none. A retry after a broken connection is resolved by re-reading, so
    * `committed: false` means that somebody else changed a condition. Throws UnavailableError when
-   * the outcome cannot be learned. At most 128 operations (etcd's default `--max-txn-ops`).
+   * the outcome cannot be learned, LeaseLostError when an operation names a lease that is gone. At most
+   * 128 operations (etcd's default `--max-txn-ops`) and 127 conditions. `unchanged` with modRevision 0
+   * is the same as `absent`.
    */
   commit(
     conditions: readonly Condition[],
