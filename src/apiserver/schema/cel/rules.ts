@@ -1,0 +1,234 @@
+import { Optional } from '@marcbachmann/cel-js';
+import type { Environment, ParseResult } from '@marcbachmann/cel-js';
+import { cause } from '../cause.ts';
+import type { LocatedCause } from '../cause.ts';
+import type { FieldPath } from '../field-path.ts';
+import { isObject } from '../json.ts';
+import { SchemaError } from '../node.ts';
+import type { SchemaNode } from '../node.ts';
+import { oldListItem } from '../ratchet.ts';
+import type { ValidationRule } from '../types.ts';
+import { createEnvironment } from './environment.ts';
+import { parseFieldPath } from './rule-field-path.ts';
+import { celType } from './types.ts';
+import type { CelType } from './types.ts';
+
+/** Longest text that a messageExpression may give, in bytes, as in Kubernetes. */
+const maxMessageBytes = 5 * 1024;
+
+interface CompiledRule {
+  readonly rule: ValidationRule;
+  readonly program: ParseResult;
+  readonly usesOldSelf: boolean;
+  readonly message: ParseResult | undefined;
+  readonly fieldPath: FieldPath;
+}
+
+/** A node with rules here or below, and the CEL type of its value. */
+interface RuleNode {
+  readonly node: SchemaNode;
+  readonly type: CelType;
+  readonly rules: readonly CompiledRule[];
+  readonly fields: ReadonlyMap<string, RuleNode>;
+  readonly values: RuleNode | undefined;
+  readonly items: RuleNode | undefined;
+}
+
+/**
+ * Compiles all x-kubernetes-validations of a schema.
+ *
+ * @throws SchemaError naming the rule that does not compile; rules are never left out.
+ */
+export function compileRules(root: SchemaNode): (object: unknown, old: unknown) => LocatedCause[] {
+  if (!root.hasRules) return () => [];
+  const env = createEnvironment();
+  const types = celType(env, root);
+  const tree = compileNodeRules(env, root, types, '');
+  return (object, old) => {
+    const causes: LocatedCause[] = [];
+    if (tree) evaluateNode(tree, object, old, [], causes);
+    return causes;
+  };
+}
+
+function compileNodeRules(
+  env: Environment,
+  node: SchemaNode | undefined,
+  type: CelType | undefined,
+  at: string,
+): RuleNode | undefined {
+  if (!node?.hasRules) return undefined;
+  if (!type)
+    throw new SchemaError(`${at}: rules cannot be reached here: the name is not escapable`);
+  const fields = new Map<string, RuleNode>();
+  for (const [key, child] of node.fields) {
+    const compiled = compileNodeRules(
+      env,
+      child,
+      type.field(key),
+      at === '' ? key : `${at}.${key}`,
+    );
+    if (compiled) fields.set(key, compiled);
+  }
+  return {
+    node,
+    type,
+    rules: node.rules.map((rule) => compileRule(env, rule, node, type, at)),
+    fields,
+    values: compileNodeRules(env, node.values, type.field(''), `${at}[*]`),
+    items: compileNodeRules(env, node.items, type.items, `${at}[*]`),
+  };
+}
+
+function compileRule(
+  env: Environment,
+  rule: ValidationRule,
+  node: SchemaNode,
+  type: CelType,
+  at: string,
+): CompiledRule {
+  const refuse = (what: string, source: string, why: string): never => {
+    throw new SchemaError(`${at || 'the schema'}: ${what} ${JSON.stringify(source)}: ${why}`);
+  };
+  // A nullable value is never null inside its own rules.
+  const selfType = type.name;
+  const oldType = rule.optionalOldSelf ? `optional<${selfType}>` : selfType;
+  const scope = env.clone().registerVariable('self', selfType).registerVariable('oldSelf', oldType);
+  const compile = (what: string, source: string, wanted: string): ParseResult => {
+    try {
+      const program = scope.parse(source);
+      const checked = program.check();
+      if (!checked.valid) return refuse(what, source, checked.error?.message ?? 'type error');
+      if (checked.type !== wanted && checked.type !== 'dyn') {
+        return refuse(what, source, `must be ${wanted}, is ${checked.type ?? 'unknown'}`);
+      }
+      for (const path of hasArguments(source)) {
+        const field = scope.check(path);
+        if (!field.valid) return refuse(what, source, field.error?.message ?? 'type error');
+      }
+      return program;
+    } catch (error) {
+      if (error instanceof SchemaError) throw error;
+      return refuse(what, source, error instanceof Error ? error.message : String(error));
+    }
+  };
+  const code = withoutStrings(rule.rule);
+  return {
+    rule,
+    program: compile('rule', rule.rule, 'bool'),
+    usesOldSelf: /\boldSelf\b/.test(code),
+    message:
+      rule.messageExpression === undefined
+        ? undefined
+        : compile('messageExpression', rule.messageExpression, 'string'),
+    fieldPath:
+      rule.fieldPath === undefined
+        ? []
+        : (parseFieldPath(rule.fieldPath, node) ??
+          refuse('fieldPath', rule.fieldPath, 'does not refer to a declared field')),
+  };
+}
+
+function withoutStrings(source: string): string {
+  return source.replace(/"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'/g, '""');
+}
+
+/** The CEL library does not check that what has() asks for is declared: the paths to check. */
+function hasArguments(source: string): string[] {
+  const calls = withoutStrings(source).matchAll(/\bhas\(\s*((?:self|oldSelf)(?:\.\w+)+)\s*\)/g);
+  return [...calls].map((call) => call[1] ?? '').filter((path) => path !== '');
+}
+
+function evaluateNode(
+  tree: RuleNode,
+  value: unknown,
+  old: unknown,
+  path: FieldPath,
+  causes: LocatedCause[],
+): void {
+  if (value === null || value === undefined) return;
+  if (tree.rules.length > 0) evaluateRules(tree, value, old, path, causes);
+  if (Array.isArray(value) && tree.items) {
+    const before = Array.isArray(old) ? old : [];
+    for (const [i, item] of value.entries()) {
+      evaluateNode(tree.items, item, oldListItem(item, before, tree.node), [...path, i], causes);
+    }
+  } else if (isObject(value)) {
+    const correlatable = tree.node.schema['x-kubernetes-map-type'] !== 'atomic';
+    const before = correlatable && isObject(old) ? old : {};
+    for (const key of Object.keys(value)) {
+      const was = Object.hasOwn(before, key) ? before[key] : undefined;
+      const field = tree.fields.get(key);
+      if (field) evaluateNode(field, value[key], was, [...path, key], causes);
+      else if (tree.values && !tree.node.fields.has(key)) {
+        evaluateNode(tree.values, value[key], was, [...path, { key }], causes);
+      }
+    }
+  }
+}
+
+function evaluateRules(
+  tree: RuleNode,
+  value: unknown,
+  old: unknown,
+  path: FieldPath,
+  causes: LocatedCause[],
+): void {
+  const self = tree.type.convert(value);
+  const hasOld = old !== undefined && old !== null;
+  for (const compiled of tree.rules) {
+    const { rule } = compiled;
+    if (compiled.usesOldSelf && !hasOld && !rule.optionalOldSelf) continue;
+    const scope: Record<string, unknown> = { self };
+    if (compiled.usesOldSelf || compiled.message) {
+      const oldSelf = hasOld ? tree.type.convert(old) : undefined;
+      scope['oldSelf'] = rule.optionalOldSelf ? toOptional(oldSelf) : oldSelf;
+    }
+    const fail = (at: FieldPath, reason: LocatedCause['reason'], detail: string): void => {
+      const kind = tree.node.schema.type ?? '';
+      causes.push({
+        ...cause(reason, at, kind, reason === 'FieldValueDuplicate' ? '' : detail, path),
+        transition: compiled.usesOldSelf,
+      });
+    };
+    let result: unknown;
+    try {
+      result = compiled.program(scope);
+    } catch (error) {
+      const text = rule.message ?? rule.rule;
+      fail(path, 'FieldValueInvalid', `${shortError(error)} evaluating rule: ${text.trim()}`);
+      continue;
+    }
+    if (result === true) continue;
+    const detail = evaluateMessage(compiled, scope);
+    fail([...path, ...compiled.fieldPath], rule.reason ?? 'FieldValueInvalid', detail);
+  }
+}
+
+function evaluateMessage(compiled: CompiledRule, scope: Record<string, unknown>): string {
+  const { rule, message } = compiled;
+  if (message) {
+    try {
+      const text: unknown = message(scope);
+      if (typeof text === 'string') {
+        const trimmed = text.trim();
+        const fits = Buffer.byteLength(trimmed) <= maxMessageBytes && !trimmed.includes('\n');
+        if (trimmed !== '' && fits) return trimmed;
+      }
+    } catch {
+      // As in Kubernetes the fixed message stands in for an expression that fails.
+    }
+  }
+  return rule.message === undefined ? `failed rule: ${rule.rule.trim()}` : rule.message.trim();
+}
+
+/** The first line: the CEL library adds a drawing of the place in the expression. */
+function shortError(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const first = text.split('\n')[0] ?? '';
+  return first.replace(/^No such key/, 'no such key');
+}
+
+function toOptional(value: unknown): unknown {
+  return value === undefined ? Optional.none() : Optional.of(value);
+}
