@@ -1,0 +1,52 @@
+import { apiVersion, labels } from '../api/v1alpha1/group.ts';
+import type { ObjectMeta, OwnerReference } from '../api/v1alpha1/meta.ts';
+import {
+  ownedServiceName,
+  standaloneProject,
+  type ServiceIdentity,
+} from '../api/v1alpha1/names.ts';
+
+/** The owner that controls the object, if any. */
+export function controllerOf(metadata: ObjectMeta): OwnerReference | undefined {
+  return metadata.ownerReferences?.find((owner) => owner.controller === true);
+}
+
+/**
+ * The identity of a Service object. The labels count only while a Project of that name controls the object and its
+ * own name is the one that the Project would give it. So two objects of a namespace never claim one identity:
+ * the identity determines the name.
+ */
+export function identityOf(metadata: ObjectMeta): ServiceIdentity {
+  const namespace = metadata.namespace ?? 'default';
+  const project = metadata.labels?.[labels.project];
+  const service = metadata.labels?.[labels.service];
+  const owner = controllerOf(metadata);
+  const owned =
+    project !== undefined &&
+    service !== undefined &&
+    owner?.kind === 'Project' &&
+    owner.apiVersion === apiVersion &&
+    owner.name === project &&
+    metadata.name === ownedServiceName(project, service);
+  return owned
+    ? { namespace, project, service }
+    : { namespace, project: standaloneProject, service: metadata.name };
+}
+
+/** Name of the Service object that has this identity. */
+export function objectNameOf(id: ServiceIdentity): string {
+  return id.project === standaloneProject ? id.service : ownedServiceName(id.project, id.service);
+}
+
+/** `namespace/name` of a namespaced object, `name` of a cluster-scoped one: the key of every queue. */
+export function objectKey(metadata: Pick<ObjectMeta, 'name' | 'namespace'>): string {
+  return metadata.namespace === undefined ? metadata.name : `${metadata.namespace}/${metadata.name}`;
+}
+
+/** The reverse of `objectKey`. */
+export function parseObjectKey(key: string): { namespace?: string; name: string } {
+  const slash = key.indexOf('/');
+  return slash < 0
+    ? { name: key }
+    : { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
+}

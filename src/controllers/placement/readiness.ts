@@ -1,0 +1,53 @@
+import type { InstanceRecord } from '../../registry/records/instance.ts';
+import type { InstanceState, Placed } from './types.ts';
+
+/**
+ * Remembers since when each placed instance has served without a break, by this operator's own clock: an update goes
+ * on only when the instance before has served for `monitorMs`. What an earlier operator saw is not known, so an
+ * instance starts anew with each leader.
+ */
+export class Readiness {
+  readonly #since = new Map<string, { id: string; at: number }>();
+  readonly #monitorMs: number;
+
+  constructor(monitorMs: number) {
+    this.#monitorMs = monitorMs;
+  }
+
+  /** Takes note of what the agent says now. @param path of the placement. @param nowMs monotonic. */
+  observe(path: string, record: InstanceRecord | undefined, nowMs: number): void {
+    if (record?.ready !== true) this.#since.delete(path);
+    else if (this.#since.get(path)?.id !== record.id) {
+      this.#since.set(path, { id: record.id, at: nowMs });
+    }
+  }
+
+  /** Milliseconds until the instance counts as ready; 0 when it does, undefined when it does not serve. */
+  settlesInMs(path: string, id: string, nowMs: number): number | undefined {
+    const since = this.#since.get(path);
+    return since?.id === id ? Math.max(0, since.at + this.#monitorMs - nowMs) : undefined;
+  }
+}
+
+/** See InstanceState. @param settlesInMs of `Readiness`. */
+export function instanceState(
+  placed: Placed,
+  record: InstanceRecord | undefined,
+  settlesInMs: number | undefined,
+): InstanceState {
+  if (record === undefined) return 'unknown';
+  if (placed.record !== undefined && record.id !== placed.record.id) return 'starting';
+  if (record.ready) return (settlesInMs ?? 0) > 0 ? 'settling' : 'ready';
+  if (record.phase === 'Failed') return 'failed';
+  if (record.phase === 'Exited') {
+    const isDone = placed.record?.container.restart === 'no' && record.exitCode === 0;
+    return isDone ? 'done' : 'failed';
+  }
+  return 'starting';
+}
+
+/** "ImagePullFailed: no such image", from whatever of it the agent reported. */
+export function troubleOf(record: InstanceRecord | undefined): string | undefined {
+  const parts = [record?.reason, record?.message].filter((part) => part !== undefined);
+  return parts.length === 0 ? undefined : parts.join(': ');
+}

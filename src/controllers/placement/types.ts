@@ -1,0 +1,51 @@
+import type { ContainerSpec, PlacementRecord } from '../../registry/records/placement.ts';
+import type { Revision } from '../../registry/store.ts';
+
+/** What one ordinal of a service has to be. */
+export interface DesiredInstance {
+  readonly specHash: string;
+  readonly container: ContainerSpec;
+}
+
+/** What a service has to be, as far as its instances are concerned. */
+export interface DesiredInstances {
+  /** UID of the Service object. */
+  readonly uid: string;
+  /** Ordinals 1 to `replicas` have to exist. */
+  readonly replicas: number;
+  instance(ordinal: number): DesiredInstance;
+}
+
+/** A placement record as it stands in the registry. */
+export interface Placed {
+  readonly ordinal: number;
+  readonly host: string;
+  readonly path: string;
+  readonly modRevision: Revision;
+  /** Undefined when the record cannot be read (somebody wrote it by hand). */
+  readonly record: PlacementRecord | undefined;
+}
+
+/**
+ * How a placed instance stands, from its agent's record:
+ * - `unknown`: no record. It may well be running: its agent, or the way to it, is not there.
+ * - `starting`: the agent knows of it, and it does not serve.
+ * - `settling`: serves, but not yet for as long as an update waits.
+ * - `ready`: serves.
+ * - `done`: ended with success and is not to be started again.
+ * - `failed`: ended, or cannot be started; the agent may be retrying.
+ */
+export type InstanceState = 'unknown' | 'starting' | 'settling' | 'ready' | 'done' | 'failed';
+
+/** How the host of a placement stands: `absent` hosts may come back, `lost` ones are given up. */
+export type HostStanding = 'present' | 'absent' | 'lost';
+
+/** What the planner asks about the world. All answers are of one moment. */
+export interface PlacementView {
+  state(placed: Placed): InstanceState;
+  host(name: string): HostStanding;
+  /** Why the host breaks the service's placement rules; undefined when it does not. */
+  misfit(host: string): string | undefined;
+  /** Why the agent says that it is not ready: "ImagePullFailed: no such image". */
+  trouble(placed: Placed): string | undefined;
+}

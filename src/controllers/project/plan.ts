@@ -1,0 +1,166 @@
+import { apiVersion, finalizer, labels } from '../../api/v1alpha1/group.ts';
+import type { KubeObject } from '../../api/v1alpha1/meta.ts';
+import { ownedServiceName } from '../../api/v1alpha1/names.ts';
+import type { Project } from '../../api/v1alpha1/project.ts';
+import type { Service } from '../../api/v1alpha1/service.ts';
+import { deepEqual } from '../deep-equal.ts';
+import { digest } from '../digest.ts';
+import { controllerOf } from '../identity.ts';
+
+/** On Services: the number of replicas that their Project asked for when it last set them. */
+export const appliedReplicas = 'nap.dev/applied-replicas';
+
+/** On Services: digest of what their Project said when it was last applied. */
+export const appliedSpec = 'nap.dev/applied-spec';
+
+/** A Service as the Project's field manager applies it: only the fields that the Project owns. */
+export interface ServiceApplication extends KubeObject {
+  readonly spec: Service['spec'];
+}
+
+export type ProjectStep =
+  | {
+      readonly type: 'apply';
+      readonly service: ServiceApplication;
+      /** The Service is new, and no other version of it may be overwritten. */
+      readonly create: boolean;
+    }
+  | { readonly type: 'delete'; readonly service: Service; readonly reason: 'Pruned' | 'ProjectDeleted' };
+
+/** A service that cannot be made because its object's name belongs to somebody else. */
+export interface NameClash {
+  readonly service: string;
+  readonly objectName: string;
+  /** "Project shop-a", or undefined when nobody controls the object. */
+  readonly owner: string | undefined;
+}
+
+export interface ProjectPlan {
+  readonly steps: readonly ProjectStep[];
+  readonly clashes: readonly NameClash[];
+}
+
+/**
+ * What to do so that the Services of `project` become what its spec says. Pure, and idempotent.
+ *
+ * **Replicas** have two writers. The Project sets them when its own number changes (the annotation `appliedReplicas` on
+ * the Service says which number it last set). In between, what `kubectl scale` or an autoscaler writes into the Service
+ * stands: the Project then applies the number that it found. So the last one who changed their mind wins, and nobody
+ * fights. An application always carries the resourceVersion that it was computed from, so a scaling that comes in
+ * between is not overwritten but looked at again.
+ *
+ * @param observed every Service of the project's namespace that it controls, or whose name it needs.
+ */
+export function planProject(project: Project, observed: ReadonlyMap<string, Service>): ProjectPlan {
+  const steps: ProjectStep[] = [];
+  const clashes: NameClash[] = [];
+  const wanted = new Set<string>();
+  for (const [service, spec] of Object.entries(project.spec.services)) {
+    const objectName = ownedServiceName(project.metadata.name, service);
+    wanted.add(objectName);
+    const present = observed.get(objectName);
+    if (present !== undefined && !isControlledBy(present, project)) {
+      const owner = controllerOf(present.metadata);
+      clashes.push({
+        service,
+        objectName,
+        owner: owner === undefined ? undefined : `${owner.kind} ${owner.name}`,
+      });
+      continue;
+    }
+    // It has to be gone before another one can take its name.
+    if (present?.metadata.deletionTimestamp !== undefined) continue;
+    const application = serviceApplication(project, service, spec, present);
+    if (present === undefined || differs(application, present)) {
+      steps.push({ type: 'apply', service: application, create: present === undefined });
+    }
+  }
+  for (const service of observed.values()) {
+    if (wanted.has(service.metadata.name) || !isControlledBy(service, project)) continue;
+    if (service.metadata.deletionTimestamp === undefined) {
+      steps.push({ type: 'delete', service, reason: 'Pruned' });
+    }
+  }
+  return { steps, clashes };
+}
+
+/** What to do for a Project that is being deleted: its Services go; when there are none left, it may go too. */
+export function planTeardown(
+  project: Project,
+  observed: ReadonlyMap<string, Service>,
+): { steps: ProjectStep[]; remaining: number } {
+  const owned = [...observed.values()].filter((service) => isControlledBy(service, project));
+  return {
+    steps: owned
+      .filter((service) => service.metadata.deletionTimestamp === undefined)
+      .map((service) => ({ type: 'delete', service, reason: 'ProjectDeleted' })),
+    remaining: owned.length,
+  };
+}
+
+export function isControlledBy(object: KubeObject, project: Project): boolean {
+  const owner = controllerOf(object.metadata);
+  return owner !== undefined && owner.uid === project.metadata.uid;
+}
+
+function serviceApplication(
+  project: Project,
+  service: string,
+  spec: Service['spec'],
+  present: Service | undefined,
+): ServiceApplication {
+  const { name, namespace, uid } = project.metadata;
+  const asked = spec.replicas ?? 1;
+  const set = present?.metadata.annotations?.[appliedReplicas];
+  const replicas = set === String(asked) ? (present?.spec.replicas ?? 1) : asked;
+  return {
+    apiVersion,
+    kind: 'Service',
+    metadata: {
+      name: ownedServiceName(name, service),
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(present?.metadata.resourceVersion === undefined
+        ? {}
+        : { resourceVersion: present.metadata.resourceVersion }),
+      labels: { [labels.project]: name, [labels.service]: service },
+      annotations: { [appliedReplicas]: String(asked), [appliedSpec]: digest(spec) },
+      finalizers: [finalizer],
+      ownerReferences: [
+        {
+          apiVersion,
+          kind: 'Project',
+          name,
+          uid: uid ?? '',
+          controller: true,
+          blockOwnerDeletion: true,
+        },
+      ],
+    },
+    spec: { ...spec, replicas },
+  };
+}
+
+/**
+ * Whether applying would change anything. It would if the Project says something else than when it was last applied, or
+ * if somebody has since changed a field that it owns. Fields that others added are theirs and stay.
+ */
+function differs(application: ServiceApplication, present: Service): boolean {
+  const want = application.metadata;
+  const have = present.metadata;
+  return !(
+    includes(have.labels, want.labels) &&
+    includes(have.annotations, want.annotations) &&
+    includes(present.spec, application.spec) &&
+    (want.finalizers ?? []).every((f) => have.finalizers?.includes(f))
+  );
+}
+
+/** Whether all that `want` says stands in `have`: objects may hold more, everything else has to be equal. */
+function includes(have: unknown, want: unknown): boolean {
+  if (typeof want !== 'object' || want === null || Array.isArray(want)) return deepEqual(have, want);
+  if (typeof have !== 'object' || have === null || Array.isArray(have)) return false;
+  const fields = have as Record<string, unknown>;
+  return Object.entries(want).every(
+    ([key, value]) => value === undefined || includes(fields[key], value),
+  );
+}

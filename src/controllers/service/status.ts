@@ -1,0 +1,215 @@
+import { labels } from '../../api/v1alpha1/group.ts';
+import type { InstanceStatus, Service, ServiceStatus } from '../../api/v1alpha1/service.ts';
+import { clip, mergeConditions, type ConditionClaim } from '../conditions.ts';
+import type { RollState } from '../placement/plan.ts';
+import type { InstanceState } from '../placement/types.ts';
+
+/** Most entries of status.instances. With all strings cut this keeps an object below 400 kB; etcd takes 1.5 MB. */
+export const maxListedInstances = 500;
+const maxInstanceMessage = 300;
+
+/** One ordinal as the status computation sees it. `state` is absent for one that has no host. */
+export interface InstanceReport extends InstanceStatus {
+  readonly state?: InstanceState;
+  /** It runs the present spec. */
+  readonly updated: boolean;
+}
+
+/** What is known of a service. */
+export interface ServiceFacts {
+  readonly replicas: number;
+  /** In the order of ordinals; those beyond `replicas` are on their way out. */
+  readonly instances: readonly InstanceReport[];
+  /** Instances that exist but are not wanted any more. */
+  readonly leaving: number;
+  /** The scheduler's sentence for the instances that have no host. */
+  readonly unschedulable?: string;
+  readonly roll?: RollState;
+  /** Why the spec cannot be acted upon, with the field's path. */
+  readonly invalid?: string;
+  readonly deleting: boolean;
+}
+
+/** The status of a Service. Pure. @param now RFC 3339 */
+export function serviceStatus(service: Service, facts: ServiceFacts, now: string): ServiceStatus {
+  const wanted = facts.instances.filter((i) => i.ordinal <= facts.replicas);
+  const ready = wanted.filter((i) => i.ready).length;
+  const done = wanted.filter((i) => i.state === 'done').length;
+  const existing = facts.instances.filter((i) => i.state !== undefined).length;
+  const summary = summarise(facts, wanted, ready, done);
+  const { generation } = service.metadata;
+  const project = service.metadata.labels?.[labels.project];
+  const listed = list(facts.instances);
+  return {
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
+    replicas: existing,
+    readyReplicas: ready,
+    updatedReplicas: wanted.filter((i) => i.updated && i.state !== undefined).length,
+    selector:
+      project === undefined
+        ? `${labels.service}=${service.metadata.name}`
+        : `${labels.project}=${project},${labels.service}=${service.metadata.labels?.[labels.service] ?? service.metadata.name}`,
+    state: summary.state,
+    conditions: mergeConditions(
+      service.status?.conditions,
+      claims(facts, summary, listed.omitted),
+      generation,
+      now,
+    ),
+    instances: listed.entries,
+  };
+}
+
+interface Summary {
+  readonly state: string;
+  readonly ready: boolean;
+  readonly reconciling: boolean;
+  readonly stalled: boolean;
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** One word and one sentence for the whole; the first thing that applies is said. */
+function summarise(
+  facts: ServiceFacts,
+  wanted: readonly InstanceReport[],
+  ready: number,
+  done: number,
+): Summary {
+  const count = `${String(ready)}/${String(facts.replicas)} instances ready`;
+  const say = (
+    state: string,
+    reason: string,
+    message: string,
+    flags: Partial<Pick<Summary, 'ready' | 'reconciling' | 'stalled'>>,
+  ): Summary => ({
+    state,
+    reason,
+    message,
+    ready: false,
+    reconciling: false,
+    stalled: false,
+    ...flags,
+  });
+  if (facts.deleting) {
+    const left = facts.instances.filter((i) => i.state !== undefined).length;
+    return say('Deleting', 'Deleting', `${String(left)} instances left on hosts`, {
+      reconciling: true,
+    });
+  }
+  if (facts.invalid !== undefined) {
+    return say('Invalid', 'InvalidSpec', facts.invalid, { stalled: true });
+  }
+  if (facts.roll?.state === 'stopped') {
+    return say('Failed', 'UpdateStopped', facts.roll.message, { stalled: true });
+  }
+  const failed = wanted.find((i) => i.state === 'failed');
+  if (failed !== undefined) {
+    const why = [failed.reason, failed.message].filter((t) => t !== undefined && t !== '').join(': ');
+    const more = wanted.filter((i) => i.state === 'failed').length - 1;
+    return say(
+      ready > 0 ? 'Degraded' : 'Failed',
+      failed.reason ?? 'InstanceFailed',
+      `${count}; ${failed.name} on ${failed.host ?? '?'}: ${why === '' ? failed.phase : why}${more > 0 ? ` (and ${String(more)} more)` : ''}`,
+      { reconciling: true },
+    );
+  }
+  if (facts.unschedulable !== undefined) {
+    return say('Pending', 'Unschedulable', `${count}; ${facts.unschedulable}`, {
+      reconciling: true,
+    });
+  }
+  if (facts.roll !== undefined) {
+    return say('Updating', 'Updating', `${count}; ${facts.roll.message}`, {
+      reconciling: true,
+      ready: ready + done >= facts.replicas,
+    });
+  }
+  if (ready + done < facts.replicas) {
+    const late = wanted.find((i) => !i.ready && i.state !== 'done');
+    const detail =
+      late === undefined
+        ? ''
+        : `; ${late.name}: ${[late.phase, late.reason, late.message].filter((t) => t !== undefined && t !== '').join(', ')}`;
+    return say('Starting', 'InstancesNotReady', count + detail, { reconciling: true });
+  }
+  if (facts.leaving > 0) {
+    return say('ScalingDown', 'ScalingDown', `${count}; ${String(facts.leaving)} leaving`, {
+      ready: true,
+      reconciling: true,
+    });
+  }
+  if (facts.replicas > 0 && done === facts.replicas) {
+    return say('Completed', 'Completed', 'all instances ended with success', { ready: true });
+  }
+  return say('Running', 'AllReady', count, { ready: true });
+}
+
+function claims(facts: ServiceFacts, summary: Summary, omitted: number): ConditionClaim[] {
+  const { reason } = summary;
+  const note =
+    omitted > 0
+      ? ` (status.instances shows ${String(maxListedInstances)} of ${String(maxListedInstances + omitted)})`
+      : '';
+  const message = summary.message + note;
+  const flag = (type: string, is: boolean): ConditionClaim =>
+    is
+      ? { type, status: 'True', reason, message }
+      : { type, status: 'False', reason: 'AsExpected', message: '' };
+  const result: ConditionClaim[] = [
+    { type: 'Ready', status: summary.ready ? 'True' : 'False', reason, message },
+    flag('Reconciling', summary.reconciling),
+    flag('Stalled', summary.stalled),
+  ];
+  if (facts.invalid !== undefined || facts.deleting) return result;
+  result.push(
+    facts.unschedulable === undefined
+      ? {
+          type: 'Scheduled',
+          status: 'True',
+          reason: 'Scheduled',
+          message: 'every instance has a host',
+        }
+      : {
+          type: 'Scheduled',
+          status: 'False',
+          reason: 'Unschedulable',
+          message: facts.unschedulable,
+        },
+  );
+  return result;
+}
+
+/** The entries to show: all if they are few, else first those with trouble, then those with a host, then the rest. */
+function list(instances: readonly InstanceReport[]): {
+  entries: InstanceStatus[];
+  omitted: number;
+} {
+  const rank = (i: InstanceReport): number =>
+    i.state === undefined ? 2 : i.ready || i.state === 'done' ? 1 : 0;
+  const shown =
+    instances.length <= maxListedInstances
+      ? instances
+      : instances
+          .toSorted((a, b) => rank(a) - rank(b) || a.ordinal - b.ordinal)
+          .slice(0, maxListedInstances)
+          .sort((a, b) => a.ordinal - b.ordinal);
+  return { entries: shown.map(entry), omitted: instances.length - shown.length };
+}
+
+function entry(report: InstanceReport): InstanceStatus {
+  const { name, ordinal, host, ip, phase, ready, restarts, reason, message } = report;
+  return {
+    name,
+    ordinal,
+    phase,
+    ready,
+    restarts,
+    ...(host === undefined ? {} : { host }),
+    ...(ip === undefined ? {} : { ip }),
+    ...(reason === undefined ? {} : { reason }),
+    ...(message === undefined || message === ''
+      ? {}
+      : { message: clip(message, maxInstanceMessage) }),
+  };
+}
