@@ -9,38 +9,29 @@ interface Placed {
 
 /**
  * Hosts and what is placed on them, kept up to date by whoever learns of a change; each change is O(1) (plus the
- * instance's ports), whatever the size of the cluster. Changes may come in any order: an instance may be placed on a
+ * instance's ports), whatever the size of the cluster; hosts that come or go cost one sort at the next look. Changes may come in any order: an instance may be placed on a
  * host that is not known yet, and what is placed on a removed host goes on being counted until it is unplaced.
  */
 export class ClusterState {
   readonly #hosts = new Map<string, HostState>();
-  readonly #known: HostState[] = [];
+  /** Known hosts by name; undefined when one has come or gone since. */
+  #known: HostState[] | undefined = [];
   readonly #placed = new Map<string, Placed>();
   readonly #byService = new Map<string, Map<HostState, number>>();
 
   /** Adds a host or replaces what is known of it; what is placed on it stays. */
   setHost(info: HostInfo): void {
     const host = this.#host(info.name);
+    if (host.info === undefined) this.#known = undefined;
     host.info = info;
-    if (host.position < 0) {
-      host.position = this.#known.length;
-      this.#known.push(host);
-    }
   }
 
   /** Forgets a host; nothing more is placed on it. Unknown names are ignored. */
   removeHost(name: string): void {
     const host = this.#hosts.get(name);
-    if (host === undefined) return;
+    if (host?.info === undefined) return;
     host.info = undefined;
-    if (host.position >= 0) {
-      const last = this.#known.pop();
-      if (last !== undefined && last !== host) {
-        this.#known[host.position] = last;
-        last.position = host.position;
-      }
-      host.position = -1;
-    }
+    this.#known = undefined;
     this.#dropIfEmpty(host);
   }
 
@@ -54,7 +45,10 @@ export class ClusterState {
     host.add(instance);
     this.#placed.set(instance.id, { instance, host });
     let counts = this.#byService.get(instance.service);
-    if (counts === undefined) this.#byService.set(instance.service, (counts = new Map()));
+    if (counts === undefined) {
+      counts = new Map<HostState, number>();
+      this.#byService.set(instance.service, counts);
+    }
     counts.set(host, (counts.get(host) ?? 0) + 1);
   }
 
@@ -84,8 +78,14 @@ export class ClusterState {
     return this.#hosts.get(name);
   }
 
-  /** All known hosts, in no order that may be relied on. The list is live: not to be kept or changed. */
+  /**
+   * All known hosts by name, so that no decision depends on the order in which they joined. A snapshot, made anew
+   * when a host has come or gone.
+   */
   get hosts(): readonly HostState[] {
+    this.#known ??= [...this.#hosts.values()]
+      .filter((host) => host.info !== undefined)
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
     return this.#known;
   }
 

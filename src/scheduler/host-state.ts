@@ -16,8 +16,6 @@ export class HostState {
   reservedMemoryBytes = 0;
   /** Scratch of the batch under way: instances here of the service that is being placed. */
   ofService = 0;
-  /** Position in ClusterState's list of known hosts, -1 when not in it. */
-  position = -1;
   readonly #ports = new Map<number, string[]>();
 
   constructor(name: string, hash: number) {

@@ -70,6 +70,7 @@ function placeGroup<R extends InstanceRequest>(
   for (const [host, count] of before) host.ofService = count;
   const touched = new Set(before.map(([host]) => host));
   const selection = strategies[first.rules.strategy](state.hosts, {
+    choices: members.length,
     tieHash: mixHashes(source.seed, hashString(first.service)),
     random: source.random,
   });

@@ -13,10 +13,13 @@ export interface Selection {
 
 /** What a strategy may look at beside the hosts. */
 export interface SelectionContext {
+  /** How many choices will be asked for at most. */
+  readonly choices: number;
   /** Hash of seed and service: breaks ties, so that equal hosts get even shares over many services. */
   readonly tieHash: number;
   /** Numbers in [0, 1). */
   readonly random: () => number;
 }
 
+/** Hosts come sorted by name. */
 export type Strategy = (hosts: readonly HostState[], context: SelectionContext) => Selection;

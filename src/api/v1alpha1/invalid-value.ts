@@ -5,11 +5,11 @@
 export class InvalidValueError extends Error {
   override readonly name = 'InvalidValueError';
   readonly retryable = false;
-  readonly value: unknown;
+  readonly value: string | number;
   readonly expected: string;
 
-  constructor(value: unknown, expected: string) {
-    super(`${JSON.stringify(value) ?? String(value)}: ${expected}`);
+  constructor(value: string | number, expected: string) {
+    super(`${JSON.stringify(value)}: ${expected}`);
     this.value = value;
     this.expected = expected;
   }

@@ -1,6 +1,6 @@
 import type { HostState } from '../host-state.ts';
 import type { Strategy } from '../strategy.ts';
-import { HostHeap, type Ranking } from './host-heap.ts';
+import { byRank, type Ranking } from './by-rank.ts';
 
 /** Reserved share of a host, 0 to 1 (more when overcommitted): the scarcer of processors and memory. */
 function fullness(host: HostState): number {
@@ -21,4 +21,4 @@ const ranking: Ranking = {
 };
 
 /** The fullest host that still fits, by reservations and then by instances: keeps whole hosts free. */
-export const binpack: Strategy = (hosts, context) => new HostHeap(hosts, ranking, context);
+export const binpack: Strategy = (hosts, context) => byRank(hosts, ranking, context);

@@ -1,12 +1,7 @@
 import { mixHashes } from '../hash.ts';
 import type { HostState } from '../host-state.ts';
 import type { Selection, SelectionContext } from '../strategy.ts';
-
-/** How good a host is: smaller is better. `first` decides, then `second`, then the tie hash, then the name. */
-export interface Ranking {
-  readonly first: (host: HostState) => number;
-  readonly second: (host: HostState) => number;
-}
+import type { Ranking } from './by-rank.ts';
 
 /**
  * A binary heap of hosts by rank. Building it costs O(hosts), each choice O(log hosts); filters run on the host at the
@@ -14,7 +9,7 @@ export interface Ranking {
  */
 export class HostHeap implements Selection {
   readonly #ranking: Ranking;
-  readonly #hosts: HostState[];
+  readonly #hosts: readonly HostState[];
   readonly #first: Float64Array;
   readonly #second: Float64Array;
   readonly #tie: Uint32Array;
@@ -25,13 +20,15 @@ export class HostHeap implements Selection {
   constructor(hosts: readonly HostState[], ranking: Ranking, context: SelectionContext) {
     const size = hosts.length;
     this.#ranking = ranking;
-    this.#hosts = hosts.slice();
+    this.#hosts = hosts;
     this.#first = new Float64Array(size);
     this.#second = new Float64Array(size);
     this.#tie = new Uint32Array(size);
     this.#heap = new Int32Array(size);
     this.#size = size;
-    for (const [i, host] of this.#hosts.entries()) {
+    for (let i = 0; i < size; i += 1) {
+      const host = hosts[i];
+      if (host === undefined) break;
       this.#first[i] = ranking.first(host);
       this.#second[i] = ranking.second(host);
       this.#tie[i] = mixHashes(context.tieHash, host.hash);
@@ -81,6 +78,6 @@ export class HostHeap implements Selection {
     if (second !== 0) return second < 0;
     const tie = (this.#tie[a] ?? 0) - (this.#tie[b] ?? 0);
     if (tie !== 0) return tie < 0;
-    return (this.#hosts[a]?.name ?? '') < (this.#hosts[b]?.name ?? '');
+    return a < b;
   }
 }

@@ -1,12 +1,9 @@
 import type { HostState } from '../host-state.ts';
 import type { Strategy } from '../strategy.ts';
 
-/**
- * Any fitting host, each with the same chance. Hosts are put in order of their names' hashes first, so that the same
- * seed gives the same choice in whatever order the hosts joined. O(1) a choice after O(hosts log hosts) once.
- */
+/** Any fitting host, each with the same chance: O(1) a choice, hosts that do not fit are dropped on the way. */
 export const random: Strategy = (hosts, context) => {
-  const left = hosts.slice().sort((a, b) => a.hash - b.hash || (a.name < b.name ? -1 : 1));
+  const left = hosts.slice();
   return {
     next(fits: (host: HostState) => boolean) {
       while (left.length > 0) {

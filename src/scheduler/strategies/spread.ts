@@ -1,5 +1,5 @@
 import type { Strategy } from '../strategy.ts';
-import { HostHeap, type Ranking } from './host-heap.ts';
+import { byRank, type Ranking } from './by-rank.ts';
 
 const ranking: Ranking = {
   first: (host) => host.ofService,
@@ -7,4 +7,4 @@ const ranking: Ranking = {
 };
 
 /** The host with the fewest instances of this service, then with the fewest of all. */
-export const spread: Strategy = (hosts, context) => new HostHeap(hosts, ranking, context);
+export const spread: Strategy = (hosts, context) => byRank(hosts, ranking, context);
