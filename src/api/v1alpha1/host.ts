@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { condition } from './conditions.ts';
+import { conditions } from './conditions.ts';
 import type { KubeObject } from './meta.ts';
 
 export const hostSpec = z.object({
@@ -11,24 +11,33 @@ export const hostSpec = z.object({
 export type HostSpec = z.infer<typeof hostSpec>;
 
 export const hostResources = z.object({
-  cpu: z.string().meta({ description: 'Cores, e.g. "2" or "1.5".' }),
-  memory: z.string().meta({ description: 'Kubernetes quantity, e.g. "4Gi".' }),
+  cpu: z.string().meta({ description: 'Processors: "2" or "1.5".' }),
+  memory: z.string().meta({ description: 'Kubernetes quantity: "4Gi".' }),
 });
 
 export const hostStatus = z.object({
   state: z.string().optional().meta({ description: 'One word: Ready, NotReady, Lost, Cordoned.' }),
-  address: z.string().optional(),
-  machineID: z.string().optional(),
+  address: z.string().optional().meta({ description: 'Address by which other hosts reach it.' }),
+  machineID: z
+    .string()
+    .optional()
+    .meta({ description: 'Stable across reboots and renames; placement.machineID asks for it.' }),
   subnet: z.string().optional().meta({ description: 'Overlay subnet of its containers.' }),
-  capacity: hostResources.optional(),
+  capacity: hostResources.optional().meta({ description: 'What it has.' }),
   allocated: hostResources.optional().meta({ description: 'What placed instances have reserved.' }),
   instances: z.int().optional().meta({ description: 'Instances placed here.' }),
-  versions: z.object({ agent: z.string(), docker: z.string(), kernel: z.string() }).optional(),
-  metadata: z
-    .record(z.string(), z.string())
+  versions: z
+    .object({
+      agent: z.string().meta({ description: 'Version of nap.' }),
+      docker: z.string().meta({ description: 'Version of the Docker engine.' }),
+      kernel: z.string().meta({ description: 'Version of Linux.' }),
+    })
     .optional()
-    .meta({ description: "The agent's --metadata; labels on this object win over them." }),
-  conditions: z.array(condition).optional(),
+    .meta({ description: 'What runs on it.' }),
+  metadata: z.record(z.string(), z.string()).optional().meta({
+    description: "The agent's --metadata; labels on this object win over them.",
+  }),
+  conditions: conditions.optional(),
 });
 export type HostStatus = z.infer<typeof hostStatus>;
 

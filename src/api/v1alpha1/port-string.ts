@@ -1,5 +1,6 @@
 import { isIP, isIPv4 } from 'node:net';
 import type { PortMapping } from './container-spec.ts';
+
 import { InvalidValueError } from './invalid-value.ts';
 
 /**

@@ -1,0 +1,91 @@
+import { createHash } from 'node:crypto';
+import { parseByteSize } from './byte-size.ts';
+import type { ContainerSpec, Mount } from './container-spec.ts';
+import { parseCpuQuantity } from './cpu-quantity.ts';
+import { parseDuration } from './duration.ts';
+import { dockerVolumeName, instanceName, type ServiceIdentity } from './names.ts';
+import { parsePorts } from './port-string.ts';
+import type { ServiceSpec } from './service-spec.ts';
+import { parseVolume } from './volume-string.ts';
+
+/**
+ * All that an agent needs to run instance `ordinal` (from 1) of a service: short strings read, units computed, names
+ * filled in. Pure: the same service and ordinal always give the same container.
+ * @throws {InvalidValueError} for what `validateService` would have refused
+ */
+export function resolveContainerSpec(
+  identity: ServiceIdentity,
+  spec: ServiceSpec,
+  ordinal: number,
+): ContainerSpec {
+  const limits = spec.resources?.limits;
+  return {
+    image: spec.image,
+    ...given({
+      command: spec.command,
+      entrypoint: spec.entrypoint,
+      user: spec.user,
+      workingDir: spec.workingDir,
+      stopSignal: spec.stopSignal,
+    }),
+    environment: Object.fromEntries(
+      Object.entries(spec.environment ?? {}).map(([name, value]) => [name, String(value)]),
+    ),
+    ports: (spec.ports ?? []).flatMap(parsePorts),
+    mounts: (spec.volumes ?? []).map((text) => resolveMount(identity, text)),
+    labels: { ...spec.labels },
+    hostname: spec.hostname ?? instanceName({ ...identity, ordinal: String(ordinal) }),
+    pullPolicy: spec.pullPolicy,
+    restart: spec.restart,
+    stopGracePeriodMs: parseDuration(spec.stopGracePeriod),
+    limits: { ...amounts(limits), ...given({ pids: limits?.pids }) },
+    reservations: amounts(spec.resources?.reservations),
+  };
+}
+
+/**
+ * SHA-256 (hex) of a container spec. The order of keys and absent fields do not matter; the order of lists does.
+ * Scale, placement and labels of Kubernetes objects are not part of a container spec, so they never change it.
+ */
+export function specHash(container: ContainerSpec): string {
+  return createHash('sha256').update(canonicalJson(container)).digest('hex');
+}
+
+/** JSON with sorted keys and without undefined fields: equal values give equal text. */
+export function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) => {
+    if (typeof part !== 'object' || part === null || Array.isArray(part)) return part;
+    // No prototype, so that a key like "__proto__" is data.
+    const sorted = Object.create(null) as Record<string, unknown>;
+    for (const key of Object.keys(part).sort())
+      sorted[key] = (part as Record<string, unknown>)[key];
+    return sorted;
+  });
+}
+
+function resolveMount(identity: ServiceIdentity, text: string): Mount {
+  const { type, source, target, readOnly } = parseVolume(text);
+  return type === 'bind'
+    ? { type, source, target, readOnly }
+    : { type, name: dockerVolumeName(identity, source), target, readOnly };
+}
+
+function amounts(
+  from:
+    | { readonly cpus?: string | number | undefined; readonly memory?: string | number | undefined }
+    | undefined,
+): { cpuMillis?: number; memoryBytes?: number } {
+  return given({
+    cpuMillis: from?.cpus === undefined ? undefined : parseCpuQuantity(from.cpus),
+    memoryBytes: from?.memory === undefined ? undefined : parseByteSize(from.memory),
+  });
+}
+
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+/** Leaves out what is undefined: absent and undefined differ under exactOptionalPropertyTypes, and in JSON. */
+function given<T extends object>(fields: T): Given<T> {
+  return Object.fromEntries(
+    Object.entries(fields).filter(([, value]) => value !== undefined),
+  ) as Given<T>;
+}

@@ -1,0 +1,239 @@
+import { attempt } from './attempt.ts';
+
+import { formatByteSize, parseByteSize } from './byte-size.ts';
+import { formatCpuQuantity, parseCpuQuantity } from './cpu-quantity.ts';
+import { parseDuration } from './duration.ts';
+import { fieldPath, type FieldError } from './field-error.ts';
+import { isImageReference } from './image-reference.ts';
+import { parseLink } from './link-string.ts';
+import type { PortMapping } from './container-spec.ts';
+import { formatPort, parsePorts } from './port-string.ts';
+import type { ServiceSpec } from './service-spec.ts';
+import { isSignal } from './signals.ts';
+import { parseVolume } from './volume-string.ts';
+
+/** Docker refuses a container with less ("Minimum memory limit allowed is 6MB"). */
+const minMemoryLimitBytes = 6 * 1024 ** 2;
+/** Docker refuses less ("Range of CPUs is from 0.01 …"). */
+const minCpuLimitMillis = 10;
+
+/**
+ * What is wrong with one service's spec beyond its schema. `path` is where the spec stands; `siblings` are the names
+ * of the project's services (absent for a Service alone: what its links name cannot be told from it).
+ */
+export function validateServiceSpec(
+  spec: ServiceSpec,
+  path: readonly PropertyKey[],
+  siblings?: readonly string[],
+): FieldError[] {
+  const errors: FieldError[] = [];
+  const at = (...segments: PropertyKey[]) => fieldPath(...path, ...segments);
+  const fail = (where: string, value: unknown, message: string) =>
+    errors.push({ path: where, value, message, severity: 'error' });
+
+  if (!isImageReference(spec.image)) {
+    fail(
+      at('image'),
+      spec.image,
+      'not an image reference: use e.g. "redis:7" or "registry.example.com:5000/team/app:1.4.2"; names are in lower case',
+    );
+  }
+  for (const key of Object.keys(spec.environment ?? {})) {
+    if (key === '' || key.includes('=') || key.includes('\0')) {
+      fail(at('environment', key), key, 'a variable needs a name without "=": write {NAME: value}');
+    }
+  }
+  for (const key of Object.keys(spec.labels ?? {})) {
+    if (key === '' || key.startsWith('nap.dev/')) {
+      fail(
+        at('labels', key),
+        key,
+        'keys may not be empty or begin with nap.dev/, which nap uses itself: take a prefix of your own, e.g. example.com/',
+      );
+    }
+  }
+  if (spec.workingDir !== undefined && !spec.workingDir.startsWith('/')) {
+    fail(
+      at('workingDir'),
+      spec.workingDir,
+      'a working directory is an absolute path, e.g. /srv/app',
+    );
+  }
+  if (spec.hostname !== undefined && !isHostname(spec.hostname)) {
+    fail(
+      at('hostname'),
+      spec.hostname,
+      'a hostname is made of letters, digits, "-" and ".", e.g. db1.example.com, at most 63 characters',
+    );
+  }
+  if (spec.user !== undefined && !/^[^:\s]+(:[^:\s]+)?$/.test(spec.user)) {
+    fail(at('user'), spec.user, 'a user is USER or USER:GROUP, e.g. "1000:1000" or "www-data"');
+  }
+  if (spec.stopSignal !== undefined && !isSignal(spec.stopSignal)) {
+    fail(
+      at('stopSignal'),
+      spec.stopSignal,
+      'not a signal of Linux: use e.g. "SIGQUIT", "SIGRTMIN+3" or "3"',
+    );
+  }
+  attempt(errors, at('stopGracePeriod'), spec.stopGracePeriod, () =>
+    parseDuration(spec.stopGracePeriod),
+  );
+  const machineID = spec.placement?.machineID;
+  if (machineID !== undefined && machineID.trim() === '') {
+    fail(
+      at('placement', 'machineID'),
+      machineID,
+      'name a host or give (the beginning of) a machine ID',
+    );
+  }
+  validatePorts(spec, at, errors);
+  validateLinks(spec, at, errors, siblings);
+  validateVolumes(spec, at, errors);
+  validateResources(spec, at, errors);
+  return errors;
+}
+
+type At = (...segments: PropertyKey[]) => string;
+
+function validatePorts(spec: ServiceSpec, at: At, errors: FieldError[]): void {
+  const seen: { port: PortMapping; value: string | number }[] = [];
+  for (const [index, value] of (spec.ports ?? []).entries()) {
+    const path = at('ports', index);
+    for (const port of attempt(errors, path, value, () => parsePorts(value)) ?? []) {
+      const clash = seen.find((other) => samePublishedPort(other.port, port));
+      seen.push({ port, value });
+      if (clash === undefined) continue;
+      errors.push({
+        path,
+        value,
+        message: `publishes ${formatPort(port)}, whose host port is taken by ${JSON.stringify(clash.value)} of the same service: use another host port`,
+        severity: 'error',
+      });
+      break;
+    }
+  }
+}
+
+/** Whether both want the same port of one host: same number and protocol, and addresses that overlap. */
+export function samePublishedPort(a: PortMapping, b: PortMapping): boolean {
+  return (
+    a.hostPort !== undefined &&
+    a.hostPort === b.hostPort &&
+    a.protocol === b.protocol &&
+    (a.hostIP === b.hostIP || anyAddress(a.hostIP) || anyAddress(b.hostIP))
+  );
+}
+
+function anyAddress(ip: string | undefined): boolean {
+  return ip === undefined || ip === '0.0.0.0' || ip === '::';
+}
+
+function validateLinks(
+  spec: ServiceSpec,
+  at: At,
+  errors: FieldError[],
+  siblings: readonly string[] | undefined,
+): void {
+  const aliases = new Map<string, string>();
+  for (const [index, value] of (spec.links ?? []).entries()) {
+    const path = at('links', index);
+    const link = attempt(errors, path, value, () => parseLink(value));
+    if (link === undefined) continue;
+    if (siblings !== undefined && !siblings.includes(link.service)) {
+      errors.push({
+        path,
+        value,
+        message: `there is no service ${JSON.stringify(link.service)} in this project: it has ${list(siblings)}`,
+        severity: 'error',
+      });
+    }
+    const taken = aliases.get(link.alias);
+    if (taken !== undefined) {
+      errors.push({
+        path,
+        value,
+        message: `the name ${JSON.stringify(link.alias)} is given twice, to ${taken} and ${link.service}: use another alias, e.g. "${link.service}:${link.alias}2"`,
+        severity: 'error',
+      });
+    } else if (link.alias !== link.service && siblings?.includes(link.alias) === true) {
+      errors.push({
+        path,
+        value,
+        message: `hides the service ${JSON.stringify(link.alias)} from this one: use another alias if that is not meant`,
+        severity: 'warning',
+      });
+    }
+    aliases.set(link.alias, link.service);
+  }
+}
+
+function validateVolumes(spec: ServiceSpec, at: At, errors: FieldError[]): void {
+  const targets = new Map<string, string>();
+  for (const [index, value] of (spec.volumes ?? []).entries()) {
+    const path = at('volumes', index);
+    const mount = attempt(errors, path, value, () => parseVolume(value));
+    if (mount === undefined) continue;
+    const taken = targets.get(mount.target);
+    if (taken !== undefined) {
+      errors.push({
+        path,
+        value,
+        message: `${mount.target} is taken by ${JSON.stringify(taken)}: mount each path once`,
+        severity: 'error',
+      });
+    }
+    targets.set(mount.target, value);
+  }
+}
+
+function validateResources(spec: ServiceSpec, at: At, errors: FieldError[]): void {
+  const { limits, reservations } = spec.resources ?? {};
+  const read = (part: 'limits' | 'reservations', field: 'cpus' | 'memory') => {
+    const value = spec.resources?.[part]?.[field];
+    if (value === undefined) return undefined;
+    return attempt(errors, at('resources', part, field), value, () =>
+      field === 'cpus' ? parseCpuQuantity(value) : parseByteSize(value),
+    );
+  };
+  for (const [field, least, format] of [
+    ['cpus', minCpuLimitMillis, formatCpuQuantity],
+    ['memory', minMemoryLimitBytes, formatByteSize],
+  ] as const) {
+    const limit = read('limits', field);
+    const reserved = read('reservations', field);
+    if (limit === undefined) continue;
+    const path = at('resources', 'limits', field);
+    if (limit < least) {
+      errors.push({
+        path,
+        value: limits?.[field],
+        message: `the engine takes no limit below ${format(least)}`,
+        severity: 'error',
+      });
+    }
+    if (reserved !== undefined && limit < reserved) {
+      errors.push({
+        path,
+        value: limits?.[field],
+        message: `less than what is reserved (${String(reservations?.[field])}): raise the limit or lower the reservation`,
+        severity: 'error',
+      });
+    }
+  }
+}
+
+function isHostname(text: string): boolean {
+  return (
+    text.length <= 63 &&
+    text.split('.').every((label) => /^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$/.test(label))
+  );
+}
+
+/** Most names that a message lists. */
+const maxListed = 10;
+
+function list(names: readonly string[]): string {
+  const shown = names.toSorted().slice(0, maxListed).join(', ');
+  return names.length > maxListed ? `${shown} and ${String(names.length - maxListed)} more` : shown;
+}
