@@ -226,7 +226,7 @@ function abortable<T>(
       },
       (error: unknown) => {
         settle(() => {
-          reject(error);
+          reject(error instanceof Error ? error : new Error(String(error)));
         });
       },
     );

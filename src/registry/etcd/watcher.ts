@@ -171,7 +171,7 @@ function toEvent(event: IWatchResponse['events'][number]): StoreEvent {
   // `defaults: true` turns a missing message into null, whatever the types say.
   const prev = event.prev_kv as IWatchResponse['events'][number]['kv'] | null;
   const previous = prev === null ? {} : { previous: toEntry(prev) };
-  return String(event.type).toUpperCase() === 'DELETE'
+  return event.type.toUpperCase() === 'DELETE'
     ? {
         type: 'delete',
         key: event.kv.key.toString(),
