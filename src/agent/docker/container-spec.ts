@@ -1,0 +1,145 @@
+import { labels } from '../../api/v1alpha1/group.ts';
+import type { InstanceKey, Mount, PortMapping } from '../../registry/records/index.ts';
+import type { CreateRequest } from './engine.ts';
+
+/**
+ * Translates a resolved container spec into the body of the engine's "create container" call (API 1.41). Pure.
+ *
+ * Who restarts what exits: the engine, by its own policy, not the agent. Only so do containers go on being
+ * restarted while the agent is away, after a restart of dockerd and after a reboot, when nothing else may be there
+ * yet. `restart: always` becomes Docker's `unless-stopped` and not its `always`: both restart whatever exits
+ * by itself, but a container that the agent has stopped (because it belongs elsewhere now) must stay stopped when dockerd
+ * or the host restarts before it was removed, and Docker's `always` would raise it again. A container stopped by hand
+ * stays stopped for the engine, too; the agent sees it and starts it. The engine's pauses grow as 0.1 s · 2^n
+ * up to 60 s and start anew after a run of 10 s (moby restartmanager); crash-loop.ts knows them, so that they can be shown.
+ */
+export interface CreateBody {
+  readonly name: string;
+  readonly Image: string;
+  readonly Hostname: string;
+  readonly Cmd?: string[];
+  readonly Entrypoint?: string[];
+  readonly Env: string[];
+  readonly Labels: Record<string, string>;
+  readonly User?: string;
+  readonly WorkingDir?: string;
+  readonly StopSignal?: string;
+  readonly StopTimeout: number;
+  readonly ExposedPorts: Record<string, Record<string, never>>;
+  readonly HostConfig: HostConfig;
+  readonly NetworkingConfig: { readonly EndpointsConfig: Record<string, Record<string, never>> };
+}
+
+interface HostConfig {
+  readonly NetworkMode: string;
+  readonly Dns: string[];
+  readonly DnsSearch: string[];
+  readonly RestartPolicy: { readonly Name: 'unless-stopped' | 'no' };
+  readonly PortBindings: Record<string, { HostIp: string; HostPort: string }[]>;
+  readonly Binds: string[];
+  readonly Mounts: { Type: 'volume' | 'bind'; Source: string; Target: string; ReadOnly: boolean }[];
+  readonly LogConfig: { readonly Type: string; readonly Config: Record<string, string> };
+  readonly NanoCpus?: number;
+  readonly Memory?: number;
+  readonly MemoryReservation?: number;
+  readonly PidsLimit?: number;
+}
+
+/** Logs are rotated, or a chatty container fills the host's disk. */
+const logConfig = { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } };
+
+/** `nap_<ns>_<project>_<service>_<ordinal>_<8>`: for people, and never the form of a service's DNS name. */
+export function containerName(key: InstanceKey, placementId: string): string {
+  const parts = ['nap', key.namespace, key.project, key.service, key.ordinal];
+  return [...parts, placementId.slice(0, 8)].join('_');
+}
+
+/** The labels by which the agent knows its containers again. */
+export function ownershipLabels(request: Omit<CreateRequest, 'container' | 'network'>) {
+  return {
+    [labels.host]: request.host,
+    [labels.namespace]: request.key.namespace,
+    [labels.project]: request.key.project,
+    [labels.service]: request.key.service,
+    [labels.ordinal]: request.key.ordinal,
+    [labels.instance]: request.placementId,
+    [labels.specHash]: request.specHash,
+  };
+}
+
+/** The body of the create call. */
+export function createBody(request: CreateRequest): CreateBody {
+  const { container: spec, network } = request;
+  return {
+    name: containerName(request.key, request.placementId),
+    Image: spec.image,
+    Hostname: spec.hostname,
+    ...(spec.command && { Cmd: spec.command }),
+    ...(spec.entrypoint && { Entrypoint: spec.entrypoint }),
+    Env: Object.keys(spec.environment)
+      .sort()
+      .map((name) => `${name}=${spec.environment[name] ?? ''}`),
+    Labels: { ...spec.labels, ...ownershipLabels(request) },
+    ...(spec.user !== undefined && { User: spec.user }),
+    ...(spec.workingDir !== undefined && { WorkingDir: spec.workingDir }),
+    ...(spec.stopSignal !== undefined && { StopSignal: spec.stopSignal }),
+    StopTimeout: Math.ceil(spec.stopGracePeriodMs / 1000),
+    ExposedPorts: Object.fromEntries(spec.ports.map((port) => [portKey(port), {}])),
+    HostConfig: {
+      NetworkMode: network.name,
+      Dns: [network.gateway],
+      // "." means: no search list. Otherwise the host's own search domains leak into containers.
+      DnsSearch: ['.'],
+      RestartPolicy: { Name: spec.restart === 'always' ? 'unless-stopped' : 'no' },
+      PortBindings: portBindings(spec.ports),
+      ...mounts(spec.mounts),
+      LogConfig: logConfig,
+      ...(spec.limits.cpuMillis !== undefined && { NanoCpus: spec.limits.cpuMillis * 1_000_000 }),
+      ...(spec.limits.memoryBytes !== undefined && { Memory: spec.limits.memoryBytes }),
+      ...(spec.reservations.memoryBytes !== undefined && {
+        MemoryReservation: spec.reservations.memoryBytes,
+      }),
+      ...(spec.limits.pids !== undefined && { PidsLimit: spec.limits.pids }),
+    },
+    NetworkingConfig: { EndpointsConfig: { [network.name]: {} } },
+  };
+}
+
+function portKey(port: PortMapping): string {
+  return `${port.containerPort}/${port.protocol}`;
+}
+
+function portBindings(ports: readonly PortMapping[]): HostConfig['PortBindings'] {
+  const bindings: HostConfig['PortBindings'] = {};
+  for (const port of ports) {
+    if (port.hostPort === undefined) continue;
+    (bindings[portKey(port)] ??= []).push({
+      HostIp: port.hostIP ?? '',
+      HostPort: String(port.hostPort),
+    });
+  }
+  return bindings;
+}
+
+/**
+ * Bind mounts go into `Binds`, which like compose's short form creates a missing path on the host; `Mounts` would
+ * refuse (its switch for that needs API 1.42). A path with a colon cannot be written there, so it takes the other way.
+ */
+function mounts(all: readonly Mount[]): Pick<HostConfig, 'Binds' | 'Mounts'> {
+  const Binds: string[] = [];
+  const Mounts: HostConfig['Mounts'] = [];
+  for (const mount of all) {
+    const source = mount.type === 'bind' ? mount.source : mount.name;
+    if (mount.type === 'bind' && !`${source}${mount.target}`.includes(':')) {
+      Binds.push(`${source}:${mount.target}${mount.readOnly ? ':ro' : ''}`);
+    } else {
+      Mounts.push({
+        Type: mount.type,
+        Source: source,
+        Target: mount.target,
+        ReadOnly: mount.readOnly,
+      });
+    }
+  }
+  return { Binds, Mounts };
+}

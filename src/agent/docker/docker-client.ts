@@ -1,0 +1,57 @@
+import { Agent } from 'node:http';
+import Docker from 'dockerode';
+
+/**
+ * Calls share few kept-alive connections: dockerd serves them from one process anyway, and a burst of a
+ * hundred creates must not open a hundred sockets.
+ */
+const maxCallConnections = 16;
+
+/** Two connections to one engine: `calls` is pooled, `streams` is not, so that long streams never starve calls. */
+export interface DockerClients {
+  readonly calls: Docker;
+  readonly streams: Docker;
+  close(): void;
+}
+
+/**
+ * Clients for the engine at a unix socket.
+ *
+ * dockerode lets the environment (DOCKER_HOST and others) win over the socket given, unless every such option is named
+ * here. Its `timeout` stays unset: it would also end quiet event streams; each call has its own AbortSignal.
+ *
+ * @param version API version to pin, e.g. "1.41"; absent: whatever the engine takes (only for the first ping).
+ */
+export function dockerClients(socketPath: string, version?: string): DockerClients {
+  const callAgent = new Agent({ keepAlive: true, maxSockets: maxCallConnections });
+  const streamAgent = new Agent({ keepAlive: false });
+  const make = (agent: Agent): Docker =>
+    new Docker({
+      ...fromEnvironment,
+      protocol: 'http',
+      socketPath,
+      agent,
+      ...(version !== undefined && { version: `v${version}` }),
+    } as Docker.DockerOptions);
+  return {
+    calls: make(callAgent),
+    streams: make(streamAgent),
+    close() {
+      callAgent.destroy();
+      streamAgent.destroy();
+    },
+  };
+}
+
+/** What docker-modem would take from the environment. */
+const fromEnvironment = {
+  host: undefined,
+  port: undefined,
+  ca: undefined,
+  cert: undefined,
+  key: undefined,
+  username: undefined,
+  sshOptions: undefined,
+  timeout: undefined,
+  pathPrefix: undefined,
+};

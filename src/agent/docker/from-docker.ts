@@ -1,0 +1,72 @@
+import type Docker from 'dockerode';
+import type {
+  ContainerState,
+  InspectedContainer,
+  ListedContainer,
+  NetworkState,
+} from './engine.ts';
+
+/** What the engine writes for "never". */
+const zeroTime = '0001-01-01T00:00:00Z';
+
+const states: ReadonlySet<string> = new Set<ContainerState>([
+  'created',
+  'running',
+  'paused',
+  'restarting',
+  'removing',
+  'exited',
+  'dead',
+]);
+
+/** An entry of the "list containers" answer. */
+export function listed(info: Docker.ContainerInfo): ListedContainer {
+  return { id: info.Id, state: stateOf(info.State), labels: info.Labels };
+}
+
+/** An "inspect container" answer. */
+export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer {
+  const addresses: Record<string, string> = {};
+  for (const [name, endpoint] of Object.entries(info.NetworkSettings.Networks)) {
+    if (endpoint.IPAddress !== '') addresses[name] = endpoint.IPAddress;
+  }
+  const config = info.Config as { Labels?: Record<string, string> | null; StopTimeout?: number };
+  return {
+    id: info.Id,
+    name: info.Name.replace(/^\//, ''),
+    state: stateOf(info.State.Status),
+    labels: config.Labels ?? {},
+    addresses,
+    dns: (info.HostConfig.Dns as string[] | null | undefined) ?? [],
+    exitCode: info.State.ExitCode,
+    oomKilled: info.State.OOMKilled,
+    error: info.State.Error,
+    restartCount: info.RestartCount,
+    startedAt: timeOf(info.State.StartedAt),
+    finishedAt: timeOf(info.State.FinishedAt),
+    stopGraceMs: config.StopTimeout === undefined ? undefined : config.StopTimeout * 1000,
+  };
+}
+
+/** An "inspect network" answer. */
+export function networkState(info: Docker.NetworkInspectInfo): NetworkState {
+  const ipam = info.IPAM?.Config?.[0] as { Subnet?: string; Gateway?: string } | undefined;
+  const options = info.Options ?? {};
+  const mtu = Number(options['com.docker.network.driver.mtu']);
+  return {
+    id: info.Id,
+    subnet: ipam?.Subnet,
+    gateway: ipam?.Gateway,
+    mtu: Number.isInteger(mtu) && mtu > 0 ? mtu : undefined,
+    bridge: options['com.docker.network.bridge.name'],
+  };
+}
+
+/** An unknown word of a newer engine counts as `dead`: never running, never started again, removed when not wanted. */
+function stateOf(word: string): ContainerState {
+  return states.has(word) ? (word as ContainerState) : 'dead';
+}
+
+function timeOf(text: string): string | undefined {
+  return text === '' || text === zeroTime ? undefined : text;
+}

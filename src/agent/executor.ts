@@ -1,0 +1,171 @@
+import { labels } from '../api/v1alpha1/group.ts';
+import type { CreateRequest, Engine } from './docker/engine.ts';
+import { EngineError, isNotFound } from './docker/errors.ts';
+import { describeProgress } from './docker/pull.ts';
+import { ImagePuller } from './image-puller.ts';
+import type { ObservedState } from './observed.ts';
+import type { Activity } from './report.ts';
+import { Semaphore } from './semaphore.ts';
+import type { Step, StepOf, StepType } from './steps.ts';
+
+/** The engine itself starts about 7 containers per second on two cores, however many are asked for at once. */
+const parallelStarts = 8;
+/** Stops mostly wait for the container's grace period. */
+const parallelStops = 32;
+
+export interface ExecutorDeps {
+  readonly host: string;
+  readonly engine: Engine;
+  readonly observed: ObservedState;
+  /** Looks at a container again and notes the result in `observed`. */
+  readonly refresh: (containerId: string) => Promise<void>;
+  /** Throws LeaseLostError unless this host's lease is proved alive. */
+  readonly assertLicensed: () => void;
+  /** Resolves when the registry has been told that the instance serves no more, or soon after if it cannot be told. */
+  readonly withdraw: (step: StepOf<'stop'>) => Promise<void>;
+}
+
+export interface StepContext {
+  /** Shows what is going on. */
+  readonly show: (activity: Activity) => void;
+  /** Aborts when the placement that the steps serve is gone or changed. */
+  readonly signal: AbortSignal;
+}
+
+type Executors = {
+  readonly [Type in StepType]: (step: StepOf<Type>, context: StepContext) => Promise<void>;
+};
+
+/**
+ * Carries steps out. Each may be repeated, and finds what an earlier try (of this agent or of one that was killed)
+ * has left. Throws EngineError, LeaseLostError or the abort reason.
+ */
+export class Executor {
+  readonly #deps: ExecutorDeps;
+  readonly #puller: ImagePuller;
+  readonly #starts = new Semaphore(parallelStarts);
+  readonly #stops = new Semaphore(parallelStops);
+  /** A type of step without an entry here does not compile. */
+  readonly #executors: Executors = {
+    image: (step, context) => this.#image(step, context),
+    create: (step, context) => this.#create(step, context),
+    start: (step, context) => this.#start(step, context),
+    stop: (step, context) => this.#stop(step, context),
+    remove: (step, context) => this.#remove(step, context),
+  };
+
+  constructor(deps: ExecutorDeps) {
+    this.#deps = deps;
+    this.#puller = new ImagePuller(deps.engine);
+  }
+
+  run(step: Step, context: StepContext): Promise<void> {
+    const execute = this.#executors[step.type] as (
+      step: Step,
+      context: StepContext,
+    ) => Promise<void>;
+    return execute(step, context);
+  }
+
+  async #image(step: StepOf<'image'>, { show, signal }: StepContext): Promise<void> {
+    const { image, pullPolicy } = step.desired.placement.container;
+    const { engine } = this.#deps;
+    if (pullPolicy !== 'always' && (await engine.hasImage(image, signal))) return;
+    if (pullPolicy === 'never') {
+      throw new EngineError(
+        'ImagePullFailed',
+        `${image}: not on this host, and pullPolicy is never`,
+      );
+    }
+    show({ phase: 'Pulling', message: image });
+    await this.#puller.pull(
+      image,
+      (progress) => {
+        show({ phase: 'Pulling', message: `${image}: ${describeProgress(progress)}` });
+      },
+      signal,
+    );
+  }
+
+  async #create(step: StepOf<'create'>, { show, signal }: StepContext): Promise<void> {
+    show({ phase: 'Creating' });
+    const { desired } = step;
+    const request: CreateRequest = {
+      key: step.key,
+      host: this.#deps.host,
+      placementId: desired.id,
+      specHash: desired.specHash,
+      container: desired.placement.container,
+      network: step.network,
+    };
+    await this.#starts.run(async () => {
+      signal.throwIfAborted();
+      this.#deps.assertLicensed();
+      for (const mount of request.container.mounts) {
+        if (mount.type !== 'volume') continue;
+        const owner = { [labels.host]: this.#deps.host, [labels.namespace]: step.key.namespace };
+        await this.#deps.engine.ensureVolume(mount.name, owner);
+      }
+      // Not broken off by `signal`: half a create would leave a container that nobody knows of until the next listing.
+      const containerId = await this.#createOrAdopt(request);
+      await this.#deps.refresh(containerId);
+    }, signal);
+  }
+
+  /** A name that is taken may be taken by an earlier try that was cut off before its answer came. */
+  async #createOrAdopt(request: CreateRequest): Promise<string> {
+    try {
+      return await this.#deps.engine.create(request);
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.reason !== 'Conflict') throw error;
+      for (const { id } of await this.#deps.engine.listOwned(request.host)) {
+        await this.#deps.refresh(id);
+        const found = this.#deps.observed.get(id);
+        if (found?.placementId === request.placementId && found.specHash === request.specHash) {
+          return id;
+        }
+      }
+      throw error;
+    }
+  }
+
+  async #start(step: StepOf<'start'>, { show, signal }: StepContext): Promise<void> {
+    const containerId = step.containerId ?? this.#createdFor(step);
+    show({ phase: 'Starting', containerId });
+    await this.#starts.run(async () => {
+      signal.throwIfAborted();
+      // What exists already may be started without a licence: the engine itself would, too.
+      if (step.containerId === undefined) this.#deps.assertLicensed();
+      try {
+        await this.#deps.engine.start(containerId);
+      } finally {
+        await this.#deps.refresh(containerId);
+      }
+    }, signal);
+  }
+
+  #createdFor(step: StepOf<'start'>): string {
+    for (const container of this.#deps.observed.all()) {
+      const { placementId, specHash } = container;
+      if (placementId === step.desired.id && specHash === step.desired.specHash)
+        return container.id;
+    }
+    throw new EngineError('NotFound', 'the container vanished between its creation and its start');
+  }
+
+  async #stop(step: StepOf<'stop'>, { show }: StepContext): Promise<void> {
+    show({ phase: 'Stopping', containerId: step.containerId });
+    await this.#deps.withdraw(step);
+    await this.#stops.run(() => this.#deps.engine.stop(step.containerId, step.graceMs));
+  }
+
+  async #remove(step: StepOf<'remove'>, { show }: StepContext): Promise<void> {
+    show({ phase: 'Stopping', containerId: step.containerId });
+    try {
+      await this.#deps.engine.remove(step.containerId);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+    await this.#deps.refresh(step.containerId);
+  }
+}

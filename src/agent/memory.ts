@@ -1,0 +1,77 @@
+import { nextCrashState, type CrashState } from './crash-loop.ts';
+import type { InspectedContainer } from './docker/engine.ts';
+
+/** A step that failed, and when to try again. */
+export interface Failure {
+  /** Failures in a row. */
+  readonly count: number;
+  /** Monotonic milliseconds before which nothing is tried. */
+  readonly retryAt: number;
+  readonly reason: string;
+  /** With the engine's words and the pause. */
+  readonly message: string;
+}
+
+/** What the agent remembers of one instance while it runs itself. Losing it costs nothing but counts and pauses. */
+export interface InstanceMemory {
+  readonly failure?: Failure;
+  readonly crash?: CrashState;
+  /** Starts that the engine's counter has forgotten. */
+  readonly earlierRestarts: number;
+  /** Whether a container of this very spec has run. */
+  readonly ran: boolean;
+}
+
+export const blankMemory: InstanceMemory = { earlierRestarts: 0, ran: false };
+
+/** The memory after seeing the instance's own container (again). */
+export function remember(memory: InstanceMemory, seen: InspectedContainer): InstanceMemory {
+  const before = memory.crash;
+  // The engine counts from 0 again after a start by call, and for a new container.
+  const forgotten =
+    before !== undefined &&
+    memory.ran &&
+    (before.containerId !== seen.id || seen.restartCount < before.restartCount);
+  return {
+    ...memory,
+    crash: nextCrashState(before, seen),
+    ran: memory.ran || seen.startedAt !== undefined,
+    earlierRestarts: memory.earlierRestarts + (forgotten ? before.restartCount + 1 : 0),
+  };
+}
+
+const firstPauseMs = 1000;
+/** A registry that fails is asked at least this often. */
+const longestPullPauseMs = 300_000;
+/** Local causes (a port in use, a missing path) are mended by hand, by somebody who then waits. */
+const longestPauseMs = 60_000;
+
+/**
+ * The failure after one more. Pauses double from 1 s; up to a tenth is taken off at random, so that a thousand
+ * hosts do not ask a registry in step.
+ *
+ * @param random a number in [0, 1).
+ */
+export function nextFailure(
+  before: Failure | undefined,
+  error: { readonly reason: string; readonly message: string },
+  now: number,
+  random: number,
+): Failure {
+  const count = (before?.count ?? 0) + 1;
+  const longest = error.reason === 'ImagePullFailed' ? longestPullPauseMs : longestPauseMs;
+  const pauseMs =
+    Math.min(longest, firstPauseMs * 2 ** Math.min(count - 1, 20)) * (1 - random / 10);
+  return {
+    count,
+    retryAt: now + pauseMs,
+    reason: error.reason,
+    message: `${error.message}; next try in ${formatPause(pauseMs)}`,
+  };
+}
+
+/** "0.4 s", "8 s", "5 min" */
+export function formatPause(ms: number): string {
+  if (ms < 1000) return `${(ms / 1000).toFixed(1)} s`;
+  return ms < 120_000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 60_000)} min`;
+}

@@ -1,0 +1,193 @@
+import { labels } from '../api/v1alpha1/group.ts';
+import { sleep, type Clock } from '../runtime/clock.ts';
+import type { Logger } from '../telemetry/log.ts';
+import type { Engine } from './docker/engine.ts';
+import type { AgentDns, AgentNetwork, LocalInstances, LocalNetwork } from './options.ts';
+
+const firstRetryMs = 200;
+const longestRetryMs = 5000;
+/** The Docker network is compared with what it should be this often, and after each return of the engine. */
+const auditMs = 30_000;
+/** One try at taking the subnet; the registry may be stalled, and then a new try is better than waiting on. */
+const ensureTimeoutMs = 20_000;
+
+export interface NetworkKeeperDeps {
+  readonly host: string;
+  /** Name of the Docker network. */
+  readonly name: string;
+  readonly engine: Engine;
+  readonly network: AgentNetwork;
+  readonly dns: AgentDns;
+  readonly local: LocalInstances;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Called when `current` or `problem` has changed. */
+  readonly onChange: () => void;
+}
+
+/**
+ * Keeps the Docker network of the containers on the host's overlay subnet, and the name server on its gateway.
+ *
+ * When the registry does not answer at the agent's start, no subnet can be taken or proved. Then the name server starts on the
+ * Docker network that an earlier agent has left, so that what runs here goes on resolving; containers are only created when the
+ * subnet is proved (`current`).
+ */
+export class NetworkKeeper {
+  readonly #deps: NetworkKeeperDeps;
+  #current: LocalNetwork | undefined;
+  #problem = 'not set up yet';
+  #engineUp = false;
+  #signal: AbortSignal | undefined;
+  #wake: () => void = () => undefined;
+  #dns:
+    | { readonly gateway: string; readonly stop: AbortController; readonly done: Promise<void> }
+    | undefined;
+
+  constructor(deps: NetworkKeeperDeps) {
+    this.#deps = deps;
+  }
+
+  get name(): string {
+    return this.#deps.name;
+  }
+
+  /** The overlay of this host, once its subnet is proved and the Docker network stands on it. */
+  get current(): LocalNetwork | undefined {
+    return this.#current;
+  }
+
+  /** Why there is no `current`. */
+  get problem(): string {
+    return this.#problem;
+  }
+
+  /** Says that the engine has come or gone. */
+  engineChanged(up: boolean): void {
+    this.#engineUp = up;
+    if (!up) return;
+    if (this.#current === undefined) this.#serveWhatIsLeft();
+    this.#wake();
+  }
+
+  /** Runs until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#signal = signal;
+    if (this.#engineUp) this.#serveWhatIsLeft();
+    const overlay = this.#runOverlay(signal);
+    try {
+      await this.#keepDockerNetwork(signal);
+    } finally {
+      await overlay;
+      this.#dns?.stop.abort();
+      await this.#dns?.done;
+    }
+  }
+
+  /** The overlay's own loop begins when the subnet is there, and again if it fails. */
+  async #runOverlay(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (this.#current !== undefined) {
+        try {
+          await this.#deps.network.run(signal);
+        } catch (error) {
+          if (!signal.aborted)
+            this.#deps.log.warn({ err: error }, 'overlay loop failed; starting it again');
+        }
+      }
+      await sleep(this.#deps.clock, 500, signal).catch(() => undefined);
+    }
+  }
+
+  async #keepDockerNetwork(signal: AbortSignal): Promise<void> {
+    const { log, network, clock } = this.#deps;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        const local = await network.ensure(
+          AbortSignal.any([signal, AbortSignal.timeout(ensureTimeoutMs)]),
+        );
+        if (this.#engineUp) await this.#stand(local, signal);
+        failures = 0;
+        await this.#pause(this.#engineUp ? auditMs : longestRetryMs, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        const problem = error instanceof Error ? error.message : String(error);
+        if (failures === 0) log.warn({ err: error }, 'the overlay network is not up; trying again');
+        if (this.#current === undefined && problem !== this.#problem) {
+          this.#problem = problem;
+          this.#deps.onChange();
+        }
+        const pauseMs = Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures++, 10));
+        await sleep(clock, pauseMs, signal).catch(() => undefined);
+      }
+    }
+  }
+
+  async #stand(local: LocalNetwork, signal: AbortSignal): Promise<void> {
+    const { engine, name, host, log } = this.#deps;
+    const outcome = await engine.ensureNetwork(
+      { name, ...local, labels: { [labels.host]: host } },
+      signal,
+    );
+    if (outcome !== 'kept') log.info({ ...local, outcome }, 'the Docker network stands');
+    const before = this.#current;
+    this.#current = local;
+    await this.#serve(local.gateway, signal);
+    if (before?.subnet !== local.subnet || outcome !== 'kept') this.#deps.onChange();
+  }
+
+  #serveWhatIsLeft(): void {
+    const { engine, name, log } = this.#deps;
+    const signal = this.#signal;
+    if (signal === undefined) return;
+    engine.inspectNetwork(name, signal).then(
+      async (left) => {
+        const proved = this.#current !== undefined;
+        if (left?.gateway !== undefined && !proved) await this.#serve(left.gateway, signal);
+      },
+      (error: unknown) => {
+        if (!signal.aborted) log.debug({ err: error }, 'no earlier network to serve names on');
+      },
+    );
+  }
+
+  /** Has the name server answer on `gateway`, and nowhere else. */
+  async #serve(gateway: string, signal: AbortSignal): Promise<void> {
+    if (this.#dns?.gateway === gateway) return;
+    this.#dns?.stop.abort();
+    await this.#dns?.done;
+    const stop = new AbortController();
+    const either = AbortSignal.any([signal, stop.signal]);
+    this.#dns = { gateway, stop, done: this.#runDns(gateway, either) };
+  }
+
+  async #runDns(gateway: string, signal: AbortSignal): Promise<void> {
+    const { dns, local, log, clock } = this.#deps;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        await dns.run(gateway, local, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (failures === 0)
+          log.warn({ err: error, gateway }, 'name server failed; starting it again');
+      }
+      const pauseMs = Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures++, 10));
+      await sleep(clock, pauseMs, signal).catch(() => undefined);
+    }
+  }
+
+  #pause(delayMs: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        cancel();
+        signal.removeEventListener('abort', done);
+        this.#wake = () => undefined;
+        resolve();
+      };
+      const cancel = this.#deps.clock.schedule(done, delayMs);
+      this.#wake = done;
+      signal.addEventListener('abort', done, { once: true });
+    });
+  }
+}

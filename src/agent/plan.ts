@@ -1,0 +1,180 @@
+import type { InstanceKey } from '../registry/records/index.ts';
+import type { DesiredInstance } from './desired.ts';
+import type { InstanceMemory } from './memory.ts';
+import type { OwnedContainer } from './ownership.ts';
+import { stepReasons, type Step, type StepReason } from './steps.ts';
+
+/**
+ * What to do for one instance, from what should be and what is. Pure.
+ *
+ *     (placed) ─ image ─▶ [no container] ─ create ─▶ created ─ start ─▶ running ◀─┐
+ *        ▲                     ▲                        ▲  │              │ ends   │ the engine's own
+ *        │ pull failed:        │ removed by hand,       │  │ start failed:▼        │ restart policy
+ *        └ pause, again        │ dead, other spec       │  └ pause, again restarting
+ *                              │                        │                 │ stopped by hand
+ *     (not placed) ─ stop ─ remove ─▶ [gone]            └──── start ──── exited   (restart: no stays here)
+ *
+ *     phases shown: Pulling Creating Starting Running Stopping Exited Failed (report.ts)
+ *
+ * Promises:
+ * - While the placements have not been read (`known` false) nothing is done at all: what runs goes on running.
+ * - A container with the placement's id and spec hash is adopted as it is. It is never stopped or removed, except
+ *   that one which the overlay has moved away from under (`networkChanged`) is made anew.
+ * - One container per placement id: of several, the best is kept.
+ * - What is replaced goes on running until the new image is here.
+ * - Nothing is created while `mayCreate` is false (lease not proved, overlay not up) or a pause runs.
+ */
+export function planInstance(view: InstanceView, context: PlanContext): InstancePlan {
+  if (!context.known) return nothing;
+  if (view.containers.some((container) => container.state === 'removing')) return nothing;
+  const { desired } = view;
+  if (desired === undefined) {
+    return { steps: view.containers.flatMap((c) => stopAndRemove(c, stepReasons.notPlaced)) };
+  }
+  const [kept, ...spare] = view.containers
+    .filter((container) => isCurrent(container, desired, context))
+    .sort(betterFirst);
+  const outdated = view.containers.filter((c) => c !== kept && !spare.includes(c));
+  if (kept !== undefined) {
+    const leftovers = [
+      ...outdated.flatMap((c) => stopAndRemove(c, whyOutdated(c, desired))),
+      ...spare.flatMap((c) => stopAndRemove(c, stepReasons.duplicate)),
+    ];
+    const kick = planKept(view, desired, kept, context);
+    return { ...kick, steps: [...leftovers, ...kick.steps] };
+  }
+  return planCreation(view, desired, outdated, context);
+}
+
+/** All that the engine and the registry say about one instance on this host. */
+export interface InstanceView {
+  readonly key: InstanceKey;
+  /** Absent: not placed here (if the placements are known). */
+  readonly desired: DesiredInstance | undefined;
+  /** This host's containers of this instance, of whatever placement. */
+  readonly containers: readonly OwnedContainer[];
+  readonly memory: InstanceMemory;
+}
+
+export interface PlanContext {
+  /** Whether the placements of this host have been read since the agent started. */
+  readonly known: boolean;
+  /** Whether this host's lease is proved alive: only then may containers be created. */
+  readonly mayCreate: boolean;
+  /** The overlay network of this host, once it stands. */
+  readonly network: { readonly name: string; readonly gateway: string } | undefined;
+  /** Monotonic milliseconds. */
+  readonly now: number;
+}
+
+export interface InstancePlan {
+  /** To be done in this order; the rest is dropped when one fails. */
+  readonly steps: readonly Step[];
+  /** Monotonic time at which to plan again, when a pause is the reason for doing nothing now. */
+  readonly wakeAt?: number;
+}
+
+const nothing: InstancePlan = { steps: [] };
+
+/** Whether the container is what the placement asks for. */
+function isCurrent(
+  container: OwnedContainer,
+  desired: DesiredInstance,
+  context: PlanContext,
+): boolean {
+  if (container.placementId !== desired.id || container.specHash !== desired.specHash) return false;
+  if (container.state === 'dead') return false;
+  return !hasLostNetwork(container, desired, context);
+}
+
+/** A container asks the DNS server that it was created with: when the subnet has moved, it can only be made anew. */
+function hasLostNetwork(
+  container: OwnedContainer,
+  desired: DesiredInstance,
+  context: PlanContext,
+): boolean {
+  // One that must not be restarted runs to its end, cut off though it is.
+  if (context.network === undefined || desired.placement.container.restart === 'no') return false;
+  return !container.dns.includes(context.network.gateway);
+}
+
+function whyOutdated(container: OwnedContainer, desired: DesiredInstance): StepReason {
+  if (container.placementId !== desired.id) return stepReasons.replaced;
+  if (container.specHash !== desired.specHash) return stepReasons.specChanged;
+  return container.state === 'dead' ? stepReasons.dead : stepReasons.networkChanged;
+}
+
+/** The engine restarts a kept container by itself; the agent only starts what the engine has been told to leave. */
+function planKept(
+  view: InstanceView,
+  desired: DesiredInstance,
+  kept: OwnedContainer,
+  context: PlanContext,
+): InstancePlan {
+  const restarts = desired.placement.container.restart === 'always';
+  const reason =
+    kept.state === 'created'
+      ? stepReasons.neverStarted
+      : kept.state === 'exited' && restarts
+        ? stepReasons.stoppedOutside
+        : undefined;
+  if (reason === undefined) return nothing;
+  const pausedUntil = pauseEnd(view.memory, context);
+  if (pausedUntil !== undefined) return { steps: [], wakeAt: pausedUntil };
+  return { steps: [{ type: 'start', key: view.key, desired, containerId: kept.id, reason }] };
+}
+
+function planCreation(
+  view: InstanceView,
+  desired: DesiredInstance,
+  outdated: readonly OwnedContainer[],
+  context: PlanContext,
+): InstancePlan {
+  // "restart: no" means one run; its container was removed by hand, and that must not become a second run.
+  if (view.memory.ran && desired.placement.container.restart === 'no') return nothing;
+  const { network } = context;
+  if (!context.mayCreate || network === undefined) return nothing;
+  const pausedUntil = pauseEnd(view.memory, context);
+  if (pausedUntil !== undefined) return { steps: [], wakeAt: pausedUntil };
+  const old = outdated[0];
+  const reason = old === undefined ? stepReasons.placed : whyOutdated(old, desired);
+  const { key } = view;
+  return {
+    steps: [
+      { type: 'image', key, desired, reason },
+      ...outdated.flatMap((container) => stopAndRemove(container, reason)),
+      { type: 'create', key, desired, network, reason },
+      { type: 'start', key, desired, containerId: undefined, reason },
+    ],
+  };
+}
+
+function pauseEnd(memory: InstanceMemory, context: PlanContext): number | undefined {
+  const retryAt = memory.failure?.retryAt;
+  return retryAt !== undefined && retryAt > context.now ? retryAt : undefined;
+}
+
+const defaultGraceMs = 10_000;
+
+function stopAndRemove(container: OwnedContainer, reason: StepReason): Step[] {
+  const { key, id: containerId } = container;
+  const remove: Step = { type: 'remove', key, containerId, reason };
+  if (!isLive(container)) return [remove];
+  const graceMs = container.stopGraceMs ?? defaultGraceMs;
+  return [{ type: 'stop', key, containerId, graceMs, reason }, remove];
+}
+
+/** Whether processes of it may exist or come back by themselves. */
+function isLive(container: OwnedContainer): boolean {
+  return ['running', 'paused', 'restarting'].includes(container.state);
+}
+
+const rank = ['running', 'paused', 'restarting', 'exited', 'created'];
+
+/** Prefers what serves, then what has been there longest, then any fixed order. */
+export function betterFirst(a: OwnedContainer, b: OwnedContainer): number {
+  const byState = rank.indexOf(a.state) - rank.indexOf(b.state);
+  if (byState !== 0) return byState;
+  const byAge = (a.startedAt ?? '~').localeCompare(b.startedAt ?? '~');
+  return byAge !== 0 ? byAge : a.id.localeCompare(b.id);
+}

@@ -1,0 +1,285 @@
+import type { Clock } from '../runtime/clock.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { instanceId, type InstanceKey } from '../registry/records/index.ts';
+import { LeaseLostError } from '../registry/store.ts';
+import type { DesiredInstance, DesiredState } from './desired.ts';
+import { EngineError, isUnavailable } from './docker/errors.ts';
+import type { Executor } from './executor.ts';
+import { blankMemory, nextFailure, remember, type InstanceMemory } from './memory.ts';
+import type { ObservedState } from './observed.ts';
+import { planInstance, type InstanceView, type PlanContext } from './plan.ts';
+import { reportInstance, type Activity, type InstanceReport } from './report.ts';
+import type { Step } from './steps.ts';
+
+/** Everything is planned again at least this often, whatever was or was not noticed. */
+const fullPassMs = 30_000;
+/** Reports of a pull's progress are at least this far apart; a change of phase is reported at once. */
+const progressEveryMs = 1000;
+
+export interface ReconcilerDeps {
+  readonly host: string;
+  readonly network: string;
+  readonly desired: DesiredState;
+  readonly observed: ObservedState;
+  readonly executor: Executor;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+  /** What holds for all instances at this moment; undefined while the engine is away: then nothing is tried. */
+  readonly context: () => Omit<PlanContext, 'known' | 'now'> | undefined;
+  /** Takes the report of an instance; `desired` is what it was computed for. */
+  readonly onReport: (
+    id: string,
+    key: InstanceKey,
+    report: InstanceReport,
+    desired: DesiredInstance | undefined,
+  ) => void;
+  /** Told when a step has found the engine unreachable. */
+  readonly onUnavailable: () => void;
+}
+
+/** One instance as the reconciler keeps it. */
+interface Cell {
+  readonly key: InstanceKey;
+  memory: InstanceMemory;
+  /** Placement id and spec hash that `memory` is about: another one starts with a blank memory. */
+  memoryOf: string;
+  activity: Activity | undefined;
+  worker: { readonly controller: AbortController; readonly serves: string } | undefined;
+  cancelWake: (() => void) | undefined;
+  shownAt: number;
+}
+
+/**
+ * Brings the host's containers to what is placed here. Every change touches one instance; touched instances are planned
+ * and reported together in the next turn of the event loop. For each instance at most one list of steps is under way; when it
+ * ends (or fails) the instance is planned again, so that nothing is decided on what was true before.
+ */
+export class Reconciler {
+  readonly #deps: ReconcilerDeps;
+  readonly #cells = new Map<string, Cell>();
+  readonly #dirty = new Map<string, InstanceKey>();
+  readonly #workers = new Set<Promise<void>>();
+  #scheduled = false;
+  #running = false;
+
+  constructor(deps: ReconcilerDeps) {
+    this.#deps = deps;
+  }
+
+  /** Runs until `signal` aborts; then breaks off pulls, waits for engine calls under way, and starts nothing more. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#running = true;
+    this.touchAll();
+    let cancelTimer = (): void => undefined;
+    const again = (): void => {
+      this.touchAll();
+      cancelTimer = this.#deps.clock.schedule(again, fullPassMs);
+    };
+    cancelTimer = this.#deps.clock.schedule(again, fullPassMs);
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener('abort', () => {
+        resolve();
+      });
+    });
+    this.#running = false;
+    cancelTimer();
+    for (const cell of this.#cells.values()) {
+      cell.cancelWake?.();
+      cell.worker?.controller.abort();
+    }
+    await Promise.all(this.#workers);
+  }
+
+  /** Says that something about this instance may have changed. Cheap; may be called from anywhere. */
+  touch(id: string, key: InstanceKey): void {
+    this.#dirty.set(id, key);
+    if (this.#scheduled || !this.#running) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#pass();
+    });
+  }
+
+  /** Says that something about the host has changed. */
+  touchAll(): void {
+    for (const { key } of this.#deps.desired.all()) this.touch(instanceId(key), key);
+    for (const { key } of this.#deps.observed.all()) this.touch(instanceId(key), key);
+    for (const [id, { key }] of this.#cells) this.touch(id, key);
+  }
+
+  #pass(): void {
+    if (!this.#running) return;
+    const dirty = [...this.#dirty];
+    this.#dirty.clear();
+    for (const [id, key] of dirty) this.#reconcile(id, this.#cell(id, key));
+  }
+
+  #cell(id: string, key: InstanceKey): Cell {
+    let cell = this.#cells.get(id);
+    if (cell === undefined) {
+      cell = {
+        key,
+        memory: blankMemory,
+        memoryOf: '',
+        activity: undefined,
+        worker: undefined,
+        cancelWake: undefined,
+        shownAt: 0,
+      };
+      this.#cells.set(id, cell);
+    }
+    return cell;
+  }
+
+  #reconcile(id: string, cell: Cell): void {
+    cell.cancelWake?.();
+    cell.cancelWake = undefined;
+    const view = this.#view(id, cell);
+    if (cell.worker !== undefined) {
+      // Steps for a placement that is gone or has changed are not worth finishing.
+      if (cell.worker.serves !== serving(view.desired)) cell.worker.controller.abort();
+    } else {
+      this.#act(id, cell, view);
+    }
+    this.#report(id, cell, view);
+    const idle = cell.worker === undefined && cell.cancelWake === undefined;
+    if (idle && view.desired === undefined && view.containers.length === 0) this.#cells.delete(id);
+  }
+
+  #view(id: string, cell: Cell): InstanceView {
+    const desired = this.#deps.desired.get(id);
+    const containers = this.#deps.observed.of(id);
+    const about = serving(desired);
+    if (desired !== undefined && cell.memoryOf !== about) {
+      cell.memory = blankMemory;
+      cell.memoryOf = about;
+    }
+    for (const container of containers) {
+      if (container.placementId === desired?.id && container.specHash === desired.specHash) {
+        cell.memory = remember(cell.memory, container);
+      }
+    }
+    return { key: cell.key, desired, containers, memory: cell.memory };
+  }
+
+  #act(id: string, cell: Cell, view: InstanceView): void {
+    const { clock, context: hostContext, desired } = this.#deps;
+    const host = hostContext();
+    if (host === undefined) return;
+    const context = { ...host, known: desired.judges(id), now: clock.monotonic() };
+    const plan = planInstance(view, context);
+    if (plan.steps.length > 0) this.#work(id, cell, view.desired, plan.steps);
+    else if (plan.wakeAt !== undefined) this.#wake(id, cell, plan.wakeAt - context.now);
+  }
+
+  #report(id: string, cell: Cell, view: InstanceView): void {
+    const { host, network, clock, desired } = this.#deps;
+    // What is not known to be wanted or unwanted is reported when it is.
+    if (!desired.judges(id)) return;
+    const report = reportInstance(view, {
+      host,
+      network,
+      activity: cell.activity,
+      nowMs: clock.now(),
+    });
+    this.#deps.onReport(id, cell.key, report, view.desired);
+    if (report.changesInMs !== undefined && cell.cancelWake === undefined) {
+      this.#wake(id, cell, report.changesInMs);
+    }
+  }
+
+  #wake(id: string, cell: Cell, delayMs: number): void {
+    cell.cancelWake = this.#deps.clock.schedule(() => {
+      cell.cancelWake = undefined;
+      this.touch(id, cell.key);
+    }, delayMs);
+  }
+
+  #work(
+    id: string,
+    cell: Cell,
+    desired: DesiredInstance | undefined,
+    steps: readonly Step[],
+  ): void {
+    const controller = new AbortController();
+    cell.worker = { controller, serves: serving(desired) };
+    const done = this.#runSteps(id, cell, steps, controller.signal).finally(() => {
+      cell.worker = undefined;
+      cell.activity = undefined;
+      this.#workers.delete(done);
+      this.touch(id, cell.key);
+    });
+    this.#workers.add(done);
+  }
+
+  async #runSteps(
+    id: string,
+    cell: Cell,
+    steps: readonly Step[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { executor, log } = this.#deps;
+    const serves = cell.memoryOf;
+    for (const step of steps) {
+      if (signal.aborted) return;
+      const show = (activity: Activity): void => {
+        this.#show(id, cell, activity);
+      };
+      const startedAt = this.#deps.clock.monotonic();
+      try {
+        await executor.run(step, { show, signal });
+        const tookMs = Math.round(this.#deps.clock.monotonic() - startedAt);
+        if (step.type !== 'image' || tookMs > 100) {
+          log.info({ instance: id, step: step.type, reason: step.reason, tookMs }, 'step done');
+        }
+        // A start that worked ends a row of failures.
+        if (step.type === 'start' && cell.memoryOf === serves) {
+          const { failure: _cured, ...rest } = cell.memory;
+          cell.memory = rest;
+        }
+      } catch (error) {
+        if (!signal.aborted) this.#failed(id, cell, step, serves, error);
+        return;
+      }
+    }
+  }
+
+  #failed(id: string, cell: Cell, step: Step, serves: string, error: unknown): void {
+    const { log, clock, random } = this.#deps;
+    const fields = { instance: id, step: step.type, why: step.reason, err: error };
+    if (isUnavailable(error)) {
+      log.warn(fields, 'the container engine went away during a step');
+      this.#deps.onUnavailable();
+      return;
+    }
+    if (error instanceof LeaseLostError) {
+      log.warn(fields, 'not creating: the lease of this host is not proved alive');
+      return;
+    }
+    const reason = error instanceof EngineError ? error.reason : 'StepFailed';
+    const message = error instanceof Error ? error.message : String(error);
+    if (cell.memoryOf === serves) {
+      const before = cell.memory.failure;
+      const failure = nextFailure(before, { reason, message }, clock.monotonic(), random());
+      cell.memory = { ...cell.memory, failure };
+      log.warn({ ...fields, reason, failures: failure.count }, failure.message);
+    }
+  }
+
+  #show(id: string, cell: Cell, activity: Activity): void {
+    const now = this.#deps.clock.monotonic();
+    const samePhase = cell.activity?.phase === activity.phase;
+    if (samePhase && now - cell.shownAt < progressEveryMs) return;
+    cell.activity = activity;
+    cell.shownAt = now;
+    this.#report(id, cell, this.#view(id, cell));
+  }
+}
+
+/** Tells one container of one placement from another. */
+function serving(desired: DesiredInstance | undefined): string {
+  return desired === undefined ? '' : `${desired.id}/${desired.specHash}`;
+}

@@ -1,0 +1,227 @@
+import { endpointRecords, instanceRecords, type InstanceKey } from '../registry/records/index.ts';
+import type { Condition, Entry, Lease, Operation, Revision, Store } from '../registry/store.ts';
+import { sleep, type Clock } from '../runtime/clock.ts';
+import type { Logger } from '../telemetry/log.ts';
+import type { DesiredInstance } from './desired.ts';
+import type { InstanceReport } from './report.ts';
+
+/** Writes of one transaction; etcd takes 128 operations. */
+const batchSize = 60;
+const retryMs = 200;
+const longestRetryMs = 2000;
+
+/** One key that this host answers for. */
+interface Slot {
+  readonly path: string;
+  /** What it should say; undefined: it should not be there. */
+  wanted: string | undefined;
+  /**
+   * The decision that entitles this host to the key. Endpoint keys do not name a host: after a move, two hosts may
+   * both believe that they run the instance, and only the one whose placement stands at the moment of the write may speak.
+   */
+  guard: { readonly path: string; readonly modRevision: Revision } | undefined;
+  /** What was last written under the present lease, and in which revision. */
+  written: { readonly text: string; readonly revision: Revision } | undefined;
+}
+
+/**
+ * Keeps the instance and endpoint records of this host equal to its reports: written on the host's lease, only when
+ * something has changed, together in few transactions, and all of them again under a new lease.
+ */
+export class RecordWriter {
+  readonly #store: Store;
+  readonly #host: string;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #slots = new Map<string, Slot>();
+  readonly #dirty = new Set<Slot>();
+  readonly #quiet = new Set<() => void>();
+  #lease: Lease | undefined;
+  #wake: () => void = () => undefined;
+
+  constructor(store: Store, host: string, clock: Clock, log: Logger) {
+    this.#store = store;
+    this.#host = host;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** Takes the report of one instance. */
+  set(key: InstanceKey, report: InstanceReport, desired: DesiredInstance | undefined): void {
+    const { record, endpoint } = report;
+    const guard = desired && { path: desired.path, modRevision: desired.modRevision };
+    this.#want(
+      instanceRecords.path({ host: this.#host, ...key }),
+      record && instanceRecords.encode(record),
+      undefined,
+    );
+    this.#want(endpointRecords.path(key), endpoint && endpointRecords.encode(endpoint), guard);
+  }
+
+  /**
+   * Writes under `lease` from now on, and everything anew.
+   *
+   * @param left records that an earlier lease or an earlier agent of this host has left: those that are not
+   *   wanted any more are removed.
+   */
+  useLease(lease: Lease, left: readonly Entry[]): void {
+    this.#lease = lease;
+    for (const slot of this.#slots.values()) slot.written = undefined;
+    for (const entry of left) {
+      this.#slot(entry.key).written = { text: '', revision: entry.modRevision };
+    }
+    for (const slot of this.#slots.values()) this.#dirty.add(slot);
+    this.#wake();
+  }
+
+  /** Paths of everything that stands under the present lease, with the texts: for handing them to another lease. */
+  standing(): readonly {
+    readonly path: string;
+    readonly text: string;
+    readonly revision: Revision;
+  }[] {
+    return [...this.#slots.values()].flatMap(({ path, written }) =>
+      written === undefined || written.text === '' ? [] : [{ path, ...written }],
+    );
+  }
+
+  /** Resolves when everything wanted at this moment is written, or after `atMostMs`. */
+  async settled(atMostMs: number): Promise<void> {
+    if (this.#dirty.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const cancel = this.#clock.schedule(done, atMostMs);
+      const quiet = this.#quiet;
+      function done(): void {
+        cancel();
+        quiet.delete(done);
+        resolve();
+      }
+      quiet.add(done);
+    });
+  }
+
+  /** Writes until `signal` aborts. Failures are retried for ever, slower and slower. */
+  async run(signal: AbortSignal): Promise<void> {
+    let failures = 0;
+    while (!signal.aborted) {
+      const lease = this.#lease;
+      if (this.#dirty.size === 0 || lease === undefined || lease.lost.aborted) {
+        await this.#sleepUntilWoken(signal);
+        continue;
+      }
+      try {
+        await this.#flush(lease, signal);
+        failures = 0;
+      } catch (error) {
+        if (signal.aborted) return;
+        // Under a lost lease there is nothing to mend here: a new one brings everything back.
+        if (failures++ === 0) this.#log.warn({ err: error }, 'cannot write reports; trying again');
+        const pauseMs = Math.min(longestRetryMs, retryMs * 2 ** Math.min(failures, 10));
+        await sleep(this.#clock, pauseMs, signal).catch(() => undefined);
+      }
+    }
+  }
+
+  #want(path: string, text: string | undefined, guard: Slot['guard']): void {
+    const known = this.#slots.get(path);
+    if (known === undefined && text === undefined) return;
+    const slot = known ?? this.#slot(path);
+    if (slot.wanted === text && slot.guard?.modRevision === guard?.modRevision) return;
+    slot.wanted = text;
+    slot.guard = guard;
+    if (slot.written?.text === text) this.#dirty.delete(slot);
+    else this.#dirty.add(slot);
+    this.#forgetIfDone(slot);
+    this.#wake();
+  }
+
+  #slot(path: string): Slot {
+    let slot = this.#slots.get(path);
+    if (slot === undefined) {
+      slot = { path, wanted: undefined, guard: undefined, written: undefined };
+      this.#slots.set(path, slot);
+    }
+    return slot;
+  }
+
+  #forgetIfDone(slot: Slot): void {
+    if (slot.wanted !== undefined || slot.written !== undefined) return;
+    this.#dirty.delete(slot);
+    this.#slots.delete(slot.path);
+  }
+
+  async #flush(lease: Lease, signal: AbortSignal): Promise<void> {
+    const slots = [...this.#dirty].slice(0, batchSize);
+    if (!(await this.#write(lease, slots, signal))) {
+      // One of them has lost its right (or its key to another host): let each speak for itself.
+      for (const slot of slots) {
+        if (!(await this.#write(lease, [slot], signal))) this.#refused(slot);
+      }
+    }
+    if (this.#dirty.size === 0) for (const done of [...this.#quiet]) done();
+  }
+
+  /** Writes the slots in one transaction; false when a condition did not hold. */
+  async #write(lease: Lease, slots: readonly Slot[], signal: AbortSignal): Promise<boolean> {
+    const conditions = new Map<string, Condition>();
+    const operations: Operation[] = [];
+    const attempts: { readonly slot: Slot; readonly text: string | undefined }[] = [];
+    for (const slot of slots) {
+      const { path, wanted, guard, written } = slot;
+      attempts.push({ slot, text: wanted });
+      if (wanted !== undefined) {
+        if (guard !== undefined) {
+          conditions.set(guard.path, {
+            type: 'unchanged',
+            key: guard.path,
+            modRevision: guard.modRevision,
+          });
+        }
+        operations.push({ type: 'put', key: path, value: wanted, lease: lease.id });
+      } else if (written !== undefined) {
+        // Only what this host wrote is its to remove.
+        conditions.set(path, { type: 'unchanged', key: path, modRevision: written.revision });
+        operations.push({ type: 'delete', key: path });
+      }
+    }
+    lease.assertAlive();
+    if (operations.length === 0) {
+      this.#settle(attempts, 0n);
+      return true;
+    }
+    const result = await this.#store.commit([...conditions.values()], operations, signal);
+    if (!result.committed) return false;
+    if (this.#lease === lease) this.#settle(attempts, result.revision);
+    return true;
+  }
+
+  #settle(attempts: readonly { slot: Slot; text: string | undefined }[], revision: Revision): void {
+    for (const { slot, text } of attempts) {
+      slot.written = text === undefined ? undefined : { text, revision };
+      if (slot.wanted === text) this.#dirty.delete(slot);
+      this.#forgetIfDone(slot);
+    }
+  }
+
+  /**
+   * A put was refused because the placement has changed since: the watch brings the news, and with it a new report. A
+   * delete was refused because the key is another host's now, or gone.
+   */
+  #refused(slot: Slot): void {
+    this.#dirty.delete(slot);
+    if (slot.wanted === undefined) slot.written = undefined;
+    this.#forgetIfDone(slot);
+  }
+
+  #sleepUntilWoken(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        signal.removeEventListener('abort', wake);
+        this.#wake = () => undefined;
+        resolve();
+      };
+      this.#wake = wake;
+      signal.addEventListener('abort', wake, { once: true });
+    });
+  }
+}

@@ -1,0 +1,213 @@
+import type {
+  EndpointRecord,
+  InstanceKey,
+  InstancePhase,
+  InstanceRecord,
+} from '../registry/records/index.ts';
+import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.ts';
+import type { DesiredInstance } from './desired.ts';
+import { formatPause } from './memory.ts';
+import { betterFirst, type InstanceView } from './plan.ts';
+import type { OwnedContainer } from './ownership.ts';
+
+/** What is being done to an instance at this moment. */
+export interface Activity {
+  readonly phase: 'Pulling' | 'Creating' | 'Starting' | 'Stopping';
+  /** The container concerned, when there is one. */
+  readonly containerId?: string;
+  /** E.g. the progress of a pull. */
+  readonly message?: string;
+}
+
+export interface ReportContext {
+  readonly host: string;
+  /** Name of the Docker network whose address counts. */
+  readonly network: string;
+  readonly activity: Activity | undefined;
+  /** Wall clock, milliseconds since the epoch: the engine's times are compared with it. */
+  readonly nowMs: number;
+}
+
+/** What the registry should say about an instance. */
+export interface InstanceReport {
+  /** Absent: nothing of it is here. */
+  readonly record?: InstanceRecord;
+  /** Present exactly while the instance serves. */
+  readonly endpoint?: EndpointRecord;
+  /** Milliseconds after which the report changes by itself. */
+  readonly changesInMs?: number;
+}
+
+/** The report of one instance. Pure; texts depend on what happened and not on the present moment, so that quiet means no writes. */
+export function reportInstance(view: InstanceView, context: ReportContext): InstanceReport {
+  const { desired } = view;
+  const shown = shownContainer(view);
+  if (shown === undefined) {
+    if (desired === undefined) return {};
+    return { record: withoutContainer(view, desired, context) };
+  }
+  const { activity } = context;
+  const stopping =
+    desired === undefined || (activity?.phase === 'Stopping' && activity.containerId === shown.id);
+  const condition: Condition = stopping
+    ? { phase: 'Stopping' }
+    : conditionOf(view, desired, shown, context);
+  const ip = shown.addresses[context.network];
+  const unsettledMs = condition.phase === 'Running' ? unsettled(view, shown, context) : 0;
+  const ready =
+    condition.phase === 'Running' &&
+    shown.state === 'running' &&
+    ip !== undefined &&
+    unsettledMs === 0;
+  const record: InstanceRecord = {
+    id: shown.placementId,
+    specHash: shown.specHash,
+    ready,
+    containerId: shown.id,
+    restarts: view.memory.earlierRestarts + shown.restartCount,
+    ...condition,
+    ...(ip !== undefined && { ip }),
+    ...(hasEnded(shown) && { exitCode: shown.exitCode }),
+    ...(shown.startedAt !== undefined && { startedAt: shown.startedAt }),
+  };
+  return {
+    record,
+    ...(ready && desired !== undefined && { endpoint: endpointOf(desired, context.host, ip) }),
+    ...(unsettledMs > 0 && { changesInMs: unsettledMs }),
+  };
+}
+
+interface Condition {
+  phase: InstancePhase;
+  reason?: string;
+  message?: string;
+}
+
+/** The container that stands for the instance: the placement's own, else an older one that still serves. */
+function shownContainer({ desired, containers }: InstanceView): OwnedContainer | undefined {
+  const own = containers.filter(
+    (c) => c.placementId === desired?.id && c.specHash === desired.specHash,
+  );
+  return [...own].sort(betterFirst)[0] ?? [...containers].sort(betterFirst)[0];
+}
+
+function withoutContainer(
+  view: InstanceView,
+  desired: DesiredInstance,
+  context: ReportContext,
+): InstanceRecord {
+  const { activity } = context;
+  const { failure, ran } = view.memory;
+  const base = {
+    id: desired.id,
+    specHash: desired.specHash,
+    ready: false,
+    restarts: view.memory.earlierRestarts,
+  };
+  if (activity !== undefined) {
+    const { phase, message } = activity;
+    return { ...base, phase, ...(message !== undefined && { message }) };
+  }
+  if (failure !== undefined) {
+    return { ...base, phase: 'Failed', reason: failure.reason, message: failure.message };
+  }
+  if (ran && desired.placement.container.restart === 'no') {
+    const message = 'its container was removed by hand; with restart: no it does not run again';
+    return { ...base, phase: 'Exited', reason: 'Removed', message };
+  }
+  return { ...base, phase: 'Creating' };
+}
+
+function conditionOf(
+  view: InstanceView,
+  desired: DesiredInstance,
+  shown: OwnedContainer,
+  context: ReportContext,
+): Condition {
+  const { failure, crash } = view.memory;
+  const shortRuns = crash?.shortRuns ?? 0;
+  switch (shown.state) {
+    case 'running': {
+      // An older container that serves while its replacement cannot be made: say what holds it up.
+      if (failure !== undefined && !isOwn(shown, desired)) {
+        return { phase: 'Running', reason: failure.reason, message: failure.message };
+      }
+      if (shortRuns >= crashLoopRuns && unsettled(view, shown, context) > 0) {
+        return {
+          phase: 'Running',
+          reason: 'CrashLoop',
+          message: `${endOf(shown)} before this run`,
+        };
+      }
+      return { phase: 'Running' };
+    }
+    case 'paused':
+      return {
+        phase: 'Running',
+        reason: 'Paused',
+        message: 'paused by something other than nap; unpause it to let it serve',
+      };
+    case 'restarting': {
+      const pause = formatPause(enginePauseMs(Math.max(1, shortRuns)));
+      const message = `${endOf(shown)}; next start in ${pause}`;
+      return shortRuns >= crashLoopRuns
+        ? { phase: 'Failed', reason: 'CrashLoop', message }
+        : { phase: 'Starting', reason: shown.oomKilled ? 'OOMKilled' : 'Restarting', message };
+    }
+    case 'created':
+    case 'dead':
+    case 'removing':
+      return failed(view) ?? { phase: context.activity?.phase ?? 'Starting' };
+    case 'exited': {
+      if (desired.placement.container.restart === 'always') {
+        const why: Condition = { phase: 'Starting', reason: 'Stopped', message: endOf(shown) };
+        return failed(view) ?? why;
+      }
+      const reason = shown.oomKilled ? 'OOMKilled' : shown.exitCode === 0 ? 'Completed' : 'Error';
+      return { phase: 'Exited', reason, message: endOf(shown) };
+    }
+  }
+}
+
+function failed({ memory: { failure } }: InstanceView): Condition | undefined {
+  if (failure === undefined) return undefined;
+  return { phase: 'Failed', reason: failure.reason, message: failure.message };
+}
+
+function isOwn(container: OwnedContainer, desired: DesiredInstance): boolean {
+  return container.placementId === desired.id && container.specHash === desired.specHash;
+}
+
+/** How much longer it must run before it counts as ready, milliseconds. */
+function unsettled(view: InstanceView, shown: OwnedContainer, context: ReportContext): number {
+  if (shown.state !== 'running' || shown.startedAt === undefined) return 0;
+  const ranMs = context.nowMs - Date.parse(shown.startedAt);
+  return Math.max(0, settleMs(view.memory.crash?.shortRuns ?? 0) - ranMs);
+}
+
+function hasEnded(container: OwnedContainer): boolean {
+  return container.state === 'exited' || container.state === 'restarting';
+}
+
+/** "exited with code 3 after 0.2 s" */
+function endOf(container: OwnedContainer): string {
+  const killed = container.oomKilled
+    ? 'killed for lack of memory'
+    : `exited with code ${container.exitCode}`;
+  const ran = lastRunMs(container);
+  return ran === undefined ? killed : `${killed} after ${formatPause(ran)}`;
+}
+
+function endpointOf(desired: DesiredInstance, host: string, ip: string): EndpointRecord {
+  const ports = desired.placement.container.ports.map(({ containerPort, protocol }) => ({
+    port: containerPort,
+    protocol,
+  }));
+  const port = ports[0]?.port;
+  return { host, ipv4_addr: ip, ...(port !== undefined && { port }), ports };
+}
+
+/** For log lines. */
+export function describeKey(key: InstanceKey): string {
+  return `${key.namespace}/${key.project}/${key.service}/${key.ordinal}`;
+}

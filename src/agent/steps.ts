@@ -1,0 +1,59 @@
+import type { InstanceKey } from '../registry/records/index.ts';
+import type { DesiredInstance } from './desired.ts';
+
+/** Why a step is taken. Named, because they appear in logs, in tests and in what users are told. */
+export const stepReasons = {
+  placed: 'placed on this host',
+  specChanged: 'the container spec differs from the one it was made from',
+  replaced: 'another instance of the same ordinal is placed here now',
+  notPlaced: 'no longer placed on this host',
+  duplicate: 'another container runs this instance already',
+  networkChanged: 'the overlay subnet of this host has changed',
+  dead: 'the engine gave the container up',
+  neverStarted: 'created but not started yet',
+  stoppedOutside: 'stopped by something other than nap',
+} as const;
+export type StepReason = (typeof stepReasons)[keyof typeof stepReasons];
+
+interface StepBase {
+  readonly key: InstanceKey;
+  readonly reason: StepReason;
+}
+
+/** Makes sure that the image is on this host, pulling it if the policy says so. */
+export interface ImageStep extends StepBase {
+  readonly type: 'image';
+  readonly desired: DesiredInstance;
+}
+
+/** Creates the container (not started) and the volumes that it names. */
+export interface CreateStep extends StepBase {
+  readonly type: 'create';
+  readonly desired: DesiredInstance;
+  readonly network: { readonly name: string; readonly gateway: string };
+}
+
+/** Starts a container: `containerId`, or the one that this plan's create step has just made. */
+export interface StartStep extends StepBase {
+  readonly type: 'start';
+  readonly desired: DesiredInstance;
+  readonly containerId: string | undefined;
+}
+
+/** Asks a container to stop, and kills it after `graceMs`. */
+export interface StopStep extends StepBase {
+  readonly type: 'stop';
+  readonly containerId: string;
+  readonly graceMs: number;
+}
+
+/** Removes a container; volumes with names stay. */
+export interface RemoveStep extends StepBase {
+  readonly type: 'remove';
+  readonly containerId: string;
+}
+
+/** One thing to do for one instance. Every step may be repeated: doing it twice is like doing it once. */
+export type Step = ImageStep | CreateStep | StartStep | StopStep | RemoveStep;
+export type StepType = Step['type'];
+export type StepOf<Type extends StepType> = Extract<Step, { type: Type }>;
