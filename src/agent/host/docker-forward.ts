@@ -1,0 +1,55 @@
+import { dockerChain } from '../../network/ruleset.ts';
+import type { Exec } from './exec.ts';
+
+/**
+ * Lets the overlay through Docker's `FORWARD` policy (DROP): fills nap's own chain and jumps to it from `DOCKER-USER`,
+ * which dockerd calls first and leaves alone. Works before the first dockerd start, too: then the chain and the call
+ * are made as dockerd would make them, and it adopts both. Other tools' rules stay as they are. Returns what had to be
+ * changed. Source: moby/libnetwork firewall_linux.go, arrangeUserFilterRule.
+ */
+export async function ensureDockerForward(
+  exec: Exec,
+  rules: readonly string[],
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  const { stdout } = await exec('iptables', ['-w', '5', '-t', 'filter', '-S'], {}, signal);
+  const lines = stdout.split('\n').map((line) => line.trim());
+  const appended = (chain: string): readonly string[] =>
+    lines
+      .filter((line) => line.startsWith(`-A ${chain} `))
+      .map((line) => line.slice(chain.length + 4));
+
+  const script: string[] = [];
+  const changes: string[] = [];
+  if (
+    appended(dockerChain).join('\n') !== rules.join('\n') ||
+    !lines.includes(`-N ${dockerChain}`)
+  ) {
+    // Declaring a chain in a --noflush script creates or empties it.
+    script.push(`:${dockerChain} - [0:0]`, ...rules.map((rule) => `-A ${dockerChain} ${rule}`));
+    changes.push(`iptables chain ${dockerChain} filled`);
+  }
+  const user = appended('DOCKER-USER');
+  const jump = `-j ${dockerChain}`;
+  if (!lines.includes('-N DOCKER-USER')) {
+    script.push(':DOCKER-USER - [0:0]');
+    changes.push('iptables chain DOCKER-USER created');
+  }
+  const ownJumps = user.filter((rule) => rule === jump).length;
+  // After Docker's closing RETURN the jump would never be reached. Rules of the host's owner before it keep their say.
+  const reached = user.includes(jump) && !user.slice(0, user.indexOf(jump)).includes('-j RETURN');
+  if (!reached || ownJumps > 1) {
+    for (let i = 0; i < ownJumps; i++) script.push(`-D DOCKER-USER ${jump}`);
+    script.push(`-I DOCKER-USER 1 ${jump}`);
+    changes.push(`iptables jump from DOCKER-USER to ${dockerChain} inserted`);
+  }
+  if (!appended('FORWARD').includes('-j DOCKER-USER')) {
+    script.push('-I FORWARD 1 -j DOCKER-USER');
+    changes.push('iptables jump from FORWARD to DOCKER-USER inserted');
+  }
+  if (script.length > 0) {
+    const input = ['*filter', ...script, 'COMMIT', ''].join('\n');
+    await exec('iptables-restore', ['-w', '5', '--noflush'], { input }, signal);
+  }
+  return changes;
+}

@@ -1,0 +1,139 @@
+import {
+  blockSize,
+  containsAddress,
+  formatCidr,
+  formatIpv4,
+  lastOf,
+  parseCidr,
+  tryParseIpv4,
+  type Cidr,
+} from './cidr.ts';
+
+/** The overlay as all hosts see it: flannel's network config with every default filled in. */
+export interface OverlayConfig {
+  readonly network: Cidr;
+  /** Prefix length of a host's subnet. */
+  readonly subnetLength: number;
+  /** First address of the first and of the last subnet that hosts may take. */
+  readonly subnetMin: number;
+  readonly subnetMax: number;
+  readonly vni: number;
+  /** UDP port of the encapsulated packets. */
+  readonly port: number;
+  /** MTU to assume for the underlay instead of the interface's own. */
+  readonly underlayMtu?: number;
+}
+
+/** flannel's network config as found in the store (only what is read here). */
+export interface RawNetworkConfig {
+  readonly Network: string;
+  readonly SubnetLen?: number | undefined;
+  readonly SubnetMin?: string | undefined;
+  readonly SubnetMax?: string | undefined;
+  readonly Backend: {
+    readonly Type: string;
+    readonly VNI?: number | undefined;
+    readonly Port?: number | undefined;
+    readonly [option: string]: unknown;
+  };
+}
+
+/** Written when the store has no config yet. */
+export const defaultNetworkConfig = {
+  Network: '10.77.0.0/16',
+  Backend: { Type: 'vxlan' },
+} as const satisfies RawNetworkConfig;
+
+/** The network config cannot be used. Somebody must correct it; until then the host has no overlay. */
+export class OverlayConfigError extends Error {
+  override readonly name = 'OverlayConfigError';
+  readonly retryable = false;
+}
+
+/**
+ * Checks and completes a network config by flannel's rules, so that nap and flanneld read one config alike.
+ * Throws OverlayConfigError. Source: flannel-io/flannel pkg/subnet/config.go, CheckNetworkConfig; VNI and port:
+ * pkg/backend/vxlan/vxlan.go (VNI 1; port 0 means the kernel's default, 8472).
+ */
+export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
+  const network = parsed(raw.Network);
+  // The first subnet is never used (its first address would be the network's), and two hosts at least should fit.
+  if (network.prefix > 28) {
+    throw new OverlayConfigError(`network ${raw.Network} is too small: /28 is the least`);
+  }
+  const subnetLength = raw.SubnetLen ?? (network.prefix <= 22 ? 24 : network.prefix + 2);
+  // A host's subnet needs the tunnel's, the bridge's, a container's and the broadcast address.
+  if (!Number.isInteger(subnetLength) || subnetLength > 30) {
+    throw new OverlayConfigError(`SubnetLen ${subnetLength} is too long: 30 is the most`);
+  }
+  if (subnetLength < network.prefix + 2) {
+    throw new OverlayConfigError(
+      `SubnetLen ${subnetLength} leaves fewer than four subnets in ${raw.Network}`,
+    );
+  }
+  const size = blockSize(subnetLength);
+  const bound = (name: 'SubnetMin' | 'SubnetMax', fallback: number): number => {
+    const text = raw[name];
+    if (text === undefined || text === '') return fallback;
+    const address = tryParseIpv4(text);
+    if (address === undefined || !containsAddress(network, address)) {
+      throw new OverlayConfigError(`${name} "${text}" is not an address of ${formatCidr(network)}`);
+    }
+    if (address % size !== 0) {
+      throw new OverlayConfigError(`${name} ${text} is not the start of a /${subnetLength}`);
+    }
+    return address;
+  };
+  const subnetMin = bound('SubnetMin', network.base + size);
+  const subnetMax = bound('SubnetMax', lastOf(network) + 1 - size);
+  if (subnetMin > subnetMax) {
+    throw new OverlayConfigError(
+      `SubnetMin ${formatIpv4(subnetMin)} lies after SubnetMax ${formatIpv4(subnetMax)}`,
+    );
+  }
+  if (raw.Backend.Type !== 'vxlan') {
+    throw new OverlayConfigError(
+      `the network uses flannel's backend "${raw.Backend.Type}"; nap speaks "vxlan" only`,
+    );
+  }
+  const vni = raw.Backend.VNI ?? 1;
+  if (!Number.isInteger(vni) || vni < 1 || vni >= 2 ** 24) {
+    throw new OverlayConfigError(`VNI ${vni} is not in 1..${2 ** 24 - 1}`);
+  }
+  const port = raw.Backend.Port ?? 0;
+  if (!Number.isInteger(port) || port < 0 || port > 65535) {
+    throw new OverlayConfigError(`port ${port} is not in 0..65535`);
+  }
+  // Options of flannel's that change what hosts must do; ignoring one would lose packets without a word.
+  for (const option of ['Learning', 'GBP', 'DirectRouting']) {
+    if (raw.Backend[option] === true) {
+      throw new OverlayConfigError(`the backend option "${option}" is not supported by nap`);
+    }
+  }
+  const mtu = raw.Backend['MTU'] ?? 0;
+  if (
+    typeof mtu !== 'number' ||
+    !Number.isInteger(mtu) ||
+    (mtu !== 0 && mtu < 576) ||
+    mtu > 65535
+  ) {
+    throw new OverlayConfigError(`MTU ${JSON.stringify(mtu)} is not in 576..65535`);
+  }
+  return {
+    network,
+    subnetLength,
+    subnetMin,
+    subnetMax,
+    vni,
+    port: port === 0 ? 8472 : port,
+    ...(mtu === 0 ? {} : { underlayMtu: mtu }),
+  };
+}
+
+function parsed(text: string): Cidr {
+  try {
+    return parseCidr(text);
+  } catch (error) {
+    throw new OverlayConfigError(`Network: ${(error as Error).message}`);
+  }
+}

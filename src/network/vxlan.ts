@@ -1,0 +1,196 @@
+/**
+ * The VXLAN overlay of one host as pure data: what the kernel should hold, what differs, what to do.
+ *
+ * The layout is flannel's (flannel-io/flannel pkg/backend/vxlan/vxlan.go tells how it came about): one device per
+ * host, and for each remote host one route, one neighbour and one forwarding entry, all static, no learning and no
+ * multicast. The device's address is the first of the host's subnet with length 32, so the kernel picks it as the
+ * source for what the host itself sends into the overlay, and the remote device's address is the route's next hop.
+ * Tables thus hold one entry per host, however many containers there are.
+ */
+import { formatCidr, formatIpv4, tryParseIpv4, type Cidr } from './cidr.ts';
+
+/** VXLAN header, UDP, IPv4 and inner Ethernet: what the device's MTU must lie below the underlay's. RFC 7348. */
+export const vxlanOverheadBytes = 50;
+
+/** Another host of the overlay. */
+export interface Peer {
+  readonly subnet: Cidr;
+  /** Address of its VXLAN device on the inner Ethernet, in `normalizeMac` form. */
+  readonly mac: string;
+  /** IPv4 address on the underlay. */
+  readonly address: string;
+}
+
+/** The kernel's tables of the VXLAN device. All keys and values in the kernel's own notation. */
+export interface OverlayTables {
+  /** Destination CIDR → next hop. */
+  readonly routes: ReadonlyMap<string, string>;
+  /** Next hop → MAC. */
+  readonly neighbours: ReadonlyMap<string, string>;
+  /** MAC → underlay address. */
+  readonly forwarding: ReadonlyMap<string, string>;
+}
+
+export const emptyTables: OverlayTables = {
+  routes: new Map(),
+  neighbours: new Map(),
+  forwarding: new Map(),
+};
+
+/** One change of the tables. `set` creates or replaces. */
+export type TableOp =
+  | { readonly type: 'set-neighbour'; readonly ip: string; readonly mac: string }
+  | { readonly type: 'set-forwarding'; readonly mac: string; readonly address: string }
+  | { readonly type: 'set-route'; readonly destination: string; readonly via: string }
+  | { readonly type: 'delete-route'; readonly destination: string }
+  | { readonly type: 'delete-neighbour'; readonly ip: string }
+  | { readonly type: 'delete-forwarding'; readonly mac: string; readonly address: string };
+
+/** A MAC address in the kernel's notation (lower case, colons), or undefined when `text` is none or is a group address. */
+export function normalizeMac(text: string): string | undefined {
+  const mac = text.toLowerCase();
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac)) return undefined;
+  if ((parseInt(mac.slice(0, 2), 16) & 1) === 1 || mac === '00:00:00:00:00:00') return undefined;
+  return mac;
+}
+
+/** A random locally administered unicast MAC. `random` gives numbers in [0, 1). */
+export function randomMac(random: () => number): string {
+  const bytes = Array.from({ length: 6 }, () => Math.floor(random() * 256));
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** Why a record of another host is not used. */
+export interface RefusedPeer {
+  readonly subnet: string;
+  readonly reason: string;
+}
+
+/**
+ * The tables that connect this host to `peers`. Peers that would clash (the same MAC twice, or an address or MAC that
+ * is this host's own) are refused, the one with the lower subnet wins: a broken or hostile record must not take
+ * another host's traffic.
+ */
+export function desiredTables(
+  self: { readonly subnet: Cidr; readonly mac: string; readonly address: string },
+  peers: Iterable<Peer>,
+): { readonly tables: OverlayTables; readonly refused: readonly RefusedPeer[] } {
+  const routes = new Map<string, string>();
+  const neighbours = new Map<string, string>();
+  const forwarding = new Map<string, string>();
+  const refused: RefusedPeer[] = [];
+  for (const peer of [...peers].sort((a, b) => a.subnet.base - b.subnet.base)) {
+    const subnet = formatCidr(peer.subnet);
+    const reason =
+      peer.mac === self.mac || peer.address === self.address
+        ? 'it claims the address of this host'
+        : forwarding.has(peer.mac)
+          ? `its MAC ${peer.mac} is also that of another host`
+          : undefined;
+    if (reason !== undefined) {
+      refused.push({ subnet, reason });
+      continue;
+    }
+    const via = formatIpv4(peer.subnet.base);
+    routes.set(subnet, via);
+    neighbours.set(via, peer.mac);
+    forwarding.set(peer.mac, peer.address);
+  }
+  return { tables: { routes, neighbours, forwarding }, refused };
+}
+
+/**
+ * The fewest operations that turn `observed` into `desired`, in an order that never leaves a route without the
+ * entries that it needs: neighbours and forwarding first, then routes, and deletions the other way round.
+ */
+export function diffTables(observed: OverlayTables, desired: OverlayTables): readonly TableOp[] {
+  const ops: TableOp[] = [];
+  for (const [ip, mac] of changed(observed.neighbours, desired.neighbours)) {
+    ops.push({ type: 'set-neighbour', ip, mac });
+  }
+  for (const [mac, address] of changed(observed.forwarding, desired.forwarding)) {
+    ops.push({ type: 'set-forwarding', mac, address });
+  }
+  for (const [destination, via] of changed(observed.routes, desired.routes)) {
+    ops.push({ type: 'set-route', destination, via });
+  }
+  for (const [destination] of removed(observed.routes, desired.routes)) {
+    ops.push({ type: 'delete-route', destination });
+  }
+  for (const [ip] of removed(observed.neighbours, desired.neighbours)) {
+    ops.push({ type: 'delete-neighbour', ip });
+  }
+  for (const [mac, address] of removed(observed.forwarding, desired.forwarding)) {
+    ops.push({ type: 'delete-forwarding', mac, address });
+  }
+  return ops;
+}
+
+/** What the tables are after `ops`. */
+export function applyTableOps(tables: OverlayTables, ops: readonly TableOp[]): OverlayTables {
+  const routes = new Map(tables.routes);
+  const neighbours = new Map(tables.neighbours);
+  const forwarding = new Map(tables.forwarding);
+  for (const op of ops) {
+    switch (op.type) {
+      case 'set-neighbour':
+        neighbours.set(op.ip, op.mac);
+        break;
+      case 'set-forwarding':
+        forwarding.set(op.mac, op.address);
+        break;
+      case 'set-route':
+        routes.set(op.destination, op.via);
+        break;
+      case 'delete-route':
+        routes.delete(op.destination);
+        break;
+      case 'delete-neighbour':
+        neighbours.delete(op.ip);
+        break;
+      case 'delete-forwarding':
+        forwarding.delete(op.mac);
+        break;
+    }
+  }
+  return { routes, neighbours, forwarding };
+}
+
+/** A subnet record of the store as a peer, or the reason why it cannot be one. `type` must be `vxlan` and the VNI ours. */
+export function peerFromLease(
+  subnet: Cidr,
+  lease: {
+    readonly PublicIP: string;
+    readonly BackendType: string;
+    readonly BackendData?:
+      { readonly VNI?: number | undefined; readonly VtepMAC: string } | null | undefined;
+  },
+  vni: number,
+): Peer | { readonly reason: string } {
+  if (lease.BackendType !== 'vxlan') {
+    return { reason: `its backend is "${lease.BackendType}", not "vxlan"` };
+  }
+  if (tryParseIpv4(lease.PublicIP) === undefined) {
+    return { reason: `its PublicIP "${lease.PublicIP}" is not an IPv4 address` };
+  }
+  const mac = normalizeMac(lease.BackendData?.VtepMAC ?? '');
+  if (mac === undefined) return { reason: 'it has no valid VtepMAC' };
+  const theirVni = lease.BackendData?.VNI ?? vni;
+  if (theirVni !== vni) return { reason: `its VNI is ${theirVni}, this host's ${vni}` };
+  return { subnet, mac, address: lease.PublicIP };
+}
+
+function* changed(
+  from: ReadonlyMap<string, string>,
+  to: ReadonlyMap<string, string>,
+): Iterable<readonly [string, string]> {
+  for (const entry of to) if (from.get(entry[0]) !== entry[1]) yield entry;
+}
+
+function* removed(
+  from: ReadonlyMap<string, string>,
+  to: ReadonlyMap<string, string>,
+): Iterable<readonly [string, string]> {
+  for (const entry of from) if (!to.has(entry[0])) yield entry;
+}
