@@ -4,7 +4,7 @@
  * strings, patch as JSON Patch unless told otherwise, and turn times into Dates in lists but not in watches.
  */
 import { request } from 'undici';
-import type { KubeObject } from '../api/v1alpha1/meta.ts';
+import type { KubeObject, ObjectMeta } from '../api/v1alpha1/meta.ts';
 import { sleep, systemClock, type Clock } from '../runtime/clock.ts';
 import { deadline } from '../runtime/deadline.ts';
 import type { KubeConfig } from './config.ts';
@@ -68,15 +68,13 @@ export interface DeleteOptions {
   readonly gracePeriodSeconds?: number;
 }
 
-/** An object to apply: name, namespace and only the fields that the caller owns. */
-export interface Applied {
-  readonly metadata: {
-    readonly name: string;
-    readonly namespace?: string;
-    readonly [field: string]: unknown;
-  };
-  readonly [field: string]: unknown;
-}
+/** An object to write: a whole one, or a literal with name, namespace and the fields that the caller means. */
+export type Applied =
+  | KubeObject
+  | {
+      readonly metadata: ObjectName & Partial<ObjectMeta>;
+      readonly [field: string]: unknown;
+    };
 
 interface Call {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
