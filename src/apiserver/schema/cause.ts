@@ -71,7 +71,7 @@ function goSyntax(value: unknown): string {
   if (value === null) return 'interface {}(nil)';
   if (Array.isArray(value)) return `[]interface {}{${value.map(goSyntax).join(', ')}}`;
   if (typeof value === 'object') {
-    const entries = Object.entries(value as object)
+    const entries = Object.entries(value)
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([k, v]) => `${JSON.stringify(k)}:${goSyntax(v)}`);
     return `map[string]interface {}{${entries.join(', ')}}`;

@@ -65,7 +65,7 @@ function registerStrings(env: Environment): void {
     },
   );
   env.registerFunction('string.charAt(int): string', (text: string, at: bigint) => {
-    const characters = [...text];
+    const characters = Array.from(text);
     const index = Number(at);
     if (index < 0 || index > characters.length) throw new Error(`index out of range: ${index}`);
     return characters[index] ?? '';
@@ -91,13 +91,13 @@ function registerStrings(env: Environment): void {
 function formatValue(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(formatValue).join(', ')}]`;
   if (value instanceof Map) {
-    return `{${[...value].map(([k, v]) => `${String(k)}: ${formatValue(v)}`).join(', ')}}`;
+    return `{${[...value].map(([k, v]) => `${formatValue(k)}: ${formatValue(v)}`).join(', ')}}`;
   }
-  return String(value as string);
+  return typeof value === 'string' ? value : String(value as bigint | number | boolean | null);
 }
 
 function registerSets(env: Environment): void {
-  class Sets {}
+  class Sets extends Map<string, never> {}
   const has = (list: unknown[], wanted: unknown): boolean =>
     list.some((value) => celEqual(value, wanted));
   env.registerType('kubernetes.Sets', Sets);

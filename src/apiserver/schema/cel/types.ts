@@ -196,9 +196,9 @@ export function celEqual(a: unknown, b: unknown): boolean {
   }
   if (a instanceof Date) return b instanceof Date && a.getTime() === b.getTime();
   if (a instanceof Uint8Array) return b instanceof Uint8Array && Buffer.compare(a, b) === 0;
-  if (typeof a === 'object' && a !== null && typeof b === 'object' && b !== null) {
-    const [x, y] = [a, b] as { seconds?: unknown; nanos?: unknown }[];
-    return x?.seconds !== undefined && x.seconds === y?.seconds && x.nanos === y?.nanos;
-  }
-  return false;
+  return isDuration(a) && isDuration(b) && a.seconds === b.seconds && a.nanos === b.nanos;
+}
+
+function isDuration(value: unknown): value is { seconds: bigint; nanos: number } {
+  return typeof value === 'object' && value !== null && 'seconds' in value && 'nanos' in value;
 }
