@@ -12,8 +12,9 @@ import { volumeStringPattern } from './volume-string.ts';
  * short strings. The same schema serves Project.spec.services.* and Service.spec.
  * Descriptions are what `kubectl explain` prints: they teach the format by example.
  *
- * Every list, map and string has a bound: the API server refuses CEL rules whose worst case it cannot bound, and
- * a whole object has to fit into one etcd value (1.5 MB).
+ * Every list, map and string has a bound. The API server refuses CEL rules whose worst case costs more than 10 million
+ * (apiserver's StaticEstimatedCostLimit): a regular expression costs 0.1 × bytes (4 for each character of maxLength)
+ * × 0.25 × length of the pattern, times the items of all lists and maps around it. At 100 services, volumes come to 5 million.
  */
 
 /** Marks a schema that takes an integer or a string (`x-kubernetes-int-or-string` in the CRD). */
@@ -170,7 +171,7 @@ export const serviceSpec = z.object({
         ],
       }),
     )
-    .max(64)
+    .max(32)
     .meta({
       description:
         'Other services of the project under further names: "redis-master:db" lets this service reach redis-master as ' +
@@ -180,7 +181,7 @@ export const serviceSpec = z.object({
     .optional(),
   volumes: z
     .array(
-      text(1024).meta({
+      text(255).meta({
         description: 'NAME:/TARGET[:ro] or /HOST_PATH:/TARGET[:ro], e.g. "data:/var/lib/data".',
         'x-kubernetes-validations': [
           rule(
@@ -191,7 +192,7 @@ export const serviceSpec = z.object({
         ],
       }),
     )
-    .max(64)
+    .max(32)
     .meta({
       description:
         'Mounts: "data:/var/lib/x" a named volume of the project on the instance\'s host (instances on one host share ' +
