@@ -9,6 +9,8 @@ import type { InspectedContainer } from './docker/engine.ts';
 export interface CrashState {
   readonly containerId: string;
   readonly restartCount: number;
+  /** Of the run that was seen last. */
+  readonly startedAt: string | undefined;
   /** Runs in a row, up to now, that lasted less than `shortRunMs`. */
   readonly shortRuns: number;
 }
@@ -37,6 +39,7 @@ export function nextCrashState(
   return {
     containerId: seen.id,
     restartCount: seen.restartCount,
+    startedAt: seen.startedAt,
     shortRuns: calm ? (seen.state === 'restarting' ? 1 : 0) : known.shortRuns + ends,
   };
 }

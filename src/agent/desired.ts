@@ -111,7 +111,7 @@ export class DesiredState {
       this.#onUnreadable(entry.key, 'not the path of a placement');
       return;
     }
-    const { host: _host, ...key } = parsed;
+    const key = instanceOf(parsed);
     const id = instanceId(key);
     const known = this.#instances.get(id);
     if (known !== undefined && known.modRevision >= entry.modRevision) return;
@@ -137,7 +137,7 @@ export class DesiredState {
   #delete(path: string, revision: Revision): void {
     const parsed = placementRecords.parsePath(path);
     if (parsed === undefined) return;
-    const { host: _host, ...key } = parsed;
+    const key = instanceOf(parsed);
     const id = instanceId(key);
     const known = this.#instances.get(id);
     // A listing may have shown a later version already.
@@ -150,4 +150,9 @@ export class DesiredState {
   #pathOf(key: InstanceKey): string {
     return `${this.prefix}${instanceId(key)}`;
   }
+}
+
+/** The instance that a placement's path is about. */
+function instanceOf({ namespace, project, service, ordinal }: InstanceKey): InstanceKey {
+  return { namespace, project, service, ordinal };
 }

@@ -1,6 +1,7 @@
 import { sleep, type Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { labels } from '../api/v1alpha1/group.ts';
+import { isAborted } from './aborted.ts';
 import type { Engine, EngineEvent, EngineInfo } from './docker/engine.ts';
 import { isNotFound, isUnavailable } from './docker/errors.ts';
 import type { ObservedState } from './observed.ts';
@@ -41,14 +42,14 @@ export class EngineWatcher {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log, onEngine } = this.#deps;
     let failures = 0;
-    while (!signal.aborted) {
+    while (!isAborted(signal)) {
       const connection = new AbortController();
       try {
         await this.#follow(AbortSignal.any([signal, connection.signal]), connection, () => {
           failures = 0;
         });
       } catch (error) {
-        if (signal.aborted) return;
+        if (isAborted(signal)) return;
         const problem = error instanceof Error ? error.message : String(error);
         if (failures === 0) log.warn({ err: error }, 'lost the container engine; trying again');
         onEngine(undefined, problem);
@@ -135,11 +136,12 @@ export class EngineWatcher {
   }
 
   async #lookUntilQuiet(containerId: string, look: { again: boolean }): Promise<void> {
+    const wantsMore = (): boolean => look.again;
     try {
       do {
         look.again = false;
         await this.#slots.run(() => this.#look(containerId));
-      } while (look.again);
+      } while (wantsMore());
     } finally {
       this.#looks.delete(containerId);
     }

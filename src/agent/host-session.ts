@@ -3,6 +3,7 @@ import type { Entry, Lease, Operation, Revision, Store, WatchBatch } from '../re
 import { Backoff } from '../runtime/backoff.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { isAborted } from './aborted.ts';
 import type { DesiredState } from './desired.ts';
 import { HostNameTakenError, leftovers, readHost, register } from './registration.ts';
 import type { RecordWriter } from './record-writer.ts';
@@ -62,16 +63,16 @@ export class HostSession {
     const { log, clock, random, leaseTtlMs } = this.#options;
     let backoff = new Backoff({ baseMs: 200, capMs: 3000, random });
     let takenSince: number | undefined;
-    while (!signal.aborted) {
+    while (!isAborted(signal)) {
       try {
         const lease = await this.#begin(signal);
         backoff = backoff.reset();
         takenSince = undefined;
         await this.#hold(lease, signal);
-        if (!signal.aborted)
+        if (!isAborted(signal))
           log.warn('the lease of this host is lost; containers go on, taking a new one');
       } catch (error) {
-        if (signal.aborted) return;
+        if (isAborted(signal)) return;
         if (error instanceof TakenOverError) throw error;
         if (error instanceof HostNameTakenError) {
           // A dead machine's record is gone after its TTL; one that stays has a living agent.
@@ -89,12 +90,13 @@ export class HostSession {
   /** Ends with TakenOverError when another session writes this host's record; else when `signal` aborts. */
   async guard(signal: AbortSignal): Promise<void> {
     const { store, clock, log } = this.#options;
-    while (!signal.aborted) {
+    while (!isAborted(signal)) {
       try {
         for await (const batch of store.watch(this.#path, {}, signal)) this.#inspect(batch);
       } catch (error) {
         if (error instanceof TakenOverError) throw error;
-        if (!signal.aborted) log.warn({ err: error }, 'cannot watch the host record; trying again');
+        if (!isAborted(signal))
+          log.warn({ err: error }, 'cannot watch the host record; trying again');
       }
       await sleep(clock, 1000, signal).catch(() => undefined);
     }
@@ -190,12 +192,12 @@ export class HostSession {
 
   /** Keeps the host record current until the lease is lost or `signal` aborts. */
   async #hold(lease: Lease, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && !lease.lost.aborted) {
+    while (!isAborted(signal) && !isAborted(lease.lost)) {
       try {
         await this.#publish(lease, signal);
       } catch (error) {
         if (error instanceof TakenOverError) throw error;
-        if (lease.lost.aborted || signal.aborted) return;
+        if (isAborted(lease.lost) || isAborted(signal)) return;
         await sleep(this.#options.clock, 500, signal).catch(() => undefined);
         continue;
       }
@@ -247,7 +249,7 @@ export class HostSession {
         this.#wake = () => undefined;
         resolve();
       };
-      if (signal.aborted) {
+      if (isAborted(signal)) {
         resolve();
         return;
       }

@@ -24,19 +24,24 @@ export interface InstanceMemory {
 
 export const blankMemory: InstanceMemory = { earlierRestarts: 0, ran: false };
 
-/** The memory after seeing the instance's own container (again). */
+/**
+ * The memory after seeing the instance's own container (again). The engine's counter starts from 0 with each start by
+ * call and with each container; what it has forgotten is added up here.
+ */
 export function remember(memory: InstanceMemory, seen: InspectedContainer): InstanceMemory {
+  if (seen.startedAt === undefined) return memory;
   const before = memory.crash;
-  // The engine counts from 0 again after a start by call, and for a new container.
-  const forgotten =
-    before !== undefined &&
-    memory.ran &&
-    (before.containerId !== seen.id || seen.restartCount < before.restartCount);
+  const same = before?.containerId === seen.id;
+  const newRun = !same || before.startedAt !== seen.startedAt;
+  // In the midst of a start by call: the counter is reset, the run not yet noted.
+  if (same && !newRun && seen.restartCount < before.restartCount) return memory;
+  const byCall =
+    before !== undefined && newRun && (!same || seen.restartCount <= before.restartCount);
   return {
     ...memory,
     crash: nextCrashState(before, seen),
-    ran: memory.ran || seen.startedAt !== undefined,
-    earlierRestarts: memory.earlierRestarts + (forgotten ? before.restartCount + 1 : 0),
+    ran: true,
+    earlierRestarts: memory.earlierRestarts + (byCall ? before.restartCount + 1 : 0),
   };
 }
 
@@ -45,6 +50,13 @@ const firstPauseMs = 1000;
 const longestPullPauseMs = 300_000;
 /** Local causes (a port in use, a missing path) are mended by hand, by somebody who then waits. */
 const longestPauseMs = 60_000;
+
+/** The memory after a step that worked. */
+export function withoutFailure(memory: InstanceMemory): InstanceMemory {
+  const cured: { -readonly [Key in keyof InstanceMemory]: InstanceMemory[Key] } = { ...memory };
+  delete cured.failure;
+  return cured;
+}
 
 /**
  * The failure after one more. Pauses double from 1 s; up to a tenth is taken off at random, so that a thousand

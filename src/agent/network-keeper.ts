@@ -1,6 +1,7 @@
 import { labels } from '../api/v1alpha1/group.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { isAborted } from './aborted.ts';
 import type { Engine } from './docker/engine.ts';
 import type { AgentDns, AgentNetwork, LocalInstances, LocalNetwork } from './options.ts';
 
@@ -85,12 +86,12 @@ export class NetworkKeeper {
 
   /** The overlay's own loop begins when the subnet is there, and again if it fails. */
   async #runOverlay(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
+    while (!isAborted(signal)) {
       if (this.#current !== undefined) {
         try {
           await this.#deps.network.run(signal);
         } catch (error) {
-          if (!signal.aborted)
+          if (!isAborted(signal))
             this.#deps.log.warn({ err: error }, 'overlay loop failed; starting it again');
         }
       }
@@ -101,7 +102,7 @@ export class NetworkKeeper {
   async #keepDockerNetwork(signal: AbortSignal): Promise<void> {
     const { log, network, clock } = this.#deps;
     let failures = 0;
-    while (!signal.aborted) {
+    while (!isAborted(signal)) {
       try {
         const local = await network.ensure(
           AbortSignal.any([signal, AbortSignal.timeout(ensureTimeoutMs)]),
@@ -110,7 +111,7 @@ export class NetworkKeeper {
         failures = 0;
         await this.#pause(this.#engineUp ? auditMs : longestRetryMs, signal);
       } catch (error) {
-        if (signal.aborted) return;
+        if (isAborted(signal)) return;
         const problem = error instanceof Error ? error.message : String(error);
         if (failures === 0) log.warn({ err: error }, 'the overlay network is not up; trying again');
         if (this.#current === undefined && problem !== this.#problem) {
@@ -146,7 +147,7 @@ export class NetworkKeeper {
         if (left?.gateway !== undefined && !proved) await this.#serve(left.gateway, signal);
       },
       (error: unknown) => {
-        if (!signal.aborted) log.debug({ err: error }, 'no earlier network to serve names on');
+        if (!isAborted(signal)) log.debug({ err: error }, 'no earlier network to serve names on');
       },
     );
   }
@@ -164,11 +165,11 @@ export class NetworkKeeper {
   async #runDns(gateway: string, signal: AbortSignal): Promise<void> {
     const { dns, local, log, clock } = this.#deps;
     let failures = 0;
-    while (!signal.aborted) {
+    while (!isAborted(signal)) {
       try {
         await dns.run(gateway, local, signal);
       } catch (error) {
-        if (signal.aborted) return;
+        if (isAborted(signal)) return;
         if (failures === 0)
           log.warn({ err: error, gateway }, 'name server failed; starting it again');
       }

@@ -2,10 +2,17 @@ import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { instanceId, type InstanceKey } from '../registry/records/index.ts';
 import { LeaseLostError } from '../registry/store.ts';
+import { isAborted } from './aborted.ts';
 import type { DesiredInstance, DesiredState } from './desired.ts';
 import { EngineError, isUnavailable } from './docker/errors.ts';
 import type { Executor } from './executor.ts';
-import { blankMemory, nextFailure, remember, type InstanceMemory } from './memory.ts';
+import {
+  blankMemory,
+  nextFailure,
+  remember,
+  withoutFailure,
+  type InstanceMemory,
+} from './memory.ts';
 import type { ObservedState } from './observed.ts';
 import { planInstance, type InstanceView, type PlanContext } from './plan.ts';
 import { reportInstance, type Activity, type InstanceReport } from './report.ts';
@@ -78,7 +85,7 @@ export class Reconciler {
     };
     cancelTimer = this.#deps.clock.schedule(again, fullPassMs);
     await new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
+      if (isAborted(signal)) resolve();
       signal.addEventListener('abort', () => {
         resolve();
       });
@@ -145,8 +152,8 @@ export class Reconciler {
       this.#act(id, cell, view);
     }
     this.#report(id, cell, view);
-    const idle = cell.worker === undefined && cell.cancelWake === undefined;
-    if (idle && view.desired === undefined && view.containers.length === 0) this.#cells.delete(id);
+    if (isIdle(cell) && view.desired === undefined && view.containers.length === 0)
+      this.#cells.delete(id);
   }
 
   #view(id: string, cell: Cell): InstanceView {
@@ -224,7 +231,7 @@ export class Reconciler {
     const { executor, log } = this.#deps;
     const serves = cell.memoryOf;
     for (const step of steps) {
-      if (signal.aborted) return;
+      if (isAborted(signal)) return;
       const show = (activity: Activity): void => {
         this.#show(id, cell, activity);
       };
@@ -237,11 +244,10 @@ export class Reconciler {
         }
         // A start that worked ends a row of failures.
         if (step.type === 'start' && cell.memoryOf === serves) {
-          const { failure: _cured, ...rest } = cell.memory;
-          cell.memory = rest;
+          cell.memory = withoutFailure(cell.memory);
         }
       } catch (error) {
-        if (!signal.aborted) this.#failed(id, cell, step, serves, error);
+        if (!isAborted(signal)) this.#failed(id, cell, step, serves, error);
         return;
       }
     }
@@ -277,6 +283,10 @@ export class Reconciler {
     cell.shownAt = now;
     this.#report(id, cell, this.#view(id, cell));
   }
+}
+
+function isIdle(cell: Cell): boolean {
+  return cell.worker === undefined && cell.cancelWake === undefined;
 }
 
 /** Tells one container of one placement from another. */

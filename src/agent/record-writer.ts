@@ -2,6 +2,7 @@ import { endpointRecords, instanceRecords, type InstanceKey } from '../registry/
 import type { Condition, Entry, Lease, Operation, Revision, Store } from '../registry/store.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { isAborted } from './aborted.ts';
 import type { DesiredInstance } from './desired.ts';
 import type { InstanceReport } from './report.ts';
 
@@ -103,9 +104,9 @@ export class RecordWriter {
   /** Writes until `signal` aborts. Failures are retried for ever, slower and slower. */
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0;
-    while (!signal.aborted) {
+    while (!isAborted(signal)) {
       const lease = this.#lease;
-      if (this.#dirty.size === 0 || lease === undefined || lease.lost.aborted) {
+      if (this.#dirty.size === 0 || lease === undefined || isAborted(lease.lost)) {
         await this.#sleepUntilWoken(signal);
         continue;
       }
@@ -113,7 +114,7 @@ export class RecordWriter {
         await this.#flush(lease, signal);
         failures = 0;
       } catch (error) {
-        if (signal.aborted) return;
+        if (isAborted(signal)) return;
         // Under a lost lease there is nothing to mend here: a new one brings everything back.
         if (failures++ === 0) this.#log.warn({ err: error }, 'cannot write reports; trying again');
         const pauseMs = Math.min(longestRetryMs, retryMs * 2 ** Math.min(failures, 10));

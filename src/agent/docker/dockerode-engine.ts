@@ -59,7 +59,7 @@ export class DockerodeEngine implements Engine {
       return {
         version: version.Version,
         apiVersion: this.#apiVersion,
-        kernel: version.KernelVersion ?? info.KernelVersion,
+        kernel: info.KernelVersion,
         cpus: info.NCPU,
         memoryBytes: info.MemTotal,
       };
@@ -98,7 +98,7 @@ export class DockerodeEngine implements Engine {
         this.#docker.createContainer({
           ...body,
           abortSignal,
-        } as unknown as Docker.ContainerCreateOptions),
+        }),
     );
     return container.id;
   }
