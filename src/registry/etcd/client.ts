@@ -1,9 +1,11 @@
+import { setMaxListeners } from 'node:events';
 import { InterceptingCall, type Interceptor } from '@grpc/grpc-js';
 import { Etcd3, type IOptions } from 'etcd3';
 import { sleep, type Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import { StoreRefusedError, UnavailableError, type Revision } from '../store.ts';
 import { toStoreError } from './errors.ts';
+import { linkSignals } from './linked-signal.ts';
 import { memberBreaker } from './member-breaker.ts';
 
 export interface EtcdTlsMaterial {
@@ -76,6 +78,8 @@ export class EtcdClient {
     this.log = options.log;
     this.random = options.random;
     this.closed = this.#closing.signal;
+    // Every watch and call in flight listens to it.
+    setMaxListeners(0, this.closed);
     try {
       this.#etcd = new Etcd3(etcdOptions(options));
     } catch (error) {
@@ -153,8 +157,12 @@ export class EtcdClient {
 
   /** Sleeps; rejects when `signal` aborts or the client is closed. */
   async pause(ms: number, signal?: AbortSignal): Promise<void> {
-    const signals = signal === undefined ? this.closed : AbortSignal.any([this.closed, signal]);
-    await sleep(this.clock, ms, signals);
+    const either = linkSignals(this.closed, signal);
+    try {
+      await sleep(this.clock, ms, either.signal);
+    } finally {
+      either.unlink();
+    }
   }
 
   close(): void {
@@ -206,29 +214,12 @@ function abortable<T>(
   promise: Promise<T>,
   ...signals: readonly (AbortSignal | undefined)[]
 ): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      const reason: unknown = signals.find((signal) => signal?.aborted)?.reason;
-      settle(() => {
-        reject(reason instanceof Error ? reason : new Error('aborted'));
-      });
-    };
-    const settle = (finish: () => void): void => {
-      for (const signal of signals) signal?.removeEventListener('abort', abort);
-      finish();
-    };
-    for (const signal of signals) signal?.addEventListener('abort', abort, { once: true });
-    promise.then(
-      (value) => {
-        settle(() => {
-          resolve(value);
-        });
-      },
-      (error: unknown) => {
-        settle(() => {
-          reject(error instanceof Error ? error : new Error(String(error)));
-        });
-      },
-    );
+  const either = linkSignals(...signals);
+  const aborted = new Promise<never>((_resolve, reject) => {
+    either.signal.addEventListener('abort', () => {
+      const reason: unknown = either.signal.reason;
+      reject(reason instanceof Error ? reason : new Error('aborted'));
+    });
   });
+  return Promise.race([promise, aborted]).finally(either.unlink);
 }

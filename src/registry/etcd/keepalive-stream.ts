@@ -3,6 +3,7 @@ import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse, IDuplexStream } f
 import { UnavailableError } from '../store.ts';
 import type { EtcdClient } from './client.ts';
 import { toStoreError } from './errors.ts';
+import { linkSignals } from './linked-signal.ts';
 
 type Stream = IDuplexStream<ILeaseKeepAliveRequest, ILeaseKeepAliveResponse>;
 
@@ -33,13 +34,15 @@ export class KeepaliveStream {
     const cancel = this.#client.clock.schedule(() => {
       timeout.abort(new UnavailableError('no answer to a lease renewal'));
     }, timeoutMs);
+    const either = linkSignals(timeout.signal, signal);
     try {
-      return await this.#exchange(AbortSignal.any([timeout.signal, signal]));
+      return await this.#exchange(either.signal);
     } catch (error) {
       this.#discard();
       throw toStoreError(error);
     } finally {
       cancel();
+      either.unlink();
     }
   }
 

@@ -26,6 +26,7 @@ import {
 import type { EtcdClient } from './client.ts';
 import { certainlyNotApplied } from './errors.ts';
 import { getKey, toEntry } from './kv.ts';
+import { linkSignals } from './linked-signal.ts';
 
 const maxOperations = 128;
 const maxConditions = 127;
@@ -53,11 +54,12 @@ export async function commit(
   const cancel = client.clock.schedule(() => {
     timeout.abort(new UnavailableError('etcd did not tell the outcome of a transaction in time'));
   }, commitMs);
-  const limited = signal === undefined ? timeout.signal : AbortSignal.any([timeout.signal, signal]);
+  const limited = linkSignals(timeout.signal, signal);
   try {
-    return await attempts(client, conditions, operations, limited);
+    return await attempts(client, conditions, operations, limited.signal);
   } finally {
     cancel();
+    limited.unlink();
   }
 }
 

@@ -16,6 +16,7 @@ import {
   type WatchOptions,
 } from '../store.ts';
 import type { EtcdClient } from './client.ts';
+import { linkSignals } from './linked-signal.ts';
 import { toStoreError } from './errors.ts';
 import { listPrefix, prefixRange, toEntry } from './kv.ts';
 import type { ProgressTrust } from './progress-trust.ts';
@@ -28,7 +29,7 @@ export class EtcdWatch {
   readonly #client: EtcdClient;
   readonly #prefix: string;
   readonly #options: WatchOptions;
-  readonly #signal: AbortSignal;
+  #signal: AbortSignal;
   readonly #trust: ProgressTrust;
   /** Everything up to here was delivered. Undefined: a snapshot is due. */
   #delivered: Revision | undefined;
@@ -46,11 +47,13 @@ export class EtcdWatch {
     this.#trust = trust;
     this.#prefix = prefix;
     this.#options = options;
-    this.#signal = AbortSignal.any([client.closed, signal]);
+    this.#signal = signal;
     this.#delivered = options.from === undefined ? undefined : options.from - 1n;
   }
 
   async *run(): AsyncGenerator<WatchBatch, void, undefined> {
+    const either = linkSignals(this.#client.closed, this.#signal);
+    this.#signal = either.signal;
     try {
       for (;;) {
         try {
@@ -63,6 +66,7 @@ export class EtcdWatch {
         }
       }
     } finally {
+      either.unlink();
       this.#announce(false);
     }
     this.#client.closed.throwIfAborted();

@@ -28,6 +28,8 @@ interface Version {
 /** etcd's default `--max-txn-ops`; one condition is kept for the store's own use (see etcd/txn.ts). */
 export const maxOperations = 128;
 export const maxConditions = 127;
+/** etcd's default `--max-request-bytes`. */
+const maxRequestBytes = 1.5 * 1024 * 1024;
 
 /**
  * The server side of the in-process store: multi-version records with etcd's rules. Synchronous, knows
@@ -139,6 +141,11 @@ export class MemoryDatabase {
       throw new StoreRefusedError('duplicate key in one transaction');
     }
     if (operations.some(({ key }) => key === '')) throw new StoreRefusedError('key is empty');
+    let bytes = 0;
+    for (const op of operations) {
+      bytes += Buffer.byteLength(op.key) + (op.type === 'put' ? Buffer.byteLength(op.value) : 0);
+    }
+    if (bytes > maxRequestBytes) throw new StoreRefusedError('request is too large');
   }
 
   #holds(condition: Condition): boolean {

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
 import {
   StoreRefusedError,
@@ -47,6 +48,7 @@ export class MemoryStore implements Store {
   constructor(options: MemoryStoreOptions = {}) {
     this.database = options.database ?? new MemoryDatabase();
     this.#clock = options.clock ?? systemClock;
+    setMaxListeners(0, this.#closed.signal);
   }
 
   /** From now on every call rejects with `error`; watches and renewals go on. `undefined` ends that. */
