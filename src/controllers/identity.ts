@@ -37,16 +37,3 @@ export function identityOf(metadata: ObjectMeta): ServiceIdentity {
 export function objectNameOf(id: ServiceIdentity): string {
   return id.project === standaloneProject ? id.service : ownedServiceName(id.project, id.service);
 }
-
-/** `namespace/name` of a namespaced object, `name` of a cluster-scoped one: the key of every queue. */
-export function objectKey(metadata: Pick<ObjectMeta, 'name' | 'namespace'>): string {
-  return metadata.namespace === undefined ? metadata.name : `${metadata.namespace}/${metadata.name}`;
-}
-
-/** The reverse of `objectKey`. */
-export function parseObjectKey(key: string): { namespace?: string; name: string } {
-  const slash = key.indexOf('/');
-  return slash < 0
-    ? { name: key }
-    : { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
-}

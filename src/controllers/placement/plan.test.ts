@@ -2,7 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ContainerSpec } from '../../registry/records/placement.ts';
 import { ordinalOf, planRemoval, planService, type Step } from './plan.ts';
-import type { DesiredInstances, HostStanding, InstanceState, Placed, PlacementView } from './types.ts';
+import type {
+  DesiredInstances,
+  HostStanding,
+  InstanceState,
+  Placed,
+  PlacementView,
+} from './types.ts';
 
 const container: ContainerSpec = {
   image: 'web:1',
@@ -248,7 +254,10 @@ const row = fc.record({
   hash: fc.constantFrom('v1', 'v2'),
   state: fc.constantFrom(...states),
 });
-const rows = fc.uniqueArray(row, { maxLength: 10, selector: (r) => `${r.host}/${String(r.ordinal)}` });
+const rows = fc.uniqueArray(row, {
+  maxLength: 10,
+  selector: (r) => `${r.host}/${String(r.ordinal)}`,
+});
 const standings: Record<string, HostStanding> = { lost: 'lost', absent: 'absent' };
 
 /** The rows after the steps, with every new instance on host c (or b), in the state that its agent soon gives it. */
@@ -293,7 +302,9 @@ describe('planService, whatever the state of the world', () => {
           const { steps } = planService(desired(replicas, 'v2'), placed, view);
           now = apply(now, steps, 'ready').map((r) =>
             // What its agent has not reported yet gets reported; the failed ones are mended.
-            r.hash === 'v2' ? { ...r, state: 'ready' } : { ...r, state: r.state === 'unknown' ? 'ready' : r.state ?? 'ready' },
+            r.hash === 'v2'
+              ? { ...r, state: 'ready' }
+              : { ...r, state: r.state === 'unknown' ? 'ready' : (r.state ?? 'ready') },
           );
           if (steps.length === 0) break;
         }

@@ -72,7 +72,9 @@ export function planService(
       steps.push(...candidates.map((p): Step => remove(p, 'ScaledDown')));
       continue;
     }
-    const [best, ...rest] = candidates.toSorted((a, b) => preference(b, view) - preference(a, view));
+    const [best, ...rest] = candidates.toSorted(
+      (a, b) => preference(b, view) - preference(a, view),
+    );
     steps.push(...rest.map((p): Step => remove(p, 'Duplicate')));
     if (best !== undefined) kept.push(best);
   }
@@ -89,7 +91,7 @@ export function planService(
   const staying = kept.filter((p) => standing.get(p) !== 'lost');
   for (const p of staying) {
     const want = desired.instance(p.ordinal);
-    if (p.record === undefined) {
+    if (p.record === undefined || p.broken === true) {
       steps.push({ type: 'rewrite', placed: p, reason: 'Unreadable' });
     } else if (p.record.specHash === want.specHash && p.record.serviceUID !== desired.uid) {
       steps.push({ type: 'rewrite', placed: p, reason: 'ServiceRecreated' });
@@ -186,6 +188,8 @@ function judge(
 ): 'lost' | 'outdated' | 'misplaced' | 'current' {
   const host = view.host(p.host);
   if (host === 'lost') return 'lost';
+  // It is written anew first; what it should be is looked at when it can be read.
+  if (p.broken === true) return 'current';
   const hash = p.record?.specHash;
   if (hash !== undefined && hash !== desired.instance(p.ordinal).specHash) return 'outdated';
   return host === 'present' && view.misfit(p.host) !== undefined ? 'misplaced' : 'current';

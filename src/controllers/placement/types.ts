@@ -22,8 +22,10 @@ export interface Placed {
   readonly host: string;
   readonly path: string;
   readonly modRevision: Revision;
-  /** Undefined when the record cannot be read (somebody wrote it by hand). */
+  /** Undefined when the record could never be read. */
   readonly record: PlacementRecord | undefined;
+  /** The record cannot be read now (somebody wrote it by hand); `record` is what it said before. */
+  readonly broken?: boolean;
 }
 
 /**

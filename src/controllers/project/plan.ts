@@ -3,7 +3,7 @@ import type { KubeObject } from '../../api/v1alpha1/meta.ts';
 import { ownedServiceName } from '../../api/v1alpha1/names.ts';
 import type { Project } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
-import { deepEqual } from '../deep-equal.ts';
+import { equal } from '../../kube/status.ts';
 import { digest } from '../digest.ts';
 import { controllerOf } from '../identity.ts';
 
@@ -25,7 +25,11 @@ export type ProjectStep =
       /** The Service is new, and no other version of it may be overwritten. */
       readonly create: boolean;
     }
-  | { readonly type: 'delete'; readonly service: Service; readonly reason: 'Pruned' | 'ProjectDeleted' };
+  | {
+      readonly type: 'delete';
+      readonly service: Service;
+      readonly reason: 'Pruned' | 'ProjectDeleted';
+    };
 
 /** A service that cannot be made because its object's name belongs to somebody else. */
 export interface NameClash {
@@ -98,6 +102,18 @@ export function planTeardown(
   };
 }
 
+/** Names of the project's services; none for a spec that is not even an object (an unchecked source). */
+export function serviceNames(project: Project): string[] {
+  const spec = project.spec as Partial<Project['spec']> | undefined;
+  return Object.keys(spec?.services ?? {});
+}
+
+/** The replicas that the project itself asks for; undefined when it does not say, or not a number. */
+export function askedReplicas(project: Project, service: string): number | undefined {
+  const entry = project.spec.services[service] as Partial<Service['spec']> | undefined;
+  return typeof entry?.replicas === 'number' ? entry.replicas : undefined;
+}
+
 export function isControlledBy(object: KubeObject, project: Project): boolean {
   const owner = controllerOf(object.metadata);
   return owner !== undefined && owner.uid === project.metadata.uid;
@@ -157,7 +173,7 @@ function differs(application: ServiceApplication, present: Service): boolean {
 
 /** Whether all that `want` says stands in `have`: objects may hold more, everything else has to be equal. */
 function includes(have: unknown, want: unknown): boolean {
-  if (typeof want !== 'object' || want === null || Array.isArray(want)) return deepEqual(have, want);
+  if (typeof want !== 'object' || want === null || Array.isArray(want)) return equal(have, want);
   if (typeof have !== 'object' || have === null || Array.isArray(have)) return false;
   const fields = have as Record<string, unknown>;
   return Object.entries(want).every(

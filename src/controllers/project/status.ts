@@ -1,7 +1,7 @@
 import type { Project, ProjectStatus } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import { clip, isTrue, mergeConditions, type ConditionClaim } from '../conditions.ts';
-import type { NameClash } from './plan.ts';
+import { askedReplicas, serviceNames, type NameClash } from './plan.ts';
 
 /** What is known of a project. */
 export interface ProjectFacts {
@@ -20,7 +20,7 @@ const maxNamed = 5;
 /** The status of a Project, from that of its Services. Pure. @param now RFC 3339 */
 export function projectStatus(project: Project, facts: ProjectFacts, now: string): ProjectStatus {
   const { generation } = project.metadata;
-  const names = Object.keys(project.spec.services);
+  const names = serviceNames(project);
   let readyServices = 0;
   let readyInstances = 0;
   let instances = 0;
@@ -28,7 +28,7 @@ export function projectStatus(project: Project, facts: ProjectFacts, now: string
     const service = facts.services.get(name);
     if (service !== undefined && isCurrent(service) && isTrue(service.status?.conditions, 'Ready'))
       readyServices++;
-    const wanted = service?.spec.replicas ?? project.spec.services[name]?.replicas ?? 1;
+    const wanted = service?.spec.replicas ?? askedReplicas(project, name) ?? 1;
     instances += wanted;
     readyInstances += Math.min(service?.status?.readyReplicas ?? 0, wanted);
   }
@@ -113,7 +113,9 @@ function summarise(
   }
   const unready = names.filter((name) => {
     const service = facts.services.get(name);
-    return service === undefined || !isCurrent(service) || !isTrue(service.status?.conditions, 'Ready');
+    return (
+      service === undefined || !isCurrent(service) || !isTrue(service.status?.conditions, 'Ready')
+    );
   });
   const stalled = names.some((name) =>
     isTrue(facts.services.get(name)?.status?.conditions, 'Stalled'),
@@ -145,7 +147,8 @@ function summarise(
     reason:
       unready.length === 0
         ? 'AllReady'
-        : (first?.status?.conditions?.find((c) => c.type === 'Ready')?.reason ?? 'ServicesNotReady'),
+        : (first?.status?.conditions?.find((c) => c.type === 'Ready')?.reason ??
+          'ServicesNotReady'),
     message,
   };
 }
@@ -164,11 +167,7 @@ function clashMessage(clash: NameClash): string {
   return `service ${clash.service}: a Service named ${clash.objectName} exists already and ${owner}; rename or delete one of them`;
 }
 
-function claims(
-  summary: Summary,
-  names: readonly string[],
-  facts: ProjectFacts,
-): ConditionClaim[] {
+function claims(summary: Summary, names: readonly string[], facts: ProjectFacts): ConditionClaim[] {
   const { reason, message } = summary;
   const flag = (type: string, is: boolean): ConditionClaim =>
     is

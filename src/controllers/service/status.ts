@@ -105,7 +105,9 @@ function summarise(
   }
   const failed = wanted.find((i) => i.state === 'failed');
   if (failed !== undefined) {
-    const why = [failed.reason, failed.message].filter((t) => t !== undefined && t !== '').join(': ');
+    const why = [failed.reason, failed.message]
+      .filter((t) => t !== undefined && t !== '')
+      .join(': ');
     const more = wanted.filter((i) => i.state === 'failed').length - 1;
     return say(
       ready > 0 ? 'Degraded' : 'Failed',

@@ -1,0 +1,97 @@
+import { instanceName } from '../api/v1alpha1/names.ts';
+import type { EventRecorder } from '../kube/events.ts';
+import type { ObjectReference } from '../kube/resources.ts';
+import { controllerOf } from './identity.ts';
+import type { Change } from './placement/allocate.ts';
+import { ordinalOf, type Step } from './placement/plan.ts';
+import type { ServiceWish } from './service/desired.ts';
+
+/** Most instances that one event names. */
+const mostNamed = 8;
+
+interface Wording {
+  readonly type: 'Normal' | 'Warning';
+  readonly reason: string;
+  /** Also told on the Project: what a user who only looks there has to know. */
+  readonly onProject?: boolean;
+  say(name: string, change: Change): string;
+}
+
+const from = (step: Step): string => (step.type === 'create' ? '?' : step.placed.host);
+
+/** By the step's type and reason; what is not here is nobody's news. */
+const wordings: Readonly<Record<string, Wording>> = {
+  'create ScaledUp': {
+    type: 'Normal',
+    reason: 'Scheduled',
+    say: (name, change) => `${name} on ${change.host ?? '?'}`,
+  },
+  'replace HostLost': {
+    type: 'Warning',
+    reason: 'Moved',
+    onProject: true,
+    say: (name, change) =>
+      `${name} from ${from(change.step)}, which is lost, to ${change.host ?? '?'}`,
+  },
+  'replace RulesChanged': {
+    type: 'Normal',
+    reason: 'Moved',
+    say: (name, change) =>
+      `${name} from ${from(change.step)}, which its placement rules exclude now, to ${change.host ?? '?'}`,
+  },
+  'replace SpecChanged': {
+    type: 'Normal',
+    reason: 'Updated',
+    say: (name, change) => `${name} on ${change.host ?? '?'}`,
+  },
+  'remove ScaledDown': {
+    type: 'Normal',
+    reason: 'ScaledDown',
+    say: (name, change) => `${name} on ${from(change.step)}`,
+  },
+  'remove Duplicate': {
+    type: 'Warning',
+    reason: 'DuplicateRemoved',
+    say: (name, change) => `${name} on ${from(change.step)}`,
+  },
+  'rewrite Unreadable': {
+    type: 'Warning',
+    reason: 'RecordRepaired',
+    say: (name, change) => `the unreadable placement record of ${name} on ${from(change.step)}`,
+  },
+};
+
+/** Reports decisions about one service as events: one for each kind of decision, naming the first few instances. */
+export function announceDecisions(
+  events: Pick<EventRecorder, 'record'>,
+  wish: ServiceWish,
+  changes: readonly Change[],
+): void {
+  const groups = new Map<string, Change[]>();
+  for (const change of changes) {
+    const kind = `${change.step.type} ${change.step.reason}`;
+    const group = groups.get(kind);
+    if (group === undefined) groups.set(kind, [change]);
+    else group.push(change);
+  }
+  for (const [kind, group] of groups) {
+    const wording = wordings[kind];
+    if (wording === undefined) continue;
+    const said = group.slice(0, mostNamed).map((change) => {
+      const ordinal = String(ordinalOf(change.step));
+      return wording.say(instanceName({ ...wish.identity, ordinal }), change);
+    });
+    const more = group.length > mostNamed ? ` and ${String(group.length - mostNamed)} more` : '';
+    const message = said.join(', ') + more;
+    events.record(wish.object, wording.type, wording.reason, message);
+    const project = wording.onProject === true ? projectOf(wish) : undefined;
+    if (project !== undefined) events.record(project, wording.type, wording.reason, message);
+  }
+}
+
+function projectOf(wish: ServiceWish): ObjectReference | undefined {
+  const owner = controllerOf(wish.object.metadata);
+  if (owner?.kind !== 'Project') return undefined;
+  const { apiVersion, kind, name, uid } = owner;
+  return { apiVersion, kind, name, uid, namespace: wish.identity.namespace };
+}

@@ -1,0 +1,87 @@
+import { apiVersion } from '../../api/v1alpha1/group.ts';
+import type { Host } from '../../api/v1alpha1/host.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { isAlreadyExists } from '../../kube/errors.ts';
+import { hosts } from '../../kube/resources.ts';
+import type { ReadonlyObjectStore } from '../../kube/store.ts';
+import { wholeSecondsTime } from '../../kube/times.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import { TerminalError } from '../../runtime/errors.ts';
+import { isInvalid } from '../../kube/errors.ts';
+import type { Reconcile } from '../../runtime/controller.ts';
+import type { ClusterState } from '../../scheduler/index.ts';
+import type { PlacementBook } from '../placement/book.ts';
+import type { StatusWriter } from '../status-writer.ts';
+import type { HostHealth } from './health.ts';
+import type { HostKeeper } from './keeper.ts';
+import { hostStatus } from './status.ts';
+
+export interface HostReconcilerOptions {
+  readonly client: KubeClient;
+  readonly objects: ReadonlyObjectStore<Host>;
+  readonly keeper: HostKeeper;
+  readonly health: HostHealth;
+  readonly state: ClusterState;
+  readonly book: PlacementBook;
+  readonly status: StatusWriter<Host>;
+  readonly clock: Clock;
+}
+
+/**
+ * One host: its Host object is made when the agent registers (again, if somebody deletes it while the agent lives), and
+ * its status told. Labels and spec belong to the user. Deleting the object of a host that is lost forgets the host.
+ */
+export function hostReconciler(options: HostReconcilerOptions): Reconcile {
+  const { client, objects, keeper, health, state, book, status, clock } = options;
+  return async (name, log, signal) => {
+    const standing = health.standing(name, clock.monotonic());
+    const cached = objects.getByKey(name);
+    if (cached === undefined) {
+      status.forget(name);
+      if (standing !== 'present') return;
+      try {
+        await client.create(
+          hosts,
+          { apiVersion, kind: 'Host', metadata: { name }, spec: {} },
+          signal,
+        );
+        log.info({ host: name }, 'host registered');
+      } catch (error) {
+        if (isInvalid(error))
+          throw new TerminalError(`no Host can be called ${name}`, { cause: error });
+        if (!isAlreadyExists(error)) throw error;
+      }
+      return;
+    }
+    const wait = status.waitMs(cached);
+    if (wait > 0) return { requeueAfterMs: wait };
+    const object = status.latest(cached);
+    const now = clock.monotonic();
+    const here = state.host(name);
+    const record = keeper.record(name);
+    const graceLeftMs = health.graceLeftMs(name, now);
+    const brake =
+      standing === 'lost'
+        ? health.brake(now, (host) => book.servicesOn(host).length > 0)
+        : undefined;
+    const next = hostStatus(
+      object.status,
+      object.metadata.generation,
+      {
+        standing,
+        unschedulable: object.spec?.unschedulable === true,
+        instances: here?.instances ?? 0,
+        allocated: {
+          cpuMillis: here?.reservedCpuMillis ?? 0,
+          memoryBytes: here?.reservedMemoryBytes ?? 0,
+        },
+        ...(record === undefined ? {} : { record }),
+        ...(graceLeftMs === undefined ? {} : { graceLeftMs }),
+        ...(brake === undefined ? {} : { held: brake.message }),
+      },
+      wholeSecondsTime(clock.now()),
+    );
+    await status.write(object, next, signal);
+    return;
+  };
+}

@@ -1,0 +1,226 @@
+import { placementRecords, type PlacementRecord } from '../../registry/records/placement.ts';
+import type { Condition, Operation } from '../../registry/store.ts';
+import { hostPorts } from '../../scheduler/filters/host-ports.ts';
+import { resources } from '../../scheduler/filters/resources.ts';
+import { schedule, type ClusterState, type InstanceRequest } from '../../scheduler/index.ts';
+import type { ServiceWish } from '../service/desired.ts';
+import type { HostedKey, InstanceBook, PlacementBook } from './book.ts';
+import { needsOf } from './demand.ts';
+import { newPlacement, type Step } from './plan.ts';
+import type { DesiredInstances, Placed } from './types.ts';
+
+/** The steps that a pass wants to take for one service. */
+export interface Intent {
+  readonly key: string;
+  readonly identity: ServiceWish['identity'];
+  /** Absent when everything of the service is to go. */
+  readonly run?: Extract<ServiceWish['want'], { type: 'run' }>;
+  readonly steps: readonly Step[];
+}
+
+/** One step with the host it found: writes that belong together. */
+export interface Change {
+  readonly key: string;
+  readonly step: Step;
+  /** Host of the new or rewritten instance. */
+  readonly host?: string;
+  readonly conditions: readonly Condition[];
+  readonly operations: readonly Operation[];
+  readonly put?: {
+    readonly key: HostedKey;
+    readonly path: string;
+    readonly record: PlacementRecord;
+  };
+  readonly deleted?: string;
+  /** Paths whose standing in the ClusterState was changed in advance. */
+  readonly touched: readonly string[];
+}
+
+/** Steps of one service that found no host. */
+export interface Unplaced {
+  /** Ordinals that have no instance at all, or one on a lost host. */
+  pending: number;
+  /** Outdated or misplaced instances that stay where they are. */
+  staying: number;
+  /** The scheduler's sentence. */
+  explanation: string;
+}
+
+export interface Allocation {
+  readonly changes: readonly Change[];
+  /** By serviceId. */
+  readonly unplaced: ReadonlyMap<string, Unplaced>;
+}
+
+export interface AllocateContext {
+  readonly state: ClusterState;
+  readonly book: PlacementBook;
+  readonly instances: InstanceBook;
+  readonly newId: () => string;
+  /** RFC 3339 */
+  readonly now: string;
+  /** Of the random strategy. */
+  readonly seed: number;
+}
+
+interface Request extends InstanceRequest {
+  readonly intent: Intent;
+  readonly step: Extract<Step, { type: 'create' | 'replace' }>;
+  readonly record: PlacementRecord;
+}
+
+/**
+ * Finds hosts for all steps of a pass, and says what to write. The ClusterState is changed as if everything had been
+ * written; who fails to write a change has to restore its `touched` paths. What is taken away is taken into account
+ * before anything is placed, so room that one service gives up is there for another.
+ */
+export function allocate(intents: readonly Intent[], context: AllocateContext): Allocation {
+  const { state, book } = context;
+  const changes: Change[] = [];
+  const requests: Request[] = [];
+  const unplaced = new Map<string, Unplaced>();
+  const later: { readonly intent: Intent; readonly step: Extract<Step, { type: 'replace' }> }[] =
+    [];
+  for (const intent of intents) {
+    for (const step of intent.steps) {
+      if (step.type === 'remove') {
+        changes.push(removal(intent, step, state));
+      } else if (intent.run === undefined) {
+        continue;
+      } else if (step.type === 'rewrite') {
+        changes.push(rewriting(intent, intent.run.instances, step, context));
+      } else if (step.type === 'replace') {
+        state.unplace(step.placed.path);
+        later.push({ intent, step });
+      } else {
+        requests.push(request(intent, intent.run, step, context));
+      }
+    }
+  }
+  for (const { intent, step } of later) {
+    if (intent.run === undefined) continue;
+    const wanted = request(intent, intent.run, step, context);
+    if (step.stay && fitsOn(step.placed.host, wanted, state)) {
+      changes.push(placing(wanted, step.placed.host, state));
+    } else requests.push(wanted);
+  }
+  for (const decision of schedule(state, requests, { seed: context.seed })) {
+    const { request: asked } = decision;
+    if (decision.host !== undefined) {
+      state.unplace(asked.id);
+      changes.push(placing(asked, decision.host, state));
+      continue;
+    }
+    if (asked.step.type === 'replace') book.restore([asked.step.placed.path]);
+    const entry = unplaced.get(asked.intent.key) ?? { pending: 0, staying: 0, explanation: '' };
+    entry.explanation = decision.explanation;
+    if (asked.step.type === 'create' || asked.step.reason === 'HostLost') entry.pending++;
+    else entry.staying++;
+    unplaced.set(asked.intent.key, entry);
+  }
+  return { changes, unplaced };
+}
+
+function removal(
+  intent: Intent,
+  step: Extract<Step, { type: 'remove' }>,
+  state: ClusterState,
+): Change {
+  const { path } = step.placed;
+  state.unplace(path);
+  return {
+    key: intent.key,
+    step,
+    conditions: [unchanged(step.placed)],
+    operations: [{ type: 'delete', key: path }],
+    deleted: path,
+    touched: [path],
+  };
+}
+
+function rewriting(
+  intent: Intent,
+  desired: DesiredInstances,
+  step: Extract<Step, { type: 'rewrite' }>,
+  context: AllocateContext,
+): Change {
+  const { placed } = step;
+  const fresh = newPlacement(desired, placed.ordinal, context.newId(), context.now);
+  // What the agent runs keeps its identity if it is what is wanted: then nothing restarts.
+  const running = context.instances.get(intent.key, placed.host, placed.ordinal);
+  const record =
+    placed.record !== undefined
+      ? { ...placed.record, serviceUID: desired.uid }
+      : running?.specHash === fresh.specHash
+        ? { ...fresh, id: running.id }
+        : fresh;
+  const key = { ...intent.identity, host: placed.host, ordinal: String(placed.ordinal) };
+  return {
+    key: intent.key,
+    step,
+    host: placed.host,
+    conditions: [unchanged(placed)],
+    operations: [{ type: 'put', key: placed.path, value: placementRecords.encode(record) }],
+    put: { key, path: placed.path, record },
+    touched: [placed.path],
+  };
+}
+
+function request(
+  intent: Intent,
+  run: NonNullable<Intent['run']>,
+  step: Request['step'],
+  context: AllocateContext,
+): Request {
+  const ordinal = step.type === 'create' ? step.ordinal : step.placed.ordinal;
+  const record = newPlacement(run.instances, ordinal, context.newId(), context.now);
+  return {
+    id: `new ${record.id}`,
+    service: intent.key,
+    ...needsOf(record.container),
+    rules: run.rules,
+    intent,
+    step,
+    record,
+  };
+}
+
+function placing(asked: Request, host: string, state: ClusterState): Change {
+  const { intent, step, record, service, reservation, ports } = asked;
+  const ordinal = step.type === 'create' ? step.ordinal : step.placed.ordinal;
+  const key = { ...intent.identity, host, ordinal: String(ordinal) };
+  const path = placementRecords.path(key);
+  state.place({ id: path, service, reservation, ports }, host);
+  const put: Operation = { type: 'put', key: path, value: placementRecords.encode(record) };
+  const base = { key: intent.key, step, host, put: { key, path, record } };
+  if (step.type === 'create') {
+    return {
+      ...base,
+      conditions: [{ type: 'absent', key: path }],
+      operations: [put],
+      touched: [path],
+    };
+  }
+  const old = step.placed;
+  if (old.path === path) {
+    return { ...base, conditions: [unchanged(old)], operations: [put], touched: [path] };
+  }
+  return {
+    ...base,
+    conditions: [unchanged(old), { type: 'absent', key: path }],
+    operations: [put, { type: 'delete', key: old.path }],
+    deleted: old.path,
+    touched: [path, old.path],
+  };
+}
+
+/** Whether the instance can stay where its predecessor is: also on a cordoned host, if there is room. */
+function fitsOn(hostName: string, wanted: Request, state: ClusterState): boolean {
+  const host = state.host(hostName);
+  if (host?.info === undefined) return false;
+  return [hostPorts, resources].every((filter) => filter(wanted, state)?.check(host) ?? true);
+}
+
+function unchanged(placed: Placed): Condition {
+  return { type: 'unchanged', key: placed.path, modRevision: placed.modRevision };
+}

@@ -1,0 +1,422 @@
+import { serviceRecords, type ServiceRecord } from '../../registry/records/service.ts';
+import type { CachedRecord } from '../../registry/record-cache.ts';
+import { decide } from '../../registry/decide.ts';
+import type { Revision, Store } from '../../registry/store.ts';
+import { UnavailableError } from '../../registry/store.ts';
+import type { ServiceIdentity } from '../../api/v1alpha1/names.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import { Trigger } from '../../runtime/trigger.ts';
+import type { ClusterState } from '../../scheduler/index.ts';
+import type { Logger } from '../../telemetry/log.ts';
+import { equal } from '../../kube/status.ts';
+import type { HostHealth } from '../host/health.ts';
+import type { ServiceDirectory } from '../service/directory.ts';
+import { allocate, type Change, type Intent, type Unplaced } from './allocate.ts';
+import { batches } from './batch.ts';
+import type { InstanceBook, PlacementBook } from './book.ts';
+import { misfitOf } from './demand.ts';
+import { planRemoval, planService, type RollState, type Step } from './plan.ts';
+import { instanceState, troubleOf, type Readiness } from './readiness.ts';
+import type { InstanceState, Placed, PlacementView } from './types.ts';
+
+/** What the last pass over a service left open. */
+export interface Outcome {
+  readonly unplaced?: Unplaced;
+  readonly roll?: RollState;
+  /** Instances of lost hosts that are held back, with the reason. */
+  readonly held?: { readonly count: number; readonly message: string };
+}
+
+/** Told what was decided; must not throw. */
+export interface PlacementObserver {
+  /** Decisions about one service were written. */
+  decided(key: string, changes: readonly Change[]): void;
+  /** The outcome for a service may have changed, or what is placed of it. */
+  touched(key: string): void;
+  passed?(services: number, changes: number, durationMs: number): void;
+}
+
+export interface PlacementLoopOptions {
+  readonly store: Store;
+  readonly epoch: Revision;
+  readonly directory: ServiceDirectory;
+  readonly book: PlacementBook;
+  readonly instances: InstanceBook;
+  readonly readiness: Readiness;
+  readonly health: HostHealth;
+  readonly state: ClusterState;
+  /** Present service records, by path. */
+  readonly serviceRecords: ReadonlyMap<string, CachedRecord<ServiceIdentity, ServiceRecord>>;
+  /** Asks the API server itself whether no Service object has this identity. Rejects when it cannot be told. */
+  readonly confirmGone: (identity: ServiceIdentity, signal: AbortSignal) => Promise<boolean>;
+  readonly observer: PlacementObserver;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  readonly newId: () => string;
+  /** Moves per second while many hosts are lost at once. Default 1. */
+  readonly brakedMovesPerSecond?: number;
+  /** Shortest time between two tries of what found no host. Default 100 ms. */
+  readonly retryGapMs?: number;
+}
+
+/** How long to wait before asking again about a Service that the API server could not tell of, or that came late. */
+const confirmAgainMs = 5_000;
+/** How long a refused change waits for the watch to show what was in its way. */
+const conflictRetryMs = 50;
+
+/**
+ * Gives every instance a host. The only writer of placements and service records: all of them go through `epoch`, so a
+ * former leader's pass cannot interfere. A pass looks only at services that something happened to, and at those that
+ * wait for room when room appears. When the outcome of a write is unknown, `run` rejects: the next term's epoch makes
+ * sure that the write cannot come late.
+ */
+export class PlacementLoop {
+  readonly #options: PlacementLoopOptions;
+  readonly #trigger = new Trigger();
+  #dirty = new Set<string>();
+  /** Services that wait for room on some host. */
+  readonly #waiting = new Set<string>();
+  /** Services whose update waits for instances. */
+  readonly #rolling = new Set<string>();
+  readonly #outcomes = new Map<string, Outcome>();
+  readonly #timers = new Map<string, () => void>();
+  /** Service records as last written by us. */
+  readonly #written = new Map<string, ServiceRecord | undefined>();
+  #lastRetry = -Infinity;
+  #moves: { tokens: number; at: number };
+
+  constructor(options: PlacementLoopOptions) {
+    this.#options = options;
+    this.#moves = { tokens: 1, at: options.clock.monotonic() };
+  }
+
+  /** Asks for a look at a service, by serviceId. Cheap. */
+  mark(key: string): void {
+    this.#dirty.add(key);
+    this.#trigger.fire();
+  }
+
+  /** An instance of the service changed its state. */
+  instanceChanged(key: string): void {
+    if (this.#rolling.has(key)) this.mark(key);
+  }
+
+  /**
+   * A service record changed in the registry. What is not as we wrote it is written again.
+   * @param record undefined: gone or unreadable
+   */
+  serviceRecordChanged(key: string, record: ServiceRecord | undefined): void {
+    if (this.#written.has(key) && equal(this.#written.get(key), record)) return;
+    this.#written.set(key, record);
+    this.mark(key);
+  }
+
+  /** There may be room now where there was none. */
+  roomAppeared(): void {
+    if (this.#waiting.size === 0) return;
+    const { clock, retryGapMs = 100 } = this.#options;
+    const dueIn = this.#lastRetry + retryGapMs - clock.monotonic();
+    if (dueIn > 0) {
+      this.#wakeAfter('room', dueIn, () => {
+        this.roomAppeared();
+      });
+      return;
+    }
+    this.#lastRetry = clock.monotonic();
+    for (const key of this.#waiting) this.mark(key);
+  }
+
+  /** Looks at everything there is: at the start, and now and then. */
+  markAll(): void {
+    const { directory, book } = this.#options;
+    for (const key of directory.keys()) this.mark(key);
+    for (const [key] of book.services()) this.mark(key);
+    for (const record of this.#options.serviceRecords.values()) this.mark(keyOf(record.key));
+  }
+
+  outcome(key: string): Outcome {
+    return this.#outcomes.get(key) ?? {};
+  }
+
+  /** Runs until `signal` aborts. Rejects with NotLeaderError, UnavailableError or whatever else a write failed with. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    try {
+      while (!signal.aborted) {
+        if (this.#dirty.size === 0) await this.#trigger.wait(clock, 60_000, signal);
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may abort during the wait
+        if (signal.aborted) return;
+        this.#trigger.clear();
+        if (this.#dirty.size > 0) await this.#pass(signal);
+      }
+    } finally {
+      for (const cancel of this.#timers.values()) cancel();
+      this.#timers.clear();
+    }
+  }
+
+  async #pass(signal: AbortSignal): Promise<void> {
+    const { clock, state, book, instances, newId, random, observer } = this.#options;
+    const startedAt = clock.monotonic();
+    const keys = [...this.#dirty];
+    this.#dirty = new Set();
+    const intents: Intent[] = [];
+    const open = new Map<string, { roll?: RollState; held?: Outcome['held'] }>();
+    for (const key of keys) {
+      const intent = await this.#intend(key, open, signal);
+      if (intent !== undefined) intents.push(intent);
+    }
+    const { changes, unplaced } = allocate(intents, {
+      state,
+      book,
+      instances,
+      newId,
+      now: new Date(clock.now()).toISOString(),
+      seed: Math.floor(random() * 2 ** 31),
+    });
+    await this.#write([...this.#recordChanges(intents), ...changes], signal);
+    for (const key of keys) this.#conclude(key, unplaced.get(key), open.get(key) ?? {});
+    observer.passed?.(keys.length, changes.length, clock.monotonic() - startedAt);
+  }
+
+  /** What to do for one service, or undefined when nothing can or need be done now. */
+  async #intend(
+    key: string,
+    open: Map<string, { roll?: RollState; held?: Outcome['held'] }>,
+    signal: AbortSignal,
+  ): Promise<Intent | undefined> {
+    const { directory, book } = this.#options;
+    const wish = directory.get(key);
+    if (wish === undefined) return this.#orphan(key, signal);
+    const { identity, want } = wish;
+    const placed = book.ofService(key);
+    if (want.type === 'invalid') return undefined;
+    if (want.type === 'remove') return { key, identity, steps: planRemoval(placed) };
+    const plan = planService(want.instances, placed, this.#view(key, want.rules));
+    const { steps, held } = this.#brake(plan.steps);
+    open.set(key, {
+      ...(plan.roll === undefined ? {} : { roll: plan.roll }),
+      ...(held === undefined ? {} : { held }),
+    });
+    return { key, identity, run: want, steps };
+  }
+
+  /** Records of a service without an object: they go when the API server itself says that there is none. */
+  async #orphan(key: string, signal: AbortSignal): Promise<Intent | undefined> {
+    const { book, confirmGone, log } = this.#options;
+    const identity = book.identityOf(key) ?? this.#recordOf(key)?.key;
+    if (identity === undefined) return undefined;
+    try {
+      if (!(await confirmGone(identity, signal))) {
+        this.#markAfter(key, confirmAgainMs);
+        return undefined;
+      }
+    } catch (error) {
+      if (signal.aborted) throw error;
+      log.warn({ err: error, service: key }, 'cannot tell whether a service still exists; kept');
+      this.#markAfter(key, confirmAgainMs);
+      return undefined;
+    }
+    // It may have come back while we asked.
+    if (this.#options.directory.get(key) !== undefined) {
+      this.mark(key);
+      return undefined;
+    }
+    return { key, identity, steps: planRemoval(book.ofService(key)) };
+  }
+
+  #view(key: string, rules: Parameters<typeof misfitOf>[1]): PlacementView {
+    const { instances, readiness, health, state, clock } = this.#options;
+    const now = clock.monotonic();
+    const misfits = new Map<string, string | undefined>();
+    return {
+      state: (placed) => this.stateOf(key, placed),
+      host: (name) => health.standing(name, now),
+      misfit: (host) => {
+        if (!misfits.has(host)) misfits.set(host, misfitOf(state, rules, host));
+        return misfits.get(host);
+      },
+      trouble: (placed) => {
+        const settlesIn = readiness.settlesInMs(placed.path, placed.record?.id ?? '', now);
+        return settlesIn !== undefined
+          ? undefined
+          : troubleOf(instances.get(key, placed.host, placed.ordinal));
+      },
+    };
+  }
+
+  /** How a placed instance stands; and a wake-up for when it will have settled, if an update waits for that. */
+  stateOf(key: string, placed: Placed): InstanceState {
+    const { instances, readiness, clock } = this.#options;
+    const record = instances.get(key, placed.host, placed.ordinal);
+    const settlesIn = readiness.settlesInMs(
+      placed.path,
+      placed.record?.id ?? record?.id ?? '',
+      clock.monotonic(),
+    );
+    if (settlesIn !== undefined && settlesIn > 0 && this.#rolling.has(key)) {
+      this.#markAfter(key, settlesIn);
+    }
+    return instanceState(placed, record, settlesIn);
+  }
+
+  /** While many hosts are lost at once, lets moves away from lost hosts through one by one. */
+  #brake(steps: readonly Step[]): { steps: readonly Step[]; held?: NonNullable<Outcome['held']> } {
+    const { health, book, clock, brakedMovesPerSecond = 1 } = this.#options;
+    if (!steps.some(isMove)) return { steps };
+    const now = clock.monotonic();
+    const brake = health.brake(now, (host) => book.servicesOn(host).length > 0);
+    if (brake === undefined) return { steps };
+    const refill = ((now - this.#moves.at) * brakedMovesPerSecond) / 1000;
+    this.#moves = { tokens: Math.min(1, this.#moves.tokens + refill), at: now };
+    let count = 0;
+    const allowed = steps.filter((step) => {
+      if (!isMove(step)) return true;
+      if (this.#moves.tokens >= 1) {
+        this.#moves.tokens -= 1;
+        return true;
+      }
+      count++;
+      return false;
+    });
+    if (count === 0) return { steps };
+    const message = `${brake.message}; moving ${String(brakedMovesPerSecond)} instance per second`;
+    return { steps: allowed, held: { count, message } };
+  }
+
+  /** Service records that have to be written or removed. */
+  #recordChanges(intents: readonly Intent[]): Change[] {
+    const changes: Change[] = [];
+    for (const intent of intents) {
+      const path = serviceRecords.path(intent.identity);
+      const present = this.#written.has(intent.key)
+        ? this.#written.get(intent.key)
+        : this.#options.serviceRecords.get(path)?.value;
+      const wanted = intent.run?.record;
+      if (equal(present, wanted)) continue;
+      const exists = present !== undefined || this.#options.serviceRecords.has(path);
+      if (wanted === undefined && !exists) continue;
+      changes.push({
+        key: intent.key,
+        step: recordStep,
+        conditions: [],
+        operations: [
+          wanted === undefined
+            ? { type: 'delete', key: path }
+            : { type: 'put', key: path, value: serviceRecords.encode(wanted) },
+        ],
+        touched: [],
+      });
+      this.#written.set(intent.key, wanted);
+    }
+    return changes;
+  }
+
+  async #write(changes: readonly Change[], signal: AbortSignal): Promise<void> {
+    const { store, epoch, book, observer, log } = this.#options;
+    const done = new Map<string, Change[]>();
+    for (const batch of batches(changes)) {
+      const conditions = batch.flatMap((change) => change.conditions);
+      const operations = batch.flatMap((change) => change.operations);
+      const result = await decide(store, epoch, conditions, operations, signal);
+      if (!result.committed) {
+        log.warn(
+          { services: [...new Set(batch.map((change) => change.key))] },
+          'a record changed under a decision; deciding again',
+        );
+        for (const change of batch) {
+          book.restore(change.touched);
+          this.#written.delete(change.key);
+          this.#markAfter(change.key, conflictRetryMs);
+        }
+        continue;
+      }
+      for (const change of batch) {
+        if (change.deleted !== undefined) book.delete(change.deleted, result.revision, true);
+        if (change.put !== undefined) {
+          book.put(change.put.key, change.put.path, result.revision, change.put.record);
+        }
+        if (change.step === recordStep) continue;
+        const list = done.get(change.key);
+        if (list === undefined) done.set(change.key, [change]);
+        else list.push(change);
+      }
+    }
+    for (const [key, list] of done) {
+      for (const { step, host } of list) {
+        log.debug({ service: key, step: step.type, reason: step.reason, host }, 'decided');
+      }
+      observer.decided(key, list);
+    }
+    if ([...done.values()].flat().some(({ deleted }) => deleted !== undefined)) this.roomAppeared();
+  }
+
+  #conclude(
+    key: string,
+    unplaced: Unplaced | undefined,
+    open: { roll?: RollState; held?: Outcome['held'] },
+  ): void {
+    if (unplaced === undefined) this.#waiting.delete(key);
+    else this.#waiting.add(key);
+    if (open.roll === undefined) this.#rolling.delete(key);
+    else if (!this.#rolling.has(key)) {
+      this.#rolling.add(key);
+      // The pass that began the update did not ask to be woken when something settles.
+      this.mark(key);
+    }
+    if (open.held !== undefined)
+      this.#markAfter(key, 1_000 / (this.#options.brakedMovesPerSecond ?? 1));
+    if (unplaced === undefined && open.roll === undefined && open.held === undefined) {
+      this.#outcomes.delete(key);
+    } else {
+      const { roll, held } = open;
+      this.#outcomes.set(key, {
+        ...(unplaced === undefined ? {} : { unplaced }),
+        ...(roll === undefined ? {} : { roll }),
+        ...(held === undefined ? {} : { held }),
+      });
+    }
+    this.#options.observer.touched(key);
+  }
+
+  #recordOf(key: string): CachedRecord<ServiceIdentity, ServiceRecord> | undefined {
+    for (const record of this.#options.serviceRecords.values()) {
+      if (keyOf(record.key) === key) return record;
+    }
+    return undefined;
+  }
+
+  #markAfter(key: string, delayMs: number): void {
+    this.#wakeAfter(`service ${key}`, delayMs, () => {
+      this.mark(key);
+    });
+  }
+
+  /** One timer for each name; the one that is set first stays. */
+  #wakeAfter(name: string, delayMs: number, wake: () => void): void {
+    if (this.#timers.has(name)) return;
+    const cancel = this.#options.clock.schedule(() => {
+      this.#timers.delete(name);
+      wake();
+    }, delayMs);
+    this.#timers.set(name, cancel);
+  }
+}
+
+/** Stands in a change for the writing of a service record. */
+const recordStep: Step = { type: 'create', ordinal: 0, reason: 'ScaledUp' };
+
+function isMove(step: Step): boolean {
+  return step.type === 'replace' && step.reason === 'HostLost';
+}
+
+function keyOf(identity: ServiceIdentity): string {
+  return `${identity.namespace}/${identity.project}/${identity.service}`;
+}
+
+/** Whether a failed write may still come true: then only a new epoch makes sure that it does not come late. */
+export function isOutcomeUnknown(error: unknown): boolean {
+  return error instanceof UnavailableError;
+}

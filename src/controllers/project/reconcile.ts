@@ -1,0 +1,188 @@
+import { finalizer, labels } from '../../api/v1alpha1/group.ts';
+import { formatFieldError } from '../../api/v1alpha1/field-error.ts';
+import { parseProject } from '../../api/v1alpha1/parse.ts';
+import type { Project } from '../../api/v1alpha1/project.ts';
+import type { Service } from '../../api/v1alpha1/service.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { findCondition } from '../../kube/conditions.ts';
+import { isConflict, isInvalid, isNotFound } from '../../kube/errors.ts';
+import type { EventRecorder } from '../../kube/events.ts';
+import { addFinalizer, removeFinalizer } from '../../kube/finalizers.ts';
+import { projects, services } from '../../kube/resources.ts';
+import type { ReadonlyObjectStore } from '../../kube/store.ts';
+import { wholeSecondsTime } from '../../kube/times.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import type { Reconcile } from '../../runtime/controller.ts';
+import type { StatusWriter } from '../status-writer.ts';
+import {
+  isControlledBy,
+  planProject,
+  planTeardown,
+  serviceNames,
+  type NameClash,
+  type ProjectStep,
+} from './plan.ts';
+import { projectStatus } from './status.ts';
+
+/** Owner, in the API server's books, of the fields that a Project sets in its Services. */
+export const projectFieldManager = 'nap-project';
+
+export interface ProjectReconcilerOptions {
+  readonly client: KubeClient;
+  readonly objects: ReadonlyObjectStore<Project>;
+  readonly services: ReadonlyObjectStore<Service>;
+  readonly status: StatusWriter<Project>;
+  readonly events: Pick<EventRecorder, 'record'>;
+  readonly clock: Clock;
+}
+
+/** Another look at a Service that was changed while we looked, when the informer has it, milliseconds. */
+const conflictRetryMs = 100;
+
+/** One Project: makes its Services what its spec says, sums up how they stand, and goes when they have gone. */
+export function projectReconciler(options: ProjectReconcilerOptions): Reconcile {
+  const { client, objects, status, events } = options;
+  return async (key, log, signal) => {
+    const cached = objects.getByKey(key);
+    if (cached === undefined) {
+      status.forget(key);
+      return;
+    }
+    const observed = servicesAround(cached, options.services);
+    if (cached.metadata.deletionTimestamp !== undefined) {
+      const { steps, remaining } = planTeardown(cached, observed);
+      for (const step of steps) await execute(client, step, signal);
+      if (remaining === 0) {
+        await removeFinalizer(client, projects, cached, finalizer, signal);
+        return;
+      }
+      return report(cached, observed, { clashes: [] }, options, signal);
+    }
+    const parsed = parseProject(cached);
+    if (!parsed.ok) {
+      const errors = parsed.errors.filter((error) => error.severity === 'error');
+      const invalid = errors.map(formatFieldError).join('; ');
+      return report(cached, observed, { clashes: [], invalid }, options, signal);
+    }
+    // Before anything is made: what a Project made must be taken down before it goes.
+    await addFinalizer(client, projects, cached, finalizer, signal);
+    const plan = planProject(cached, observed);
+    let conflict = false;
+    let refused: string | undefined;
+    for (const step of plan.steps) {
+      try {
+        await execute(client, step, signal);
+        if (step.type === 'apply' && step.create) {
+          events.record(
+            cached,
+            'Normal',
+            'ServiceCreated',
+            `made service ${step.service.metadata.name}`,
+          );
+        } else if (step.type === 'delete') {
+          events.record(
+            cached,
+            'Normal',
+            step.reason,
+            `deleting service ${step.service.metadata.name}`,
+          );
+        }
+      } catch (error) {
+        if (isConflict(error)) conflict = true;
+        else if (isInvalid(error))
+          refused = `${stepName(step)}: ${String((error as Error).message)}`;
+        else throw error;
+        log.debug({ err: error, step: stepName(step) }, 'a service could not be applied');
+      }
+    }
+    const result = await report(
+      cached,
+      observed,
+      { clashes: plan.clashes, ...(refused === undefined ? {} : { invalid: refused }) },
+      options,
+      signal,
+    );
+    return conflict ? { requeueAfterMs: conflictRetryMs } : result;
+  };
+}
+
+async function execute(client: KubeClient, step: ProjectStep, signal: AbortSignal): Promise<void> {
+  if (step.type === 'apply') {
+    await client.apply(
+      services,
+      step.service as unknown as Parameters<KubeClient['apply']>[1],
+      { fieldManager: projectFieldManager, force: true },
+      signal,
+    );
+    return;
+  }
+  const { uid } = step.service.metadata;
+  try {
+    await client.delete(
+      services,
+      step.service.metadata,
+      uid === undefined ? {} : { preconditions: { uid } },
+      signal,
+    );
+  } catch (error) {
+    // Gone, or another one of that name by now: either way not what we meant to delete.
+    if (!isNotFound(error) && !isConflict(error)) throw error;
+  }
+}
+
+async function report(
+  cached: Project,
+  observed: ReadonlyMap<string, Service>,
+  facts: { readonly clashes: readonly NameClash[]; readonly invalid?: string },
+  options: ProjectReconcilerOptions,
+  signal: AbortSignal,
+): Promise<{ requeueAfterMs: number } | undefined> {
+  const { status, events, clock } = options;
+  const wait = status.waitMs(cached);
+  if (wait > 0) return { requeueAfterMs: wait };
+  const project = status.latest(cached);
+  const owned = new Map<string, Service>();
+  for (const service of observed.values()) {
+    const name = service.metadata.labels?.[labels.service];
+    if (name !== undefined && isControlledBy(service, project)) owned.set(name, service);
+  }
+  const next = projectStatus(project, { ...facts, services: owned }, wholeSecondsTime(clock.now()));
+  if (!(await status.write(project, next, signal))) return undefined;
+  const stalled = findCondition(next.conditions, 'Stalled');
+  const before = findCondition(project.status?.conditions, 'Stalled');
+  if (stalled?.status === 'True' && before?.reason !== stalled.reason) {
+    events.record(project, 'Warning', stalled.reason, stalled.message);
+  }
+  const ready = findCondition(next.conditions, 'Ready');
+  if (
+    ready?.status === 'True' &&
+    findCondition(project.status?.conditions, 'Ready')?.status !== 'True'
+  ) {
+    events.record(project, 'Normal', 'Ready', ready.message);
+  }
+  return undefined;
+}
+
+/** The Services of the project's namespace, by name: its own, and those whose name it may need. */
+function servicesAround(
+  project: Project,
+  store: ReadonlyObjectStore<Service>,
+): ReadonlyMap<string, Service> {
+  const around = new Map<string, Service>();
+  for (const service of store.byIndex('controller', project.metadata.uid ?? '')) {
+    around.set(service.metadata.name, service);
+  }
+  const { namespace } = project.metadata;
+  for (const name of serviceNames(project)) {
+    const service = store.get({
+      ...(namespace === undefined ? {} : { namespace }),
+      name: `${project.metadata.name}-${name}`,
+    });
+    if (service !== undefined) around.set(service.metadata.name, service);
+  }
+  return around;
+}
+
+function stepName(step: ProjectStep): string {
+  return `${step.type} ${step.service.metadata.name}`;
+}

@@ -1,0 +1,165 @@
+import { instanceName } from '../../api/v1alpha1/names.ts';
+import type { InstanceRecord } from '../../registry/records/instance.ts';
+import type { InstanceBook, PlacementBook } from '../placement/book.ts';
+import type { Outcome } from '../placement/loop.ts';
+import type { HostStanding, InstanceState, Placed } from '../placement/types.ts';
+import type { ServiceWish } from './desired.ts';
+import type { InstanceReport, ServiceFacts } from './status.ts';
+
+/** Where the facts about a service come from. */
+export interface FactSources {
+  readonly book: PlacementBook;
+  readonly instances: InstanceBook;
+  outcome(key: string): Outcome;
+  stateOf(key: string, placed: Placed): InstanceState;
+  standing(host: string): HostStanding;
+}
+
+/** What is known of a service now. */
+export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
+  const { want, key } = wish;
+  const outcome = from.outcome(key);
+  const placed = from.book.ofService(key);
+  // An invalid spec says nothing reliable: what is there is what there is.
+  const replicas =
+    want.type === 'run'
+      ? want.instances.replicas
+      : want.type === 'remove'
+        ? 0
+        : (wish.object.spec.replicas ?? 1);
+  const reports: InstanceReport[] = [];
+  const seen = new Set<number>();
+  for (const p of placed) {
+    if (!Number.isFinite(p.ordinal)) continue;
+    seen.add(p.ordinal);
+    reports.push(placedReport(wish, p, from, outcome));
+  }
+  let leaving = reports.filter((report) => report.ordinal > replicas).length;
+  // Instances whose placement is gone, and which their agents still see.
+  for (const { key: at, record } of from.instances.ofService(key)) {
+    const ordinal = Number(at.ordinal);
+    if (
+      !Number.isFinite(ordinal) ||
+      placed.some((p) => p.ordinal === ordinal && p.host === at.host)
+    )
+      continue;
+    leaving++;
+    if (seen.has(ordinal)) continue;
+    seen.add(ordinal);
+    reports.push({
+      ...common(wish, ordinal, at.host, record),
+      phase: record.phase,
+      ready: false,
+      state: 'starting',
+      updated: false,
+      reason: 'Leaving',
+    });
+  }
+  if (want.type === 'run') {
+    const pending = outcome.unplaced;
+    for (let ordinal = 1; ordinal <= replicas; ordinal++) {
+      if (seen.has(ordinal)) continue;
+      reports.push({
+        name: nameOf(wish, ordinal),
+        ordinal,
+        phase: 'Pending',
+        ready: false,
+        restarts: 0,
+        updated: false,
+        ...(pending === undefined ? {} : { reason: 'Unschedulable' }),
+      });
+    }
+  }
+  reports.sort((a, b) => a.ordinal - b.ordinal);
+  const unschedulable = unschedulableText(outcome, replicas);
+  const roll = rollOf(outcome);
+  return {
+    replicas,
+    instances: reports,
+    leaving,
+    deleting: want.type === 'remove',
+    ...(want.type === 'invalid' ? { invalid: want.message } : {}),
+    ...(unschedulable === undefined ? {} : { unschedulable }),
+    ...(roll === undefined ? {} : { roll }),
+  };
+}
+
+function placedReport(
+  wish: ServiceWish,
+  p: Placed,
+  from: FactSources,
+  outcome: Outcome,
+): InstanceReport {
+  const { want, key } = wish;
+  const record = from.instances.get(key, p.host, p.ordinal);
+  const mine = record?.id === p.record?.id ? record : undefined;
+  const standing = from.standing(p.host);
+  const wanted = want.type === 'run' && p.ordinal <= want.instances.replicas;
+  const updated = wanted && p.record?.specHash === want.instances.instance(p.ordinal).specHash;
+  const state = from.stateOf(key, p);
+  const base = { ...common(wish, p.ordinal, p.host, mine), state, updated };
+  if (standing === 'lost') {
+    return {
+      ...base,
+      phase: 'Lost',
+      ready: false,
+      state: 'unknown',
+      reason: 'HostLost',
+      message: outcome.held?.message ?? `host ${p.host} is lost`,
+    };
+  }
+  if (mine === undefined) {
+    const away = standing === 'absent';
+    return {
+      ...base,
+      phase: 'Placed',
+      ready: false,
+      ...(away ? { reason: 'HostAbsent', message: `host ${p.host} does not answer` } : {}),
+    };
+  }
+  return {
+    ...base,
+    phase: mine.phase,
+    ready: mine.ready,
+    ...(mine.reason === undefined ? {} : { reason: mine.reason }),
+    ...(mine.message === undefined ? {} : { message: mine.message }),
+  };
+}
+
+function common(
+  wish: ServiceWish,
+  ordinal: number,
+  host: string,
+  record: InstanceRecord | undefined,
+): Pick<InstanceReport, 'name' | 'ordinal' | 'host' | 'ip' | 'restarts'> {
+  return {
+    name: nameOf(wish, ordinal),
+    ordinal,
+    host,
+    restarts: record?.restarts ?? 0,
+    ...(record?.ip === undefined ? {} : { ip: record.ip }),
+  };
+}
+
+function nameOf(wish: ServiceWish, ordinal: number): string {
+  return instanceName({ ...wish.identity, ordinal: String(ordinal) });
+}
+
+function unschedulableText(outcome: Outcome, replicas: number): string | undefined {
+  const { unplaced, held } = outcome;
+  if (unplaced !== undefined && unplaced.pending > 0) {
+    return `${String(unplaced.pending)} of ${String(replicas)} pending: ${unplaced.explanation}`;
+  }
+  return held === undefined
+    ? undefined
+    : `${String(held.count)} of ${String(replicas)} wait on lost hosts: ${held.message}`;
+}
+
+function rollOf(outcome: Outcome): Outcome['roll'] {
+  const { roll, unplaced } = outcome;
+  if (unplaced === undefined || unplaced.staying === 0) return roll;
+  return {
+    state: 'stopped',
+    message: `${String(unplaced.staying)} instances cannot be replaced and stay as they are: ${unplaced.explanation}`,
+  };
+}

@@ -1,0 +1,534 @@
+import type { Host } from '../api/v1alpha1/host.ts';
+import { isDnsLabel, serviceId, type ServiceIdentity } from '../api/v1alpha1/names.ts';
+import type { Project } from '../api/v1alpha1/project.ts';
+import type { Service } from '../api/v1alpha1/service.ts';
+import { Informer } from '../kube/informer.ts';
+import { hosts, projects, services } from '../kube/resources.ts';
+import { byController, joinKey, keyOf } from '../kube/store.ts';
+import { RecordWatch, type RecordWatchOptions } from '../registry/record-watch.ts';
+import {
+  graceRecords,
+  hostRecords,
+  instanceRecords,
+  leaderPath,
+  placementRecords,
+  serviceRecords,
+} from '../registry/records/index.ts';
+import type { Leadership } from '../registry/leadership.ts';
+import type { CacheChange } from '../registry/record-cache.ts';
+import { sleep } from '../runtime/clock.ts';
+import { Controller, type ControllerOptions } from '../runtime/controller.ts';
+import { deadline } from '../runtime/deadline.ts';
+import { supervise, type Task } from '../runtime/supervise.ts';
+import { ClusterState } from '../scheduler/index.ts';
+import { announceDecisions } from './announce.ts';
+import { HostHealth } from './host/health.ts';
+import { HostKeeper } from './host/keeper.ts';
+import { hostReconciler } from './host/reconcile.ts';
+import { controllerOf, identityOf, objectNameOf } from './identity.ts';
+import type { OperatorDeps, OperatorOptions } from './operator.ts';
+import { InstanceBook, PlacementBook } from './placement/book.ts';
+import { PlacementLoop } from './placement/loop.ts';
+import { Readiness } from './placement/readiness.ts';
+import { projectReconciler } from './project/reconcile.ts';
+import { ServiceDirectory } from './service/directory.ts';
+import type { FactSources } from './service/facts.ts';
+import { serviceReconciler } from './service/reconcile.ts';
+import { StatusWriter } from './status-writer.ts';
+
+/** How often the operator asks the registry whether it is well, and how long it waits for the answer, milliseconds. */
+const probeEveryMs = 1_000;
+const probeTimeoutMs = 2_000;
+
+/**
+ * One term of leadership: caches, books and loops from nothing, for as long as `leadership` holds. Nothing of an earlier
+ * term lives on, so a term that ends badly can simply be followed by another one.
+ */
+export class Term {
+  readonly #deps: OperatorDeps;
+  readonly #options: OperatorOptions;
+  readonly #leadership: Leadership;
+  readonly #state = new ClusterState();
+  readonly #book = new PlacementBook(this.#state);
+  readonly #instances = new InstanceBook();
+  readonly #directory = new ServiceDirectory();
+  readonly #readiness: Readiness;
+  readonly #health: HostHealth;
+  readonly #keeper: HostKeeper;
+  readonly #loop: PlacementLoop;
+  readonly #informers: {
+    readonly projects: Informer<Project>;
+    readonly services: Informer<Service>;
+    readonly hosts: Informer<Host>;
+  };
+  readonly #watches;
+  readonly #controllers: {
+    readonly project: Controller;
+    readonly service: Controller;
+    readonly host: Controller;
+  };
+  #isReady = false;
+
+  constructor(options: OperatorOptions, deps: OperatorDeps, leadership: Leadership) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#leadership = leadership;
+    const { clock, log, client, store } = deps;
+    this.#readiness = new Readiness(options.updateMonitorMs ?? 2_000);
+    this.#health = new HostHealth({
+      ttlMs: options.hostTtlMs ?? 5_000,
+      ...(options.massWindowMs === undefined ? {} : { massWindowMs: options.massWindowMs }),
+    });
+    this.#watches = this.#makeWatches();
+    const informer = { log, clock, ...(deps.reflector && { observer: deps.reflector }) };
+    this.#informers = {
+      projects: new Informer(client, projects, informer),
+      services: new Informer(client, services, {
+        ...informer,
+        indexes: { controller: byController },
+      }),
+      hosts: new Informer(client, hosts, informer),
+    };
+    this.#keeper = new HostKeeper({
+      state: this.#state,
+      book: this.#book,
+      health: this.#health,
+      clock,
+      log,
+      mark: (key) => {
+        this.#loop.mark(key);
+      },
+      roomAppeared: () => {
+        this.#loop.roomAppeared();
+      },
+      touched: (host) => {
+        this.#controllers.host.enqueue(host);
+      },
+      lost: (host) => {
+        this.#hostLost(host);
+      },
+    });
+    this.#loop = new PlacementLoop({
+      store,
+      epoch: leadership.epoch,
+      directory: this.#directory,
+      book: this.#book,
+      instances: this.#instances,
+      readiness: this.#readiness,
+      health: this.#health,
+      state: this.#state,
+      serviceRecords: this.#watches.services.records,
+      confirmGone: (identity, signal) => this.#confirmGone(identity, signal),
+      observer: {
+        decided: (key, changes) => {
+          const wish = this.#directory.get(key);
+          if (wish !== undefined) announceDecisions(deps.events, wish, changes);
+          for (const { step, host } of changes) {
+            if (host !== undefined) this.#controllers.host.enqueue(host);
+            if (step.type !== 'create') this.#controllers.host.enqueue(step.placed.host);
+          }
+        },
+        touched: (key) => {
+          this.#touchService(key);
+        },
+        ...(deps.onPass === undefined ? {} : { passed: deps.onPass }),
+      },
+      clock,
+      log: log.child({ loop: 'placement' }),
+      random: deps.random,
+      newId: deps.newId,
+      ...(options.brakedMovesPerSecond === undefined
+        ? {}
+        : { brakedMovesPerSecond: options.brakedMovesPerSecond }),
+    });
+    this.#controllers = this.#makeControllers();
+  }
+
+  /** Whether all caches are filled and the loops run. */
+  get ready(): boolean {
+    return this.#isReady;
+  }
+
+  /** Runs until `signal` aborts, or rejects with what ended the term early. */
+  async run(signal: AbortSignal): Promise<void> {
+    const stop = new AbortController();
+    const end = (reason: unknown): void => {
+      if (!stop.signal.aborted) stop.abort(reason);
+    };
+    const onSignal = (): void => {
+      end(signal.reason);
+    };
+    const onLost = (): void => {
+      end(this.#leadership.lost.reason);
+    };
+    signal.addEventListener('abort', onSignal, { once: true });
+    this.#leadership.lost.addEventListener('abort', onLost, { once: true });
+    if (signal.aborted) onSignal();
+    if (this.#leadership.lost.aborted) onLost();
+    this.#subscribe();
+    try {
+      await supervise(this.#tasks(), { log: this.#deps.log, clock: this.#deps.clock }, stop.signal);
+      if (!signal.aborted) throw this.#leadership.lost.reason;
+    } finally {
+      this.#isReady = false;
+      end(new Error('the term is over'));
+      this.#keeper.stop();
+      signal.removeEventListener('abort', onSignal);
+      this.#leadership.lost.removeEventListener('abort', onLost);
+    }
+  }
+
+  #tasks(): Task[] {
+    const { log } = this.#deps;
+    const feeds: Task[] = [
+      ...Object.entries(this.#watches).map(([name, watch]) => ({
+        name: `watch of ${name}`,
+        run: (signal: AbortSignal) => watch.run(signal),
+      })),
+      ...Object.values(this.#informers).map((informer) => ({
+        name: `informer of ${informer.name}`,
+        run: (signal: AbortSignal) => informer.run(signal),
+      })),
+    ];
+    const afterSync = (name: string, run: (signal: AbortSignal) => Promise<void>): Task => ({
+      name,
+      run: async (signal) => {
+        await synced;
+        await run(signal);
+      },
+    });
+    let resolve: () => void = () => undefined;
+    let reject: (error: unknown) => void = () => undefined;
+    const synced = new Promise<void>((yes, no) => {
+      resolve = yes;
+      reject = no;
+    });
+    synced.catch(() => undefined);
+    return [
+      ...feeds,
+      {
+        name: 'resync',
+        run: async (signal) => {
+          try {
+            await this.#sync(signal);
+          } catch (error) {
+            reject(error);
+            throw error;
+          }
+          this.#isReady = true;
+          log.info({ epoch: String(this.#leadership.epoch) }, 'caches filled; deciding');
+          resolve();
+          await this.#resync(signal);
+        },
+      },
+      afterSync('placement loop', (signal) => this.#loop.run(signal)),
+      afterSync('registry probe', (signal) => this.#probe(signal)),
+      ...Object.values(this.#controllers).map((controller) =>
+        afterSync(`${controller.name} controller`, (signal) => controller.run(signal)),
+      ),
+    ];
+  }
+
+  async #sync(signal: AbortSignal): Promise<void> {
+    const { watches, informers } = { watches: this.#watches, informers: this.#informers };
+    await Promise.all([
+      ...Object.values(watches).map((watch) => watch.whenSynced(signal)),
+      ...Object.values(informers).map((informer) => informer.waitForSync(signal)),
+    ]);
+    for (const host of this.#book.hosts()) this.#knowHost(host);
+    this.#keeper.registryAnswers(true);
+    this.#loop.markAll();
+  }
+
+  /** Everything is looked at now and then, in case a hint was lost. */
+  async #resync(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    while (!signal.aborted) {
+      await sleep(clock, this.#options.resyncMs ?? 300_000, signal).catch(() => undefined);
+      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may abort during the sleep
+      if (signal.aborted) return;
+      this.#loop.markAll();
+      this.#keeper.evaluate();
+      for (const project of this.#informers.projects.store.list()) {
+        this.#controllers.project.enqueue(keyOf(project));
+      }
+      for (const service of this.#informers.services.store.list()) {
+        this.#controllers.service.enqueue(keyOf(service));
+      }
+      for (const host of this.#health.hosts()) this.#controllers.host.enqueue(host);
+    }
+  }
+
+  /** Finds out whether the registry answers: hosts are only lost while it does. */
+  async #probe(signal: AbortSignal): Promise<void> {
+    const { clock, store, log } = this.#deps;
+    let answered = true;
+    while (!signal.aborted) {
+      const limit = deadline(clock, probeTimeoutMs, 'the probe of the registry', signal);
+      let answers = false;
+      try {
+        await store.get(leaderPath, limit.signal);
+        answers = this.#watches.hosts.staleMs() === 0;
+      } catch (error) {
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may abort during the read
+        if (signal.aborted) return;
+        log.debug({ err: error }, 'the registry does not answer');
+      } finally {
+        limit.dispose();
+      }
+      if (answers !== answered) {
+        answered = answers;
+        log.warn({ answers }, answers ? 'the registry answers again' : 'the registry is away');
+      }
+      this.#keeper.registryAnswers(answers);
+      await sleep(clock, probeEveryMs, signal).catch(() => undefined);
+    }
+  }
+
+  #makeWatches() {
+    const { store, clock, log } = this.#deps;
+    const options = (onChange: (change: CacheChange) => void): RecordWatchOptions => ({
+      clock,
+      log,
+      onChange,
+    });
+    return {
+      hosts: new RecordWatch(
+        store,
+        hostRecords,
+        options((c) => {
+          this.#hostsChanged(c);
+        }),
+      ),
+      grace: new RecordWatch(
+        store,
+        graceRecords,
+        options((c) => {
+          this.#graceChanged(c);
+        }),
+      ),
+      placements: new RecordWatch(
+        store,
+        placementRecords,
+        options((c) => {
+          this.#placementsChanged(c);
+        }),
+      ),
+      instances: new RecordWatch(
+        store,
+        instanceRecords,
+        options((c) => {
+          this.#instancesChanged(c);
+        }),
+      ),
+      services: new RecordWatch(
+        store,
+        serviceRecords,
+        options((c) => {
+          this.#serviceRecordsChanged(c);
+        }),
+      ),
+    };
+  }
+
+  #makeControllers() {
+    const { client, clock, log, events } = this.#deps;
+    const { store: serviceObjects } = this.#informers.services;
+    const make = (name: string, reconcile: ControllerOptions['reconcile']): Controller =>
+      new Controller({
+        name,
+        reconcile,
+        log,
+        clock,
+        ...(this.#deps.observer && { observer: this.#deps.observer }),
+      });
+    const sources: FactSources = {
+      book: this.#book,
+      instances: this.#instances,
+      outcome: (key) => this.#loop.outcome(key),
+      stateOf: (key, placed) => this.#loop.stateOf(key, placed),
+      standing: (host) => this.#health.standing(host, clock.monotonic()),
+    };
+    return {
+      project: make(
+        'project',
+        projectReconciler({
+          client,
+          objects: this.#informers.projects.store,
+          services: serviceObjects,
+          status: new StatusWriter(client, projects, clock),
+          events,
+          clock,
+        }),
+      ),
+      service: make(
+        'service',
+        serviceReconciler({
+          ...sources,
+          client,
+          objects: serviceObjects,
+          directory: this.#directory,
+          status: new StatusWriter(client, services, clock),
+          events,
+          clock,
+        }),
+      ),
+      host: make(
+        'host',
+        hostReconciler({
+          client,
+          objects: this.#informers.hosts.store,
+          keeper: this.#keeper,
+          health: this.#health,
+          state: this.#state,
+          book: this.#book,
+          status: new StatusWriter(client, hosts, clock),
+          clock,
+        }),
+      ),
+    };
+  }
+
+  #subscribe(): void {
+    this.#informers.projects.onChange(({ key }) => {
+      this.#controllers.project.enqueue(key);
+    });
+    this.#informers.services.onChange(({ type, key, object }) => {
+      const changed =
+        type === 'deleted' ? this.#directory.remove(object) : this.#directory.put(object);
+      for (const service of changed) this.#loop.mark(service);
+      this.#controllers.service.enqueue(key);
+      this.#touchProjects(object);
+    });
+    this.#informers.hosts.onChange(({ type, key, object }) => {
+      this.#keeper.object(key, type === 'deleted' ? undefined : object);
+      this.#controllers.host.enqueue(key);
+    });
+  }
+
+  /** The Service's Project, or those that may want its name. */
+  #touchProjects(service: Service): void {
+    const { namespace, name } = service.metadata;
+    const owner = controllerOf(service.metadata);
+    if (owner?.kind === 'Project') {
+      const of = namespace === undefined ? {} : { namespace };
+      this.#controllers.project.enqueue(joinKey({ ...of, name: owner.name }));
+      return;
+    }
+    for (const project of this.#informers.projects.store.list(namespace)) {
+      if (name.startsWith(`${project.metadata.name}-`)) {
+        this.#controllers.project.enqueue(keyOf(project));
+      }
+    }
+  }
+
+  #touchService(key: string): void {
+    const wish = this.#directory.get(key);
+    if (wish !== undefined) this.#controllers.service.enqueue(keyOf(wish.object));
+  }
+
+  #hostsChanged({ changed }: CacheChange): void {
+    const { records, broken } = this.#watches.hosts;
+    for (const path of changed) {
+      const host = hostRecords.parsePath(path)?.host;
+      if (host === undefined) continue;
+      const record = records.get(path);
+      if (record !== undefined) this.#keeper.registered(host, record.value);
+      // An unreadable record still proves that the host's lease is alive.
+      else if (broken.has(path)) this.#health.present(host);
+      else this.#keeper.missing(host);
+    }
+  }
+
+  #graceChanged({ changed }: CacheChange): void {
+    const { records } = this.#watches.grace;
+    for (const path of changed) {
+      const host = graceRecords.parsePath(path)?.host;
+      if (host === undefined) continue;
+      const until = Date.parse(records.get(path)?.value.until ?? '');
+      this.#keeper.grace(host, Number.isNaN(until) ? undefined : until);
+    }
+  }
+
+  #placementsChanged({ changed, revision }: CacheChange): void {
+    const { records, broken } = this.#watches.placements;
+    let roomAppeared = false;
+    for (const path of changed) {
+      const key = placementRecords.parsePath(path);
+      if (key === undefined) continue;
+      const wreck = broken.get(path);
+      const record = records.get(path);
+      const modRevision = wreck?.modRevision ?? record?.modRevision;
+      if (modRevision === undefined) {
+        if (!this.#book.delete(path, revision)) continue;
+        roomAppeared = true;
+      } else if (!this.#book.put(key, path, modRevision, record?.value, wreck !== undefined)) {
+        continue;
+      }
+      // Not by us: somebody has to look at it.
+      this.#loop.mark(serviceId(key));
+      this.#controllers.host.enqueue(key.host);
+      if (this.#isReady) this.#knowHost(key.host);
+    }
+    if (roomAppeared) this.#loop.roomAppeared();
+  }
+
+  #instancesChanged({ changed }: CacheChange): void {
+    const { records } = this.#watches.instances;
+    const now = this.#deps.clock.monotonic();
+    const touched = new Set<string>();
+    for (const path of changed) {
+      const key = instanceRecords.parsePath(path);
+      if (key === undefined) continue;
+      const record = records.get(path);
+      if (record === undefined) this.#instances.delete(key);
+      else this.#instances.put(key, record.value);
+      this.#readiness.observe(placementRecords.path(key), record?.value, now);
+      touched.add(serviceId(key));
+    }
+    for (const service of touched) {
+      this.#loop.instanceChanged(service);
+      this.#touchService(service);
+    }
+  }
+
+  #serviceRecordsChanged({ changed }: CacheChange): void {
+    const { records, broken } = this.#watches.services;
+    for (const path of changed) {
+      const key = serviceRecords.parsePath(path);
+      if (key === undefined) continue;
+      const record = broken.has(path) ? undefined : records.get(path)?.value;
+      this.#loop.serviceRecordChanged(serviceId(key), record);
+    }
+  }
+
+  /** A host that only a placement speaks of. */
+  #knowHost(host: string): void {
+    if (!this.#health.hosts().includes(host)) this.#keeper.missing(host);
+  }
+
+  #hostLost(host: string): void {
+    const { log, events } = this.#deps;
+    const services = this.#book.servicesOn(host).length;
+    log.warn({ host, services }, 'host lost');
+    const object = this.#informers.hosts.store.get({ name: host });
+    if (object === undefined) return;
+    events.record(
+      object,
+      'Warning',
+      'Lost',
+      services === 0
+        ? 'the agent does not answer any more'
+        : `the agent does not answer any more; instances of ${String(services)} services are moved`,
+    );
+  }
+
+  async #confirmGone(identity: ServiceIdentity, signal: AbortSignal): Promise<boolean> {
+    const { namespace } = identity;
+    const name = objectNameOf(identity);
+    // No object can be called so; the record was written by hand.
+    if (!isDnsLabel(namespace) || !isDnsLabel(name)) return true;
+    const found = await this.#deps.client.find(services, { namespace, name }, signal);
+    return found === undefined || serviceId(identityOf(found.metadata)) !== serviceId(identity);
+  }
+}
