@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { Environment } from '@marcbachmann/cel-js';
 import { isCidr } from '../formats.ts';
+import { registerPresenceTest } from './presence.ts';
 import { Quantity } from './quantity.ts';
 import { celEqual } from './types.ts';
 
@@ -11,6 +12,7 @@ import { celEqual } from './types.ts';
  */
 export function createEnvironment(): Environment {
   const env = new Environment({ enableOptionalTypes: true });
+  registerPresenceTest(env);
   registerLists(env);
   registerStrings(env);
   registerSets(env);
@@ -93,7 +95,7 @@ function formatValue(value: unknown): string {
   if (value instanceof Map) {
     return `{${[...value].map(([k, v]) => `${formatValue(k)}: ${formatValue(v)}`).join(', ')}}`;
   }
-  return typeof value === 'string' ? value : String(value as bigint | number | boolean | null);
+  return typeof value === 'string' ? value : `${value as bigint}`;
 }
 
 function registerSets(env: Environment): void {

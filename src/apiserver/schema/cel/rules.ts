@@ -9,6 +9,8 @@ import type { SchemaNode } from '../node.ts';
 import { oldListItem } from '../ratchet.ts';
 import type { ValidationRule } from '../types.ts';
 import { createEnvironment } from './environment.ts';
+import { withPresenceTest } from './presence.ts';
+import { withoutStrings } from './source.ts';
 import { parseFieldPath } from './rule-field-path.ts';
 import { celType } from './types.ts';
 import type { CelType } from './types.ts';
@@ -96,15 +98,11 @@ function compileRule(
   const scope = env.clone().registerVariable('self', selfType).registerVariable('oldSelf', oldType);
   const compile = (what: string, source: string, wanted: string): ParseResult => {
     try {
-      const program = scope.parse(source);
+      const program = scope.parse(withPresenceTest(source));
       const checked = program.check();
       if (!checked.valid) return refuse(what, source, checked.error?.message ?? 'type error');
       if (checked.type !== wanted && checked.type !== 'dyn') {
         return refuse(what, source, `must be ${wanted}, is ${checked.type ?? 'unknown'}`);
-      }
-      for (const path of hasArguments(source)) {
-        const field = scope.check(path);
-        if (!field.valid) return refuse(what, source, field.error?.message ?? 'type error');
       }
       return program;
     } catch (error) {
@@ -127,16 +125,6 @@ function compileRule(
         : (parseFieldPath(rule.fieldPath, node) ??
           refuse('fieldPath', rule.fieldPath, 'does not refer to a declared field')),
   };
-}
-
-function withoutStrings(source: string): string {
-  return source.replace(/"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'/g, '""');
-}
-
-/** The CEL library does not check that what has() asks for is declared: the paths to check. */
-function hasArguments(source: string): string[] {
-  const calls = withoutStrings(source).matchAll(/\bhas\(\s*((?:self|oldSelf)(?:\.\w+)+)\s*\)/g);
-  return [...calls].map((call) => call[1] ?? '').filter((path) => path !== '');
 }
 
 function evaluateNode(
