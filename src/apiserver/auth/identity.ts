@@ -1,0 +1,31 @@
+/** Who a request comes from. */
+export interface Identity {
+  readonly name: string;
+  readonly uid: string;
+  readonly groups: readonly string[];
+}
+
+/** May do everything, as in Kubernetes. */
+export const mastersGroup = 'system:masters';
+export const authenticatedGroup = 'system:authenticated';
+
+export const anonymous: Identity = {
+  name: 'system:anonymous',
+  uid: '',
+  groups: ['system:unauthenticated'],
+};
+
+/** The server's own controllers. */
+export const serverIdentity: Identity = {
+  name: 'system:apiserver',
+  uid: '',
+  groups: [mastersGroup, authenticatedGroup],
+};
+
+/** A bearer token and whom it stands for. */
+export interface TokenIdentity {
+  readonly token: string;
+  readonly user: string;
+  readonly uid?: string;
+  readonly groups?: readonly string[];
+}
