@@ -12,14 +12,14 @@ export const resources: Filter = (request): Check | undefined => {
   const lacksMemory = (host: HostState) =>
     memoryBytes > 0 &&
     host.reservedMemoryBytes + memoryBytes > (host.info?.capacity.memoryBytes ?? 0);
-  const cpu = `${formatCpuQuantity(cpuMillis)} cpus`;
-  const memory = `${formatByteSizeRounded(memoryBytes)} memory`;
+  const cpu = `${formatCpuQuantity(cpuMillis)} unreserved cpus`;
+  const memory = `${formatByteSizeRounded(memoryBytes)} unreserved memory`;
   return {
     check: (host) => !lacksCpu(host) && !lacksMemory(host),
     detail: (host) => {
       if (!lacksMemory(host)) return cpu;
       return lacksCpu(host) ? `${cpu} and ${memory}` : memory;
     },
-    explain: (n, amounts) => `${counted(n, 'has not', 'have not')} ${amounts} unreserved`,
+    explain: (n, amounts) => `${counted(n, 'lacks', 'lack')} ${amounts}`,
   };
 };
