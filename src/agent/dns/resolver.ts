@@ -19,9 +19,9 @@ export interface ResolverOptions {
   /** Which instance of this host has the address; undefined when none has. */
   readonly localInstance: (address: string) => ServiceName | undefined;
   /** The whole overlay. */
-  readonly network: Cidr;
+  readonly network: () => Cidr;
   /** This host's part of it. */
-  readonly subnet: Cidr;
+  readonly subnet: () => Cidr;
   /**
    * How long a plain name asked for by an unknown address of this host's subnet waits for the asker to become known: a container
    * may ask before the agent has seen its address. Default 500 ms.
@@ -82,7 +82,7 @@ export class Resolver {
     const ask = (asker: ServiceName | undefined): ReturnType<typeof answerQuestion> =>
       answerQuestion(view.zone, query, {
         asker,
-        network,
+        network: network(),
         serial: view.serial,
         random: this.#options.random ?? Math.random,
       });
@@ -100,7 +100,7 @@ export class Resolver {
 
   #mayBecomeKnown(source: string): boolean {
     const address = tryParseIpv4(source);
-    const { subnet } = this.#options;
+    const subnet = this.#options.subnet();
     // The first two addresses are the host's own.
     return address !== undefined && containsAddress(subnet, address) && address > subnet.base + 1;
   }

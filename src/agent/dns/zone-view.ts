@@ -19,6 +19,8 @@ export interface ZoneViewOptions {
 /** Feeds one family of records into the zone. */
 interface Feed {
   readonly prefix: string;
+  /** Keys of the records that were there at last. */
+  readonly known: Set<string>;
   /** Throws RecordError when the record cannot be read; then what was known stays. */
   put(entry: Entry): void;
   delete(key: string): void;
@@ -32,14 +34,17 @@ export class ZoneView {
   readonly zone = new Zone();
   readonly #options: ZoneViewOptions;
   readonly #log: Logger;
-  readonly #pending = new Set<string>();
+  readonly #feeds: readonly Feed[];
+  /** Prefixes that have not been read yet. */
+  readonly #pending: Set<string>;
   readonly #problems = new Map<string, string>();
   #serial = 1;
 
   constructor(options: ZoneViewOptions) {
     this.#options = options;
     this.#log = options.log.child({ component: 'dns' });
-    for (const feed of this.#feeds()) this.#pending.add(feed.prefix);
+    this.#feeds = feedsOf(this.zone);
+    this.#pending = new Set(this.#feeds.map((feed) => feed.prefix));
   }
 
   /** Whether all records have been read once. Before that, "no such name" would be a lie. */
@@ -61,7 +66,7 @@ export class ZoneView {
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     await supervise(
-      this.#feeds().map((feed) => ({
+      this.#feeds.map((feed) => ({
         name: `names from ${feed.prefix}`,
         run: (stop: AbortSignal) => this.#follow(feed, stop),
         restart: { baseMs: 200, capMs: 5_000 },
@@ -71,65 +76,28 @@ export class ZoneView {
     );
   }
 
-  #feeds(): readonly Feed[] {
-    const { zone } = this;
-    const keyOf = <K, V>(kind: RecordKind<K, V>, path: string): K => {
-      const key = kind.parsePath(path);
-      if (key === undefined)
-        throw new RecordError(`${path} is not the path of a ${kind.name} record`);
-      return key;
-    };
-    const services: Feed = {
-      prefix: serviceRecords.prefix,
-      put: ({ key, value }) => {
-        zone.setService(keyOf(serviceRecords, key), serviceRecords.decode(value));
-      },
-      delete: (key) => {
-        const name: ServiceName | undefined = serviceRecords.parsePath(key);
-        if (name !== undefined) zone.deleteService(name);
-      },
-    };
-    const endpoints: Feed = {
-      prefix: endpointRecords.prefix,
-      put: ({ key, value }) => {
-        const name = keyOf(endpointRecords, key);
-        const { ipv4_addr: address, ports } = endpointRecords.decode(value);
-        if (tryParseIpv4(address) === undefined) {
-          throw new RecordError(`endpoint record's address "${address}" is not an IPv4 address`);
-        }
-        zone.setEndpoint(name, name.ordinal, { address, ports });
-      },
-      delete: (key) => {
-        const name = endpointRecords.parsePath(key);
-        if (name !== undefined) zone.deleteEndpoint(name, name.ordinal);
-      },
-    };
-    return [services, endpoints];
-  }
-
   async #follow(feed: Feed, signal: AbortSignal): Promise<void> {
-    /** Keys that the zone holds from this feed. */
-    const known = new Set<string>();
+    const { known } = feed;
     for await (const batch of this.#options.store.watch(feed.prefix, {}, signal)) {
       if (batch.type === 'progress') continue;
       this.#serial = (this.#serial + 1) >>> 0;
       if (batch.type === 'snapshot') {
         const present = new Set(batch.entries.map((entry) => entry.key));
-        for (const key of [...known].filter((k) => !present.has(k))) this.#delete(feed, known, key);
-        for (const entry of batch.entries) this.#put(feed, known, entry);
+        for (const key of [...known].filter((k) => !present.has(k))) this.#delete(feed, key);
+        for (const entry of batch.entries) this.#put(feed, entry);
         this.#pending.delete(feed.prefix);
         continue;
       }
       for (const event of batch.events) {
-        if (event.type === 'put') this.#put(feed, known, event.entry);
-        else this.#delete(feed, known, event.key);
+        if (event.type === 'put') this.#put(feed, event.entry);
+        else this.#delete(feed, event.key);
       }
     }
   }
 
-  #put(feed: Feed, known: Set<string>, entry: Entry): void {
+  #put(feed: Feed, entry: Entry): void {
     try {
-      known.add(entry.key);
+      feed.known.add(entry.key);
       feed.put(entry);
       this.#problems.delete(entry.key);
     } catch (error) {
@@ -143,9 +111,47 @@ export class ZoneView {
     }
   }
 
-  #delete(feed: Feed, known: Set<string>, key: string): void {
-    known.delete(key);
+  #delete(feed: Feed, key: string): void {
+    feed.known.delete(key);
     this.#problems.delete(key);
     feed.delete(key);
   }
+}
+
+/** What each family of records says to the zone. */
+function feedsOf(zone: Zone): readonly Feed[] {
+  const keyOf = <K, V>(kind: RecordKind<K, V>, path: string): K => {
+    const key = kind.parsePath(path);
+    if (key === undefined)
+      throw new RecordError(`${path} is not the path of a ${kind.name} record`);
+    return key;
+  };
+  const services: Feed = {
+    prefix: serviceRecords.prefix,
+    known: new Set(),
+    put: ({ key, value }) => {
+      zone.setService(keyOf(serviceRecords, key), serviceRecords.decode(value));
+    },
+    delete: (key) => {
+      const name: ServiceName | undefined = serviceRecords.parsePath(key);
+      if (name !== undefined) zone.deleteService(name);
+    },
+  };
+  const endpoints: Feed = {
+    prefix: endpointRecords.prefix,
+    known: new Set(),
+    put: ({ key, value }) => {
+      const name = keyOf(endpointRecords, key);
+      const { ipv4_addr: address, ports } = endpointRecords.decode(value);
+      if (tryParseIpv4(address) === undefined) {
+        throw new RecordError(`endpoint record's address "${address}" is not an IPv4 address`);
+      }
+      zone.setEndpoint(name, name.ordinal, { address, ports });
+    },
+    delete: (key) => {
+      const name = endpointRecords.parsePath(key);
+      if (name !== undefined) zone.deleteEndpoint(name, name.ordinal);
+    },
+  };
+  return [services, endpoints];
 }

@@ -35,6 +35,8 @@ export class ExecError extends Error {
   readonly stderr: string;
   /** The program is not installed. */
   readonly notFound: boolean;
+  /** The caller's signal ended it. */
+  readonly cancelled: boolean;
 
   constructor(
     command: string,
@@ -44,6 +46,7 @@ export class ExecError extends Error {
       readonly stderr?: string;
       readonly why?: string;
       readonly notFound?: boolean;
+      readonly cancelled?: boolean;
     },
   ) {
     const said = (details.stderr ?? '').trim() || (details.stdout ?? '').trim();
@@ -54,6 +57,7 @@ export class ExecError extends Error {
     this.stdout = details.stdout ?? '';
     this.stderr = details.stderr ?? '';
     this.notFound = details.notFound ?? false;
+    this.cancelled = details.cancelled ?? false;
     this.retryable = !this.notFound;
   }
 }
@@ -101,6 +105,7 @@ export function hostExec(prefix: readonly string[] = []): Exec {
               stderr,
               exitCode: typeof code === 'number' ? code : undefined,
               notFound: code === 'ENOENT',
+              cancelled: signal?.aborted === true,
               ...(why === undefined ? {} : { why }),
             }),
           );

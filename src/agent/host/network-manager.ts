@@ -10,84 +10,24 @@ import {
   networkConfigRecords,
   subnetRecords,
 } from '../../registry/records/subnet.ts';
-import type { Store } from '../../registry/store.ts';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
 import { asError } from '../../runtime/errors.ts';
 import { runPeriodically } from '../../runtime/periodic.ts';
 import { supervise } from '../../runtime/supervise.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import { hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
+import { ExecError, hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
 import { HostNetwork, overlayMtu, readPrevious } from './host-network.ts';
+import type {
+  NetworkCounters,
+  NetworkManagerOptions,
+  NetworkProblem,
+  OverlayInfo,
+} from './network-options.ts';
 import { PeerView } from './peer-view.ts';
 import { SubnetHolder } from './subnet-lease.ts';
 import { findUnderlay } from './underlay.ts';
 import { checksumOffloadIsSafe } from './vxlan-device.ts';
-
-/** The host's place in the overlay. The first five fields are what Docker's network `nap` must be made with. */
-export interface OverlayInfo {
-  /** CIDR, for example `10.77.3.0/24`. */
-  readonly subnet: string;
-  /** First usable address of the subnet: the bridge's, where the agent's DNS listens. */
-  readonly gateway: string;
-  readonly bridge: string;
-  /** Largest packet, in bytes, that reaches other hosts. */
-  readonly mtu: number;
-  /**
-   * Driver options without which the overlay is not one: Docker must not hide containers behind the host's address,
-   * for then nobody could tell who asks; going outside is nap's own rule.
-   */
-  readonly dockerOptions: Readonly<Record<string, string>>;
-  /** CIDR of the whole overlay. */
-  readonly network: string;
-  /** VXLAN device. */
-  readonly device: string;
-  /** The host's address on the underlay. */
-  readonly address: string;
-}
-
-/** Something about this host's network that its owner should know. */
-export interface NetworkProblem {
-  /** Same key = same matter. */
-  readonly key: string;
-  readonly message: string;
-  /** `repaired`: was wrong, is right again. `open`: lasts. `solved`: an open one is gone. */
-  readonly state: 'repaired' | 'open' | 'solved';
-}
-
-export interface NetworkManagerOptions {
-  readonly store: Store;
-  readonly log: Logger;
-  /** The host's address on the network that joins the hosts. Default: that of the default route's interface. */
-  readonly address?: string | undefined;
-  /** A subnet (CIDR) that the host had before, if the caller knows one (from Docker's network). */
-  readonly previousSubnet?: string | undefined;
-  /** Default `nap.1`. */
-  readonly device?: string;
-  /** Default `nap0`. */
-  readonly bridge?: string;
-  /** Leave checksums to the hardware: `auto` decides by `checksumOffloadIsSafe`. Default `auto`. */
-  readonly checksumOffload?: 'auto' | 'on' | 'off';
-  /** Default 30,000 ms. */
-  readonly auditIntervalMs?: number;
-  /** Lifetime of the subnet record after the agent's last sign of life. Default 24 h. */
-  readonly subnetTtlMs?: number;
-  readonly onProblem?: (problem: NetworkProblem) => void;
-  readonly exec?: Exec;
-  readonly follow?: Follow;
-  readonly clock?: Clock;
-  /** Numbers in [0, 1). */
-  readonly random?: () => number;
-}
-
-/** Figures since the start of the agent. */
-export interface NetworkCounters {
-  audits: number;
-  /** Things found wrong in an audit and set right. */
-  repairs: number;
-  /** Changes of kernel tables that followed changes of records. */
-  tableChanges: number;
-}
 
 /** Shortest time between two audits that hints asked for. */
 const auditGapMs = 500;
@@ -119,6 +59,7 @@ export class NetworkManager {
   readonly #auditHint = new Trigger();
   readonly #ownHint = new Trigger();
   readonly #open = new Map<string, string>();
+  readonly #listeners = new Set<() => void>();
   #setup: Setup | undefined;
   /** Kernel changes wait for one another. */
   #last: Promise<unknown> = Promise.resolve();
@@ -144,6 +85,16 @@ export class NetworkManager {
     return [...this.#open.values()];
   }
 
+  /** Has `listener` called when `problems()` has changed. */
+  onProblems(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** The host's place in the overlay, once `ensure` has succeeded. */
+  get current(): OverlayInfo | undefined {
+    return this.#setup?.info;
+  }
+
   /**
    * Takes or confirms the subnet and brings device, kernel parameters and packet filter into being. Idempotent; once it has
    * succeeded, the subnet never changes for the life of this object. Throws OverlayConfigError (the config in the store must be
@@ -151,11 +102,16 @@ export class NetworkManager {
    * errors: all worth retrying with a pause.
    */
   async ensure(signal?: AbortSignal): Promise<OverlayInfo> {
-    return this.#exclusive(async () => {
-      const setup = (this.#setup ??= await this.#prepare(signal));
-      await setup.host.ensureBase(signal);
-      return setup.info;
-    });
+    return this.#guard('setup', () =>
+      this.#exclusive(async () => {
+        const before = this.#setup;
+        const setup = (this.#setup ??= await this.#prepare(signal));
+        const changes = await setup.host.ensureBase(signal);
+        // What has to be done again was undone by somebody.
+        if (setup === before) this.#reportRepairs(changes);
+        return setup.info;
+      }),
+    );
   }
 
   /** Asks for an audit now. */
@@ -184,8 +140,7 @@ export class NetworkManager {
       return changes;
     });
     this.counters.audits += 1;
-    this.counters.repairs += found.length;
-    for (const message of found) this.#notify({ key: 'kernel', message, state: 'repaired' });
+    this.#reportRepairs(found);
     return found;
   }
 
@@ -198,7 +153,7 @@ export class NetworkManager {
         runPeriodically(
           { name: 'network setup', intervalMs: 5_000, log: this.#log, clock: this.#clock },
           async (s) => {
-            await this.#guard('setup', () => this.ensure(s));
+            await this.ensure(s);
             stop();
           },
           until,
@@ -356,7 +311,7 @@ export class NetworkManager {
         clock: this.#clock,
       },
       async (s) => {
-        const intact = setup.view.own === 'ours' && this.#holder.lost?.aborted !== true;
+        const intact = setup.view.own === 'ours' && this.#holder.secure;
         if (!setup.view.synced || intact) {
           if (intact) this.#solve('subnet');
         } else {
@@ -439,6 +394,11 @@ export class NetworkManager {
     for (const [key, message] of current) this.#openProblem(key, message);
   }
 
+  #reportRepairs(changes: readonly string[]): void {
+    this.counters.repairs += changes.length;
+    for (const message of changes) this.#notify({ key: 'kernel', message, state: 'repaired' });
+  }
+
   #openProblem(key: string, message: string): void {
     if (this.#open.get(key) === message) return;
     this.#open.set(key, message);
@@ -456,6 +416,7 @@ export class NetworkManager {
     if (problem.state === 'open') this.#log.warn({ key: problem.key }, problem.message);
     else this.#log.info({ key: problem.key, state: problem.state }, problem.message);
     this.#options.onProblem?.(problem);
+    if (problem.state !== 'repaired') for (const listener of this.#listeners) listener();
   }
 }
 
@@ -487,5 +448,6 @@ function escaped(text: string): string {
 }
 
 function isAbort(error: unknown): boolean {
+  if (error instanceof ExecError) return error.cancelled;
   return error instanceof Error && error.name === 'AbortError';
 }

@@ -54,6 +54,7 @@ export class SubnetHolder {
   readonly #random: () => number;
   readonly #ttlMs: number;
   #lease: Lease | undefined;
+  #reserved = false;
 
   constructor(options: SubnetHolderOptions) {
     this.#store = options.store;
@@ -91,10 +92,16 @@ export class SubnetHolder {
     throw new NoSubnetError(`no subnet after ${attempts} lost races with other hosts`);
   }
 
+  /** Whether the record, as last seen here, lasts: its lease is proved alive, or it needs none. */
+  get secure(): boolean {
+    return this.#reserved || this.#lease?.lost.aborted === false;
+  }
+
   /** Lets the record live out its lifetime without renewing it. */
   abandon(): void {
     this.#lease?.abandon();
     this.#lease = undefined;
+    this.#reserved = false;
   }
 
   async #attempt(
@@ -144,6 +151,7 @@ export class SubnetHolder {
     const key = subnetRecords.path({ subnet });
 
     const reserved = own !== undefined && own.entry.lease === undefined;
+    this.#reserved = reserved;
     const lease = reserved ? undefined : await this.#aliveLease(signal);
     const settled =
       own !== undefined && own.entry.value === value && (reserved || own.entry.lease === lease?.id);

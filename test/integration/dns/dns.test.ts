@@ -26,7 +26,7 @@ let upstream: Socket;
 const leaked: string[] = [];
 
 async function dig(...args: string[]): Promise<string> {
-  const common = ['@127.0.0.1', '-p', String(dns.server.port), '+tries=1', '+timeout=3'];
+  const common = ['@127.0.0.1', '-p', String(dns.port), '+tries=1', '+timeout=3'];
   return (await exec('dig', [...common, ...args])).stdout.trim();
 }
 
@@ -73,18 +73,13 @@ beforeAll(async () => {
   dns = new DnsService({
     store,
     log: silentLogger,
-    overlay: {
-      network: '10.77.0.0/16',
-      subnet: '10.77.1.0/24',
-      gateway: '10.77.1.1',
-      address: '192.0.2.9',
-    },
-    localInstance: (address) => askers.get(address),
+    overlay: () => ({ network: '10.77.0.0/16', subnet: '10.77.1.0/24', address: '192.0.2.9' }),
     readResolvConf: async () => '',
     upstreams: async () => [{ address: '127.0.0.1', port: upstream.address().port }],
-    listen: { address: '127.0.0.1', port: 0 },
+    port: 0,
   });
-  running = dns.run(stop.signal);
+  const local = { localInstance: (address: string) => askers.get(address) };
+  running = dns.run('127.0.0.1', local, stop.signal);
   await putService('default', 'guestbook', 'web', {
     ports: [{ port: 80, protocol: 'tcp' }],
     links: [{ service: 'redis-master', alias: 'db' }],
@@ -97,7 +92,7 @@ beforeAll(async () => {
   await putEndpoint('default', 'guestbook', 'redis-master', 1, '10.77.3.2', 6379);
   await putEndpoint('default', 'shop', 'web', 1, '10.77.4.2');
   await putEndpoint('default', '_', 'cache', 1, '10.77.5.2');
-  await eventually(async () => dns.server.port !== undefined && dns.view.synced);
+  await eventually(async () => dns.port !== undefined && dns.view.synced);
   await eventually(async () => (await dig('+short', 'cache.default.nap.local')) === '10.77.5.2');
 });
 

@@ -1,12 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  NetworkManager,
-  type NetworkProblem,
-  type OverlayInfo,
-} from '../../../src/agent/host/network-manager.ts';
+import { NetworkManager } from '../../../src/agent/host/network-manager.ts';
+import type { NetworkProblem, OverlayInfo } from '../../../src/agent/host/network-options.ts';
 import { MemoryDatabase } from '../../../src/registry/memory/database.ts';
 import { MemoryStore } from '../../../src/registry/memory/store.ts';
-import { subnetRecords } from '../../../src/registry/records/subnet.ts';
 import { silentLogger } from '../../../src/telemetry/log.ts';
 import { eventually, TestNetwork, type TestContainer, type TestHost } from '../../support/netns.ts';
 
@@ -22,7 +18,6 @@ interface Member {
 const database = new MemoryDatabase();
 const network = new TestNetwork();
 const members: Member[] = [];
-const observer = new MemoryStore({ database });
 
 function manage(host: TestHost, problems: NetworkProblem[]): Pick<Member, 'manager' | 'stop'> {
   const manager = new NetworkManager({
