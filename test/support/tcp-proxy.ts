@@ -18,7 +18,11 @@ export class TcpProxy {
   readonly #targetPort: number;
   readonly #pairs = new Set<Pair>();
   #refusing = false;
-  #stalled = false;
+  /** Whether bytes towards the target and towards the client wait. */
+  #stalledRequests = false;
+  #stalledAnswers = false;
+  /** Connections that stay stalled until `resume()`, though the proxy itself is not any more. */
+  readonly #frozen = new Set<Pair>();
   #delayMs = 0;
   #bytes = 0;
   #limit = Number.POSITIVE_INFINITY;
@@ -79,12 +83,34 @@ export class TcpProxy {
 
   /** No byte moves any more in either direction, on old connections and new ones. */
   stall(): void {
-    this.#stalled = true;
+    this.#stalledRequests = true;
+    this.#stalledAnswers = true;
   }
 
-  /** Undoes `stall()`: what was held back is delivered. */
+  /** Requests pass, answers wait. */
+  stallAnswers(): void {
+    this.#stalledAnswers = true;
+  }
+
+  /** The connections of this moment stall; new ones work. */
+  stallOld(): void {
+    for (const pair of this.#pairs) this.#frozen.add(pair);
+    this.#stalledRequests = false;
+    this.#stalledAnswers = false;
+  }
+
+  /** Delivers the `count` oldest held chunks of each stalled connection; it stays stalled. */
+  trickle(count: number): void {
+    for (const pair of this.#pairs) {
+      for (const { to, chunk } of pair.held.splice(0, count)) if (!to.destroyed) to.write(chunk);
+    }
+  }
+
+  /** Undoes every kind of stall: what was held back is delivered. */
   resume(): void {
-    this.#stalled = false;
+    this.#stalledRequests = false;
+    this.#stalledAnswers = false;
+    this.#frozen.clear();
     for (const pair of this.#pairs) flush(pair);
   }
 
@@ -129,28 +155,33 @@ export class TcpProxy {
       });
       // A peer that goes away takes the other side with it, but not through a stalled line.
       from.on('error', () => {
-        if (!this.#stalled) this.#drop(pair);
+        if (!this.#holds(pair, to)) this.#drop(pair);
       });
       from.on('close', () => {
-        if (!this.#stalled) this.#drop(pair);
+        if (!this.#holds(pair, to)) this.#drop(pair);
       });
     }
     client.resume();
   }
 
   #move(pair: Pair, to: Socket, chunk: Buffer): void {
-    if (this.#stalled || pair.held.length > 0) {
+    if (this.#holds(pair, to)) {
       pair.held.push({ to, chunk });
       return;
     }
     if (this.#delayMs > 0) {
       setTimeout(() => {
-        if (this.#stalled) pair.held.push({ to, chunk });
+        if (this.#holds(pair, to)) pair.held.push({ to, chunk });
         else this.#write(pair, to, chunk);
       }, this.#delayMs);
       return;
     }
     this.#write(pair, to, chunk);
+  }
+
+  #holds(pair: Pair, to: Socket): boolean {
+    if (this.#frozen.has(pair)) return true;
+    return to === pair.client ? this.#stalledAnswers : this.#stalledRequests;
   }
 
   #write(pair: Pair, to: Socket, chunk: Buffer): void {
@@ -173,15 +204,15 @@ export class TcpProxy {
 
   #drop(pair: Pair): void {
     if (!this.#pairs.delete(pair)) return;
+    this.#frozen.delete(pair);
     pair.client.resetAndDestroy();
     pair.upstream.resetAndDestroy();
   }
 }
 
+/** What is late arrives even if its sender has gone meanwhile, as from a router's buffer. */
 function flush(pair: Pair): void {
   for (const { to, chunk } of pair.held.splice(0)) if (!to.destroyed) to.write(chunk);
-  if (pair.client.destroyed || pair.upstream.destroyed) {
-    pair.client.resetAndDestroy();
-    pair.upstream.resetAndDestroy();
-  }
+  if (pair.client.destroyed) pair.upstream.end();
+  if (pair.upstream.destroyed) pair.client.end();
 }
