@@ -4,13 +4,14 @@ import { ClusterState } from './cluster-state.ts';
 import { aHost, aRequest } from './fixtures.ts';
 
 type Change =
-  | { readonly do: 'set' | 'remove'; readonly host: string }
+  | { readonly do: 'set'; readonly host: string }
+  | { readonly do: 'remove'; readonly host: string }
   | { readonly do: 'place'; readonly id: string; readonly host: string; readonly cpu: number }
   | { readonly do: 'unplace'; readonly id: string };
 
 const host = fc.constantFrom('a', 'b', 'c');
 const id = fc.constantFrom('1', '2', '3', '4');
-const change: fc.Arbitrary<Change> = fc.oneof(
+const change = fc.oneof<fc.Arbitrary<Change>[]>(
   fc.record({ do: fc.constant('set' as const), host }),
   fc.record({ do: fc.constant('remove' as const), host }),
   fc.record({ do: fc.constant('place' as const), id, host, cpu: fc.integer({ min: 0, max: 9 }) }),

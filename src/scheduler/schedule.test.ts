@@ -65,7 +65,7 @@ const request = fc.record({
 });
 /** Requests as services make them: some of one kind, in any order. */
 const requests = fc
-  .array(fc.tuple(request, fc.integer({ min: 1, max: 10 })), { maxLength: 5 })
+  .array(fc.tuple(request, fc.integer({ min: 1, max: 15 })), { maxLength: 5 })
   .chain((kinds) => {
     const all = kinds.flatMap(([kind, count], k) =>
       Array.from({ length: count }, (_, i): InstanceRequest => ({
@@ -75,6 +75,11 @@ const requests = fc
     );
     return fc.shuffledSubarray(all, { minLength: all.length });
   });
+
+/** What is there already, maybe more than fits, maybe on hosts that are not known. */
+const present = fc.array(fc.tuple(request, fc.constantFrom('a', 'b', 'c', 'nowhere')), {
+  maxLength: 20,
+});
 
 /** The plainest scheduler there could be, to compare with: everything is looked up anew for every question. */
 class BruteForce {
@@ -166,11 +171,18 @@ describe('schedule', () => {
           hosts.map((list) => list.map((h) => ({ ...h, machineID: h.name }))),
         ),
         requests,
+        present,
         fc.integer(),
-        (known, batch, seed) => {
-          const decisions = schedule(cluster(known), batch, { seed });
-          expect(decisions.map((decision) => decision.request)).toEqual(batch);
+        (known, batch, before, seed) => {
+          const state = cluster(known);
           const model = new BruteForce(known);
+          for (const [i, [instance, host]] of before.entries()) {
+            const placed = { ...instance, id: `before-${String(i)}` };
+            state.place(placed, host);
+            model.placed.push({ host, request: placed });
+          }
+          const decisions = schedule(state, batch, { seed });
+          expect(decisions.map((decision) => decision.request)).toEqual(batch);
           for (const decision of inOrder(decisions)) {
             const candidates = model.fitting(decision.request);
             if (decision.host === undefined) {
@@ -241,6 +253,19 @@ describe('schedule', () => {
     const state = cluster([aHost('a'), aHost('b'), aHost('c')]);
     for (let i = 0; i < 4; i += 1) state.place(aRequest(`old-${String(i)}`), 'a');
     expect(perHost(schedule(state, many(8)))).toEqual({ b: 4, c: 4 });
+  });
+
+  it('looks at all instances of a host where those of the service are even, also of its own batch', () => {
+    for (let seed = 0; seed < 20; seed += 1) {
+      const state = cluster([aHost('a'), aHost('b')]);
+      const other = (id: string) => aRequest(id, { service: 'other' });
+      for (let i = 0; i < 5; i += 1) state.place(other(`a-${String(i)}`), 'a');
+      for (let i = 0; i < 4; i += 1) state.place(other(`b-${String(i)}`), 'b');
+      state.place(aRequest('old'), 'b');
+      // a has none of the service; then both have one, but b has fewer in all.
+      const batch = schedule(state, many(8), { seed });
+      expect(batch.slice(0, 2).map((decision) => decision.host)).toEqual(['a', 'b']);
+    }
   });
 
   it('gives equal hosts equal chances over many services', () => {
