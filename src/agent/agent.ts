@@ -1,5 +1,6 @@
 import type { HostRecord } from '../registry/records/index.ts';
 import { LeaseLostError } from '../registry/store.ts';
+import { runPeriodically } from '../runtime/periodic.ts';
 import { supervise } from '../runtime/supervise.ts';
 import { DesiredState } from './desired.ts';
 import type { EngineInfo } from './docker/engine.ts';
@@ -18,6 +19,7 @@ const defaultGraceMs = 60_000;
 const defaultNetworkName = 'nap';
 /** A container that is to be stopped leaves the names first, unless the registry takes longer than this. */
 const withdrawMs = 500;
+const defaultAuditMs = 30_000;
 /** A planned stop may take this long to leave its note. */
 const handOverMs = 5000;
 
@@ -145,6 +147,9 @@ class Agent {
 
   async run(signal: AbortSignal): Promise<void> {
     const { log } = this.#deps;
+    this.#deps.network.onProblems(() => {
+      this.#hostSession.changed();
+    });
     const restart = { baseMs: 200, capMs: 5000 };
     try {
       await supervise(
@@ -153,6 +158,7 @@ class Agent {
           { name: 'placements', run: (s) => this.#followPlacements(s), restart },
           { name: 'reconciler', run: (s) => this.#reconciler.run(s) },
           { name: 'reports', run: (s) => this.#writer.run(s), restart },
+          { name: 'audit of reports', run: (s) => this.#auditReports(s), restart },
           { name: 'network', run: (s) => this.#networkKeeper.run(s) },
           { name: 'session', run: (s) => this.#hostSession.run(s) },
           { name: 'session guard', run: (s) => this.#hostSession.guard(s) },
@@ -179,6 +185,18 @@ class Agent {
       // What runs but is not placed here any more appears in no change of a placement.
       if (first || batch.type === 'snapshot') this.#reconciler.touchAll();
     }
+  }
+
+  #auditReports(signal: AbortSignal): Promise<void> {
+    const { clock, random, log } = this.#deps;
+    const { auditMs = defaultAuditMs } = this.#options;
+    return runPeriodically(
+      { name: 'audit of reports', intervalMs: auditMs, clock, random, log },
+      async (s) => {
+        await this.#writer.audit(s);
+      },
+      signal,
+    );
   }
 
   #onEngine(info: EngineInfo | undefined, problem: string): void {
@@ -208,6 +226,9 @@ class Agent {
     if (network === undefined) {
       problems.push(`NetworkUnavailable: ${this.#networkKeeper.problem}`);
     }
+    // Beyond this point nothing keeps instances from being placed here.
+    const ready = problems.length === 0;
+    problems.push(...this.#deps.network.problems());
     const seen = this.#lastEngine;
     return {
       name: hostName,
@@ -226,7 +247,7 @@ class Agent {
       ...(network !== undefined && { subnet: network.subnet }),
       session: this.#session,
       startedAt: this.#startedAt,
-      ready: problems.length === 0,
+      ready,
       problems,
     };
   }

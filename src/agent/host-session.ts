@@ -109,6 +109,18 @@ export class HostSession {
     for (const entry of [...entries, ...puts]) {
       if (entry.key === this.#path) this.#assertOurs(entry);
     }
+    // Removed by hand: without its record this host would be taken for lost.
+    const removed = events.some(
+      (event) =>
+        event.type === 'delete' &&
+        event.key === this.#path &&
+        this.#revision !== undefined &&
+        event.revision > this.#revision,
+    );
+    if (removed) {
+      this.#written = '';
+      this.#wake();
+    }
   }
 
   /**
@@ -201,12 +213,14 @@ export class HostSession {
         await sleep(this.#options.clock, 500, signal).catch(() => undefined);
         continue;
       }
+      // What changed while the record was on its way is not waited for.
+      if (this.#text() !== this.#written) continue;
       await this.#change(AbortSignal.any([signal, lease.lost]));
     }
   }
 
   async #publish(lease: Lease, signal: AbortSignal): Promise<void> {
-    const text = hostRecords.encode(this.#options.hostRecord());
+    const text = this.#text();
     if (text === this.#written || this.#revision === undefined) return;
     lease.assertAlive();
     const result = await this.#options.store.commit(
@@ -236,6 +250,10 @@ export class HostSession {
       `another agent has taken over host name "${name}" (machine ${other.machineID} at ${other.address}, ` +
         `started ${other.startedAt}); this one ends, and leaves the containers as they are`,
     );
+  }
+
+  #text(): string {
+    return hostRecords.encode(this.#options.hostRecord());
   }
 
   get #path(): string {

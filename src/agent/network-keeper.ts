@@ -127,10 +127,17 @@ export class NetworkKeeper {
   async #stand(local: LocalNetwork, signal: AbortSignal): Promise<void> {
     const { engine, name, host, log } = this.#deps;
     const outcome = await engine.ensureNetwork(
-      { name, ...local, labels: { [labels.host]: host } },
+      {
+        name,
+        subnet: local.subnet,
+        gateway: local.gateway,
+        options: local.dockerOptions,
+        labels: { [labels.host]: host },
+      },
       signal,
     );
-    if (outcome !== 'kept') log.info({ ...local, outcome }, 'the Docker network stands');
+    if (outcome !== 'kept')
+      log.info({ subnet: local.subnet, outcome }, 'the Docker network stands');
     const before = this.#current;
     this.#current = local;
     await this.#serve(local.gateway, signal);

@@ -20,6 +20,8 @@ export interface AgentOptions {
   readonly leaseTtlMs?: number;
   /** How long a planned absence may last before the host counts as lost, milliseconds. Default 60,000. */
   readonly graceMs?: number;
+  /** How often the registry is compared with what this host has reported, milliseconds. Default 30,000. */
+  readonly auditMs?: number;
   /** Name of the Docker network. Default "nap". */
   readonly networkName?: string;
   /**
@@ -33,9 +35,8 @@ export interface LocalNetwork {
   /** CIDR of this host's containers. */
   readonly subnet: string;
   readonly gateway: string;
-  readonly mtu: number;
-  /** Name of the bridge device. */
-  readonly bridge: string;
+  /** Options that Docker's bridge network must be made with: device, MTU, no masquerading. */
+  readonly dockerOptions: Readonly<Record<string, string>>;
 }
 
 /** The overlay part of the agent. */
@@ -44,6 +45,10 @@ export interface AgentNetwork {
   ensure(signal: AbortSignal): Promise<LocalNetwork>;
   /** Keeps the overlay as it should be until `signal` aborts. */
   run(signal: AbortSignal): Promise<void>;
+  /** What is wrong at the moment, though the overlay may work; shown in the host record. */
+  problems(): readonly string[];
+  /** Has `listener` called when `problems()` has changed. */
+  onProblems(listener: () => void): void;
 }
 
 /** What the agent knows of this host's own containers, whether or not the registry answers. */

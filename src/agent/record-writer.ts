@@ -101,6 +101,45 @@ export class RecordWriter {
     });
   }
 
+  /**
+   * Compares everything that should stand with the registry, in one small read-only transaction for each batch, and has
+   * written again what somebody has changed or removed. Returns how many records were wrong.
+   */
+  async audit(signal?: AbortSignal): Promise<number> {
+    const lease = this.#lease;
+    if (lease === undefined || isAborted(lease.lost)) return 0;
+    let wrong = 0;
+    const standing = [...this.#slots.values()].filter(
+      (slot) => slot.written !== undefined && !this.#dirty.has(slot),
+    );
+    for (let start = 0; start < standing.length; start += batchSize) {
+      const conditions = standing.slice(start, start + batchSize).flatMap(({ path, written }) => {
+        if (written === undefined) return [];
+        return [{ type: 'unchanged', key: path, modRevision: written.revision } as const];
+      });
+      if (conditions.length === 0) continue;
+      const result = await this.#store.commit(conditions, [], signal);
+      if (result.committed || this.#lease !== lease) continue;
+      for (const { key: path, modRevision } of conditions) {
+        const slot = this.#slots.get(path);
+        const present = result.current.get(path);
+        if (present?.modRevision === modRevision || slot?.written?.revision !== modRevision)
+          continue;
+        slot.written = undefined;
+        this.#dirty.add(slot);
+        wrong++;
+      }
+    }
+    if (wrong > 0) {
+      this.#log.warn(
+        { records: wrong },
+        'records of this host were changed by others; writing them again',
+      );
+      this.#wake();
+    }
+    return wrong;
+  }
+
   /** Writes until `signal` aborts. Failures are retried for ever, slower and slower. */
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0;

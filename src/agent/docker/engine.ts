@@ -129,12 +129,11 @@ export interface PullProgress {
 
 export interface NetworkWanted {
   readonly name: string;
-  /** Name of the bridge device. */
-  readonly bridge: string;
   /** CIDR. */
   readonly subnet: string;
   readonly gateway: string;
-  readonly mtu: number;
+  /** Options of the bridge driver. */
+  readonly options: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -142,8 +141,7 @@ export interface NetworkState {
   readonly id: string;
   readonly subnet: string | undefined;
   readonly gateway: string | undefined;
-  readonly mtu: number | undefined;
-  readonly bridge: string | undefined;
+  readonly options: Readonly<Record<string, string>>;
 }
 
 export interface EngineEvent {

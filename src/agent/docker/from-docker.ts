@@ -51,14 +51,11 @@ export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer
 /** An "inspect network" answer. */
 export function networkState(info: Docker.NetworkInspectInfo): NetworkState {
   const ipam = info.IPAM?.Config?.[0] as { Subnet?: string; Gateway?: string } | undefined;
-  const options = info.Options ?? {};
-  const mtu = Number(options['com.docker.network.driver.mtu']);
   return {
     id: info.Id,
     subnet: ipam?.Subnet,
     gateway: ipam?.Gateway,
-    mtu: Number.isInteger(mtu) && mtu > 0 ? mtu : undefined,
-    bridge: options['com.docker.network.bridge.name'],
+    options: info.Options ?? {},
   };
 }
 

@@ -5,8 +5,7 @@ export function replaceableNetwork(present: NetworkState, wanted: NetworkWanted)
   return (
     present.subnet !== wanted.subnet ||
     present.gateway !== wanted.gateway ||
-    present.bridge !== wanted.bridge ||
-    present.mtu !== wanted.mtu
+    Object.entries(wanted.options).some(([name, value]) => present.options[name] !== value)
   );
 }
 
@@ -18,11 +17,6 @@ export function networkBody(wanted: NetworkWanted) {
     CheckDuplicate: true,
     Labels: { ...wanted.labels },
     IPAM: { Driver: 'default', Config: [{ Subnet: wanted.subnet, Gateway: wanted.gateway }] },
-    Options: {
-      'com.docker.network.bridge.name': wanted.bridge,
-      'com.docker.network.driver.mtu': String(wanted.mtu),
-      // Traffic between hosts must keep its source address; the agent masquerades what leaves the overlay.
-      'com.docker.network.bridge.enable_ip_masquerade': 'false',
-    },
+    Options: { ...wanted.options },
   };
 }

@@ -131,9 +131,13 @@ export class RunningAgent {
           ensure: async () => ({
             subnet: '10.77.1.0/24',
             gateway: '10.77.1.1',
-            mtu: 1450,
-            bridge: 'nap0',
+            dockerOptions: {
+              'com.docker.network.bridge.name': 'nap0',
+              'com.docker.network.driver.mtu': '1450',
+            },
           }),
+          problems: () => [],
+          onProblems: () => undefined,
           run: (signal) => until(signal),
         },
         dns: {
