@@ -6,9 +6,15 @@ import { encodeGnostic } from './gnostic.ts';
 import { pathsOf } from './operations.ts';
 import type { Operation, Parameter } from './operations.ts';
 
-/** Media type of the protobuf form, as kubectl asks for it and as the answer must say. */
+/** Names that clients ask for the protobuf form by: kubectl's old one is not a valid media type. */
+export const openapiV2ProtobufAccepts: readonly string[] = [
+  'application/com.github.proto-openapi.spec.v2@v1.0+protobuf',
+  'application/com.github.proto-openapi.spec.v2.v1.0+protobuf',
+];
+
+/** Content-Type of the protobuf form, whichever name was asked for: clients refuse the old one here. */
 export const openapiV2ProtobufMediaType =
-  'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+  'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
 
 const cache = new WeakMap<
   readonly ApiKind[],
