@@ -344,7 +344,9 @@ export class KubeClient {
       this.config.forgetCredentials();
       return 0;
     }
-    return error.reason === networkReason && call.method === 'GET' ? 0 : undefined;
+    if (error.reason !== networkReason) return undefined;
+    this.config.forgetCredentials();
+    return call.method === 'GET' ? 0 : undefined;
   }
 
   async #send(call: Call, what: string, signal: AbortSignal): Promise<unknown> {

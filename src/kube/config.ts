@@ -59,59 +59,48 @@ interface Pools {
 
 /** A loaded kubeconfig with shared, pooled connections. Share one per process; `close` it at the end. */
 export class KubeConfig {
-  readonly #config: ClientNodeKubeConfig;
+  readonly #load: () => ClientNodeKubeConfig;
   readonly #clock: Clock;
-  readonly #server: string;
+  #config: ClientNodeKubeConfig;
+  #server: string;
+  #stale = false;
   #credentials: Promise<Credentials> | undefined;
   #pools: Pools | undefined;
 
   /** Throws when there is no current cluster, or it is plain http and that was not asked for or is not loopback. */
-  private constructor(config: ClientNodeKubeConfig, options: KubeConfigOptions) {
-    const cluster = config.getCurrentCluster();
-    if (cluster === null) throw new Error('the kubeconfig has no current context with a cluster');
-    const url = new URL(cluster.server);
-    if (url.protocol === 'http:') {
-      if (options.insecureLoopback !== true || !isLoopback(url.hostname)) {
-        throw new Error(
-          `refusing plain http to ${cluster.server}: only loopback, and only when asked to be insecure`,
-        );
-      }
-      // client-node wants this for plain http; there is no TLS to skip.
-      config.clusters = config.clusters.map((other) =>
-        other.name === cluster.name ? { ...other, skipTLSVerify: true } : other,
-      );
-    } else if (url.protocol !== 'https:') {
-      throw new Error(`cannot speak ${url.protocol} to ${cluster.server}`);
-    }
-    if (cluster.proxyUrl !== undefined && !/^https?:/.test(cluster.proxyUrl)) {
-      throw new Error(`proxy-url ${cluster.proxyUrl}: only http and https proxies are supported`);
-    }
-    this.#config = config;
-    this.#server = cluster.server.replace(/\/+$/, '');
+  private constructor(load: (config: ClientNodeKubeConfig) => void, options: KubeConfigOptions) {
+    this.#load = () => {
+      const config = new ClientNodeKubeConfig();
+      load(config);
+      allowServer(config, options.insecureLoopback ?? false);
+      return config;
+    };
     this.#clock = options.clock ?? systemClock;
+    this.#config = this.#load();
+    this.#server = serverOf(this.#config);
   }
 
   /** From a file; paths in it are relative to the file. `context` overrides its current-context. */
   static fromFile(path: string, options: KubeConfigOptions = {}, context?: string): KubeConfig {
-    const config = new ClientNodeKubeConfig();
-    config.loadFromFile(path);
-    if (context !== undefined) config.setCurrentContext(context);
-    return new KubeConfig(config, options);
+    return new KubeConfig((config) => {
+      config.loadFromFile(path);
+      if (context !== undefined) config.setCurrentContext(context);
+    }, options);
   }
 
   /** From the text of a kubeconfig. */
   static fromString(text: string, options: KubeConfigOptions = {}): KubeConfig {
-    const config = new ClientNodeKubeConfig();
-    config.loadFromString(text);
-    return new KubeConfig(config, options);
+    return new KubeConfig((config) => {
+      config.loadFromString(text);
+    }, options);
   }
 
   /** As kubectl does: $KUBECONFIG, else ~/.kube/config, else the service account of the pod we run in. */
   static fromDefault(options: KubeConfigOptions = {}, context?: string): KubeConfig {
-    const config = new ClientNodeKubeConfig();
-    config.loadFromDefault();
-    if (context !== undefined) config.setCurrentContext(context);
-    return new KubeConfig(config, options);
+    return new KubeConfig((config) => {
+      config.loadFromDefault();
+      if (context !== undefined) config.setCurrentContext(context);
+    }, options);
   }
 
   /** Base URL of the API server. */
@@ -132,8 +121,12 @@ export class KubeConfig {
     return { server: this.#server, headers: credentials.headers, calls, watches };
   }
 
-  /** Reads credentials anew for the next request: call after a 401. */
+  /**
+   * Loads everything anew for the next request, past all caches of authenticators: call after a 401 or a broken
+   * connection, since a token or a certificate may have been replaced.
+   */
   forgetCredentials(): void {
+    this.#stale = true;
     this.#credentials = undefined;
   }
 
@@ -155,6 +148,7 @@ export class KubeConfig {
   }
 
   async #readCredentials(): Promise<Credentials> {
+    if (this.#stale) this.#reload();
     const options: RequestOptions & { headers?: Record<string, unknown> } = {};
     await this.#config.applyToHTTPSOptions(options);
     const headers: Record<string, string> = {};
@@ -173,6 +167,17 @@ export class KubeConfig {
       ...(rejectUnauthorized !== undefined && { rejectUnauthorized }),
     };
     return { tls, fingerprint: fingerprintOf(tls), headers, readAt: this.#clock.monotonic() };
+  }
+
+  /** A file that is missing or half-written just now must not cost us what we have. */
+  #reload(): void {
+    try {
+      this.#config = this.#load();
+      this.#server = serverOf(this.#config);
+      this.#stale = false;
+    } catch {
+      // Stays stale: the next request tries again.
+    }
   }
 
   /** The pools for these TLS options. When they have changed, the old ones end after their last request. */
@@ -217,6 +222,33 @@ export class KubeConfig {
 
 function fingerprintOf(tls: TlsOptions): string {
   return createHash('sha256').update(JSON.stringify(tls)).digest('hex');
+}
+
+function serverOf(config: ClientNodeKubeConfig): string {
+  return (config.getCurrentCluster()?.server ?? '').replace(/\/+$/, '');
+}
+
+/** Throws unless the current cluster is one that we may and can speak to. */
+function allowServer(config: ClientNodeKubeConfig, insecureLoopback: boolean): void {
+  const cluster = config.getCurrentCluster();
+  if (cluster === null) throw new Error('the kubeconfig has no current context with a cluster');
+  const url = new URL(cluster.server);
+  if (url.protocol === 'http:') {
+    if (!insecureLoopback || !isLoopback(url.hostname)) {
+      throw new Error(
+        `refusing plain http to ${cluster.server}: only loopback, and only when asked to be insecure`,
+      );
+    }
+    // client-node wants this for plain http; there is no TLS to skip.
+    config.clusters = config.clusters.map((other) =>
+      other.name === cluster.name ? { ...other, skipTLSVerify: true } : other,
+    );
+  } else if (url.protocol !== 'https:') {
+    throw new Error(`cannot speak ${url.protocol} to ${cluster.server}`);
+  }
+  if (cluster.proxyUrl !== undefined && !/^https?:/.test(cluster.proxyUrl)) {
+    throw new Error(`proxy-url ${cluster.proxyUrl}: only http and https proxies are supported`);
+  }
 }
 
 function isLoopback(hostname: string): boolean {

@@ -10,6 +10,7 @@
  *
  * A machine that was suspended does not know it; whoever must be sure also fences his writes (nap does, in etcd).
  */
+import { setMaxListeners } from 'node:events';
 import { sleep, systemClock, type Clock } from '../runtime/clock.ts';
 import { deadline } from '../runtime/deadline.ts';
 import { asError } from '../runtime/errors.ts';
@@ -113,6 +114,7 @@ export class LeaseElector {
   ): Promise<void> {
     this.#log.info({ identity: this.#options.identity }, 'became the leader');
     const leading = new AbortController();
+    setMaxListeners(0, leading.signal);
     const stop = (): void => {
       leading.abort(signal.reason);
     };

@@ -69,7 +69,7 @@ const overload = { baseMs: 800, capMs: 30_000 };
 const unreachable = { baseMs: 250, capMs: 2_000 };
 /** Between tries at something that we may not do or that is not served; spread by half either way. */
 const refusedMs = 10_000;
-/** A watch that ends sooner than this and has brought nothing is a failure, or it would be reopened in a busy loop. */
+/** Watches that end sooner than this and bring nothing are a failure, or they would be reopened in a busy loop. */
 const shortWatchMs = 1_000;
 /** After so many failures in a row, trust nothing and list again. */
 const failuresBeforeList = 5;
@@ -94,6 +94,7 @@ export class Reflector<T extends KubeObject> {
   #problem: KubeError | undefined;
   #lastActivity: number;
   #failures = 0;
+  #shortWatches = 0;
   #backoff: { readonly overload: Backoff; readonly unreachable: Backoff };
 
   constructor(
@@ -198,6 +199,8 @@ export class Reflector<T extends KubeObject> {
       this.#version = event.object.metadata.resourceVersion;
     }
     if (events === 0 && this.#clock.monotonic() - startedAt < shortWatchMs) {
+      // Once may be chance (a server that shuts down, a time-out of its own).
+      if (++this.#shortWatches === 1) return;
       throw new KubeError({ code: 503, reason: 'ShortWatch', message: 'the watch ended at once' });
     }
     this.#succeeded();
@@ -212,6 +215,7 @@ export class Reflector<T extends KubeObject> {
   #succeeded(): void {
     this.#lastActivity = this.#clock.monotonic();
     this.#problem = undefined;
+    this.#shortWatches = 0;
     if (this.#failures === 0) return;
     this.#failures = 0;
     this.#backoff = this.#freshBackoff();
@@ -238,7 +242,11 @@ export class Reflector<T extends KubeObject> {
       thrown instanceof KubeError
         ? thrown
         : new KubeError({ code: 0, reason, message: asError(thrown).message }, { cause: thrown });
-    if (isRefused(thrown)) this.#setSynced(false);
+    if (isRefused(thrown)) {
+      this.#setSynced(false);
+      // Only a full list makes it synced again: much may have passed us by.
+      this.#version = undefined;
+    }
     const delayMs = this.#delay(thrown);
     // Loud once per outage, quiet about the tries that follow.
     const level = this.#failures === 1 || isRefused(thrown) ? 'warn' : 'debug';

@@ -9,6 +9,7 @@ import {
   errorFromStatus,
   isStatus,
   KubeError,
+  networkReason,
   unreadableReason,
 } from './errors.ts';
 import { queryOf, single } from './http.ts';
@@ -73,14 +74,16 @@ export async function openWatch<T extends KubeObject>(
     if (response.statusCode !== 200) {
       const body = await response.body.text();
       const retryAfter = single(response.headers['retry-after']);
-      if (response.statusCode === 401) config.forgetCredentials();
       throw errorFromResponse(what, response.statusCode, body, retryAfter);
     }
     return readEvents<T>(response.body, resource, what, liveness, signal);
   } catch (thrown) {
+    const failed = liveness.signal.aborted;
     liveness.dispose();
     signal.throwIfAborted();
-    throw errorFromFailure(what, liveness.signal.aborted ? liveness.signal.reason : thrown);
+    const error = errorFromFailure(what, failed ? liveness.signal.reason : thrown);
+    if (error.code === 401 || error.reason === networkReason) config.forgetCredentials();
+    throw error;
   }
 }
 

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Clock } from './clock.ts';
 
 /** Something took longer than it was allowed to. */
@@ -24,6 +25,8 @@ export function deadline(
   parent?: AbortSignal,
 ): Deadline {
   const controller = new AbortController();
+  // However many calls share it, that is no leak.
+  setMaxListeners(0, controller.signal);
   const follow = (): void => {
     controller.abort(parent?.reason);
   };

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Logger } from '../telemetry/log.ts';
 import { Backoff, type BackoffOptions } from './backoff.ts';
 import { sleep, systemClock, type Clock } from './clock.ts';
@@ -31,6 +32,8 @@ export async function supervise(
   signal: AbortSignal,
 ): Promise<void> {
   const stop = new AbortController();
+  // However many loops and calls share it, that is no leak.
+  setMaxListeners(0, stop.signal);
   const follow = (): void => {
     stop.abort(signal.reason);
   };

@@ -11,6 +11,7 @@ interface FakeObject {
     namespace?: string;
     uid?: string;
     resourceVersion?: string;
+    generation?: number;
     deletionTimestamp?: string;
     finalizers?: string[];
     [field: string]: unknown;
@@ -69,6 +70,8 @@ export class FakeKube {
   readonly #objects = new Map<string, FakeObject>();
   readonly #watchers = new Set<Watcher>();
   readonly #pages = new Map<string, { readonly items: FakeObject[]; readonly version: number }>();
+  /** By object and field manager. */
+  readonly #lastApplied = new Map<string, unknown>();
   #history: HistoryEntry[] = [];
   #version = 100;
   #oldest = 0;
@@ -90,8 +93,13 @@ export class FakeKube {
     });
   }
 
-  static async start(tls?: { readonly cert: string; readonly key: string }): Promise<FakeKube> {
+  /** @param port default: a free one. */
+  static async start(
+    tls?: { readonly cert: string; readonly key: string },
+    port = 0,
+  ): Promise<FakeKube> {
     const fake = new FakeKube(tls);
+    fake.#port = port;
     await fake.listen();
     return fake;
   }
@@ -246,7 +254,12 @@ export class FakeKube {
       seen.method === 'PATCH' &&
       seen.headers['content-type'] === 'application/apply-patch+yaml'
     ) {
-      json(response, 200, this.#store(target, merge(present ?? {}, body) as FakeObject));
+      const wanted = body?.metadata.resourceVersion;
+      if (wanted !== undefined && wanted !== present?.metadata.resourceVersion) {
+        fail(response, 409, 'Conflict');
+        return;
+      }
+      json(response, 200, this.#store(target, this.#applied(seen, target, present, body)));
       return;
     }
     if (present === undefined) {
@@ -258,6 +271,11 @@ export class FakeKube {
       return;
     }
     if (seen.method === 'DELETE') {
+      const { preconditions } = (body ?? {}) as { preconditions?: { uid?: string } };
+      if (preconditions?.uid !== undefined && preconditions.uid !== present.metadata.uid) {
+        fail(response, 409, 'Conflict');
+        return;
+      }
       json(response, 200, this.#requestDelete(target, present));
       return;
     }
@@ -276,6 +294,19 @@ export class FakeKube {
       return;
     }
     json(response, 200, this.#store(target, next));
+  }
+
+  /** Server-side apply, always by force: what the manager applied before and leaves out now goes. */
+  #applied(
+    seen: SeenRequest,
+    target: Target,
+    present: FakeObject | undefined,
+    body: unknown,
+  ): FakeObject {
+    const key = `${keyOf(target)}|${seen.query.get('fieldManager') ?? ''}`;
+    const left = without(present ?? {}, this.#lastApplied.get(key), body);
+    this.#lastApplied.set(key, body);
+    return merge(left, body) as FakeObject;
   }
 
   #changed(seen: SeenRequest, present: FakeObject, body: unknown): FakeObject {
@@ -334,7 +365,14 @@ export class FakeKube {
     const watcher = { response, collection: target.collection, namespace: target.namespace };
     for (const entry of this.#history) if (entry.version > from) send(watcher, entry);
     this.#watchers.add(watcher);
-    response.on('close', () => this.#watchers.delete(watcher));
+    const seconds = Number(seen.query.get('timeoutSeconds') ?? 3600);
+    const timer = setTimeout(() => {
+      response.end();
+    }, seconds * 1000);
+    response.on('close', () => {
+      clearTimeout(timer);
+      this.#watchers.delete(watcher);
+    });
   }
 
   #store(target: Target, object: FakeObject): FakeObject {
@@ -346,6 +384,7 @@ export class FakeKube {
       metadata: {
         ...object.metadata,
         uid: present?.metadata.uid ?? `uid-${++this.#uids}`,
+        generation: generationOf(present, object),
         resourceVersion: String(version),
       },
     };
@@ -440,6 +479,35 @@ function validTimes(target: Target, object: FakeObject): boolean {
   if (!target.collection.endsWith('/leases')) return true;
   const { renewTime, acquireTime } = object['spec'] as Record<string, string>;
   return [renewTime, acquireTime].every((time) => time === undefined || microTime.test(time));
+}
+
+/** Goes up with each change outside metadata and status, and when deletion begins. */
+function generationOf(before: FakeObject | undefined, after: FakeObject): number {
+  if (before === undefined) return 1;
+  const part = (object: FakeObject): string =>
+    JSON.stringify({
+      ...object,
+      status: null,
+      metadata: object.metadata.deletionTimestamp !== undefined,
+    });
+  return (before.metadata.generation ?? 1) + (part(before) === part(after) ? 0 : 1);
+}
+
+/** `object` without the properties that stand in `before` and not in `after`. */
+function without(object: unknown, before: unknown, after: unknown): unknown {
+  if (!isRecord(object) || !isRecord(before)) return object;
+  const result: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(object)) {
+    if (!(key in before)) result[key] = value;
+    else if (isRecord(after) && key in after) {
+      result[key] = without(value, before[key], after[key]);
+    }
+  }
+  return result;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** RFC 7386. */
