@@ -3,9 +3,39 @@
  * Bundled, client-node costs about a quarter of the memory and start-up time that it costs unbundled.
  */
 import { chmod, readFile } from 'node:fs/promises';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
+import protobuf from 'protobufjs';
 
 const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+
+/** etcd3 reads its protocol from a file beside its own sources; a bundle has no such file, so it goes inside. */
+const etcdProtocolInside: Plugin = {
+  name: 'etcd-protocol-inside',
+  setup({ onLoad }) {
+    onLoad({ filter: /etcd3\/lib\/connection-pool\.js$/ }, async ({ path }) => {
+      const source = await readFile(path, 'utf8');
+      const call = 'proto_loader_1.loadSync)(`${__dirname}/../proto/rpc.proto`';
+      if (!source.includes(call)) throw new Error(`${path} loads its protocol in another way now`);
+      const root = new protobuf.Root();
+      await root.load(path.replace('lib/connection-pool.js', 'proto/rpc.proto'), {
+        keepCase: true,
+      });
+      const protocol = JSON.stringify(root.toJSON());
+      return { contents: source.replace(call, () => `proto_loader_1.fromJSON)(${protocol}`) };
+    });
+  },
+};
+
+/** docker-modem can speak to engines over ssh; an agent speaks to the local socket only. */
+const noSsh: Plugin = {
+  name: 'no-ssh',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^ssh2$/ }, () => ({ path: 'ssh2', namespace: 'no-ssh' }));
+    onLoad({ filter: /.*/, namespace: 'no-ssh' }, () => ({
+      contents: "exports.Client = class { constructor() { throw new Error('nap has no ssh'); } };",
+    }));
+  },
+};
 
 await build({
   entryPoints: ['src/cmd/nap.ts'],
@@ -18,14 +48,14 @@ await build({
   legalComments: 'linked',
   keepNames: true,
   define: { NAP_VERSION: JSON.stringify(version) },
-  loader: { '.yaml': 'text', '.node': 'empty' },
-  // Optional native speed-ups of ssh2, which nap does not use: the agent talks to a local socket only.
-  external: ['cpu-features', './crypto/build/Release/sshcrypto.node'],
+  loader: { '.yaml': 'text' },
+  plugins: [etcdProtocolInside, noSsh],
   banner: {
     js: [
       '#!/usr/bin/env node',
       "import { createRequire as __createRequire } from 'node:module';",
       'const require = __createRequire(import.meta.url);',
+      'const __dirname = import.meta.dirname;',
     ].join('\n'),
   },
   logLevel: 'warning',

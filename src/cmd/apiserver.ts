@@ -1,0 +1,105 @@
+import { Command } from 'commander';
+import { startApiServer } from '../apiserver/server.ts';
+import { openEtcdStore } from '../registry/etcd/store.ts';
+import { systemClock } from '../runtime/clock.ts';
+import { crds } from './crds.ts';
+import {
+  addEtcdFlags,
+  addLogFlags,
+  etcdConnection,
+  loggerFor,
+  portNumber,
+  readNamedFile,
+  UsageError,
+  type EtcdFlags,
+  type LogFlags,
+} from './flags.ts';
+import { runUntilSignal } from './signals.ts';
+import { version } from './version.ts';
+
+interface ApiServerFlags {
+  readonly listen: string;
+  readonly port: number;
+  readonly clientCa?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+/** `nap apiserver` */
+export function apiServerCommand(): Command {
+  const command = new Command('apiserver')
+    .summary("run nap's embedded Kubernetes API server")
+    .description(
+      "Serves the Kubernetes API for nap's kinds and the few core ones they need, kept in etcd. `nap up` runs one; " +
+        'with a real Kubernetes API server none is needed.',
+    )
+    .option('--listen <address>', 'address to listen on', '127.0.0.1')
+    .option('--port <port>', 'port to listen on', portNumber, 6443)
+    .option('--client-ca <file>', 'authority whose client certificates are believed')
+    .option('--cert <file>', 'certificate to show to clients')
+    .option('--key <file>', 'key of that certificate');
+  addLogFlags(addEtcdFlags(command));
+  return command.action(async (flags: ApiServerFlags & EtcdFlags & LogFlags) => {
+    const log = loggerFor(flags);
+    const connection = await etcdConnection(flags);
+    const tls = await tlsFiles(flags);
+    await runUntilSignal(log, async (signal) => {
+      const store = await openEtcdStore({
+        ...connection,
+        clock: systemClock,
+        log,
+        random: Math.random,
+      });
+      try {
+        const server = await startApiServer({
+          store,
+          crds: crds(),
+          tokens: [],
+          listen: { host: flags.listen, port: flags.port },
+          log,
+          clock: systemClock,
+          version,
+          ...(tls === undefined ? {} : { tls }),
+        });
+        log.info({ url: server.url }, 'serving the Kubernetes API');
+        await aborted(signal);
+        await server.close();
+      } finally {
+        await store.close();
+      }
+    });
+  });
+}
+
+/** Resolves when `signal` aborts. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else
+      signal.addEventListener(
+        'abort',
+        () => {
+          resolve();
+        },
+        { once: true },
+      );
+  });
+}
+
+async function tlsFiles(
+  flags: ApiServerFlags & EtcdFlags,
+): Promise<{ ca: string; cert: string; key: string } | undefined> {
+  const { clientCa, cert, key } = flags;
+  if (clientCa === undefined && cert === undefined && key === undefined) {
+    if (flags.insecure === true) return undefined;
+    throw new UsageError('say how to serve https: --client-ca, --cert and --key');
+  }
+  if (clientCa === undefined || cert === undefined || key === undefined) {
+    throw new UsageError('https needs --client-ca, --cert and --key, all three');
+  }
+  return {
+    ca: await readNamedFile('--client-ca', clientCa),
+    cert: await readNamedFile('--cert', cert),
+    key: await readNamedFile('--key', key),
+  };
+}
