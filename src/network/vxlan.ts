@@ -102,15 +102,15 @@ export function desiredTables(
 
 /**
  * The fewest operations that turn `observed` into `desired`, in an order that never leaves a route without the
- * entries that it needs: neighbours and forwarding first, then routes, and deletions the other way round.
+ * entries that it needs: forwarding first, then neighbours, then routes, and deletions the other way round.
  */
 export function diffTables(observed: OverlayTables, desired: OverlayTables): readonly TableOp[] {
   const ops: TableOp[] = [];
-  for (const [ip, mac] of changed(observed.neighbours, desired.neighbours)) {
-    ops.push({ type: 'set-neighbour', ip, mac });
-  }
   for (const [mac, address] of changed(observed.forwarding, desired.forwarding)) {
     ops.push({ type: 'set-forwarding', mac, address });
+  }
+  for (const [ip, mac] of changed(observed.neighbours, desired.neighbours)) {
+    ops.push({ type: 'set-neighbour', ip, mac });
   }
   for (const [destination, via] of changed(observed.routes, desired.routes)) {
     ops.push({ type: 'set-route', destination, via });

@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest';
+import { formatIpv4 } from './cidr.ts';
+import { defaultNetworkConfig, overlayConfig, type RawNetworkConfig } from './overlay-config.ts';
+
+function raw(changes: Partial<RawNetworkConfig>): RawNetworkConfig {
+  return { Network: '10.77.0.0/16', Backend: { Type: 'vxlan' }, ...changes };
+}
+
+describe('overlay config', () => {
+  it('completes the default one as flannel would', () => {
+    const config = overlayConfig(defaultNetworkConfig);
+    expect(config).toMatchObject({ subnetLength: 24, vni: 1, port: 8472 });
+    expect(formatIpv4(config.subnetMin)).toBe('10.77.1.0');
+    expect(formatIpv4(config.subnetMax)).toBe('10.77.255.0');
+  });
+
+  it('splits a small network into four', () => {
+    const config = overlayConfig(raw({ Network: '192.168.9.0/26' }));
+    expect(config.subnetLength).toBe(28);
+    expect(formatIpv4(config.subnetMin)).toBe('192.168.9.16');
+    expect(formatIpv4(config.subnetMax)).toBe('192.168.9.48');
+  });
+
+  it.each<[string, Partial<RawNetworkConfig>, string]>([
+    ['a network that is none', { Network: 'ten' }, 'not an IPv4 network'],
+    ['an IPv6 network', { Network: 'fd00::/48' }, 'not an IPv4 network'],
+    ['a network that is too small', { Network: '10.0.0.0/29' }, '/28 is the least'],
+    ['subnets that are too small', { SubnetLen: 31 }, '30 is the most'],
+    ['fewer than four subnets', { SubnetLen: 17 }, 'fewer than four subnets'],
+    ['a bound outside', { SubnetMin: '10.78.0.0' }, 'SubnetMin "10.78.0.0" is not an address of'],
+    ['a bound between subnets', { SubnetMax: '10.77.9.1' }, 'not the start of a /24'],
+    ['bounds that cross', { SubnetMin: '10.77.9.0', SubnetMax: '10.77.8.0' }, 'lies after'],
+    ['another backend', { Backend: { Type: 'host-gw' } }, 'nap speaks "vxlan" only'],
+    ['a VNI out of range', { Backend: { Type: 'vxlan', VNI: 0 } }, 'VNI 0'],
+    ['a port out of range', { Backend: { Type: 'vxlan', Port: 70000 } }, 'port 70000'],
+    ['an MTU that is none', { Backend: { Type: 'vxlan', MTU: 'big' } }, 'MTU "big"'],
+    ['direct routing', { Backend: { Type: 'vxlan', DirectRouting: true } }, '"DirectRouting"'],
+  ])('refuses %s and says why', (_, changes, message) => {
+    expect(() => overlayConfig(raw(changes))).toThrow(message);
+  });
+});
