@@ -341,7 +341,7 @@ describe('records', () => {
         const back = (await store.get(endpoint)) !== undefined;
         return back && (await store.get(forged))?.value !== 'forged';
       },
-      40_000,
+      5000,
     );
     expect((await store.get(instanceRecords.path({ host, ...key(2) })))?.lease).toBeDefined();
   });
