@@ -151,11 +151,13 @@ async function serveTerm(
     { leaseTtlMs: options.claimTtlMs ?? 10_000, log },
     leading,
   );
-  const term = new Term(options, deps, leadership);
-  Object.defineProperty(state, 'deciding', { get: () => term.ready, configurable: true });
+  const term = new Term(options, deps, leadership, () => {
+    state.deciding = true;
+  });
   try {
     await term.run(leading);
   } finally {
+    state.deciding = false;
     await leadership.resign();
   }
 }

@@ -37,7 +37,7 @@ export class StatusWriter<T extends WithStatus> {
     if (written === undefined) return cached;
     if (written.metadata.uid === cached.metadata.uid && isNewer(written, cached)) {
       // The rest of the object is the informer's to tell.
-      return { ...cached, status: written.status } as T;
+      return { ...cached, status: written.status };
     }
     this.#latest.delete(key);
     return cached;

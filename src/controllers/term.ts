@@ -67,9 +67,17 @@ export class Term {
     readonly service: Controller;
     readonly host: Controller;
   };
+  readonly #onReady: () => void;
   #isReady = false;
 
-  constructor(options: OperatorOptions, deps: OperatorDeps, leadership: Leadership) {
+  /** @param onReady called when all caches are filled and the loops begin. */
+  constructor(
+    options: OperatorOptions,
+    deps: OperatorDeps,
+    leadership: Leadership,
+    onReady: () => void,
+  ) {
+    this.#onReady = onReady;
     this.#options = options;
     this.#deps = deps;
     this.#leadership = leadership;
@@ -144,11 +152,6 @@ export class Term {
     this.#controllers = this.#makeControllers();
   }
 
-  /** Whether all caches are filled and the loops run. */
-  get ready(): boolean {
-    return this.#isReady;
-  }
-
   /** Runs until `signal` aborts, or rejects with what ended the term early. */
   async run(signal: AbortSignal): Promise<void> {
     const stop = new AbortController();
@@ -216,6 +219,7 @@ export class Term {
             throw error;
           }
           this.#isReady = true;
+          this.#onReady();
           log.info({ epoch: String(this.#leadership.epoch) }, 'caches filled; deciding');
           resolve();
           await this.#resync(signal);

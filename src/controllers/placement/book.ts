@@ -155,7 +155,10 @@ export class InstanceBook {
   put(key: HostedKey, record: InstanceRecord): void {
     const service = serviceId(key);
     let records = this.#byService.get(service);
-    if (records === undefined) this.#byService.set(service, (records = new Map()));
+    if (records === undefined) {
+      records = new Map<string, { readonly key: HostedKey; readonly record: InstanceRecord }>();
+      this.#byService.set(service, records);
+    }
     records.set(suffix(key), { key, record });
   }
 

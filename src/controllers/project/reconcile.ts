@@ -90,7 +90,7 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
       } catch (error) {
         if (isConflict(error)) conflict = true;
         else if (isInvalid(error))
-          refused = `${stepName(step)}: ${String((error as Error).message)}`;
+          refused = `${stepName(step)}: ${(error as Error).message}`;
         else throw error;
         log.debug({ err: error, step: stepName(step) }, 'a service could not be applied');
       }
@@ -110,7 +110,7 @@ async function execute(client: KubeClient, step: ProjectStep, signal: AbortSigna
   if (step.type === 'apply') {
     await client.apply(
       services,
-      step.service as unknown as Parameters<KubeClient['apply']>[1],
+      step.service,
       { fieldManager: projectFieldManager, force: true },
       signal,
     );

@@ -1,0 +1,237 @@
+import { randomUUID } from 'node:crypto';
+import { afterEach } from 'vitest';
+import type { Host } from '../../../src/api/v1alpha1/host.ts';
+import type { Project } from '../../../src/api/v1alpha1/project.ts';
+import type { ProjectSpecInput } from '../../../src/api/v1alpha1/project.ts';
+import type { Service } from '../../../src/api/v1alpha1/service.ts';
+import {
+  runOperator,
+  type OperatorOptions,
+  type OperatorState,
+} from '../../../src/controllers/operator.ts';
+import { KubeClient } from '../../../src/kube/client.ts';
+import { KubeConfig } from '../../../src/kube/config.ts';
+import { isTrue } from '../../../src/kube/conditions.ts';
+import { hosts, projects, services } from '../../../src/kube/resources.ts';
+import { MemoryDatabase } from '../../../src/registry/memory/database.ts';
+import { MemoryStore } from '../../../src/registry/memory/store.ts';
+import { placementRecords, type PlacementRecord } from '../../../src/registry/records/index.ts';
+import { systemClock } from '../../../src/runtime/clock.ts';
+import { silentLogger } from '../../../src/telemetry/log.ts';
+import { eventually } from '../../support/eventually.ts';
+import { FakeAgent, type FakeAgentOptions } from '../../support/fake-agent.ts';
+import { FakeKube } from '../../support/fake-kube.ts';
+
+/** An event as the operator reported it. */
+export interface SeenEvent {
+  readonly kind: string;
+  readonly name: string;
+  readonly type: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface PlacedInstance {
+  readonly host: string;
+  readonly project: string;
+  readonly service: string;
+  readonly ordinal: number;
+  readonly record: PlacementRecord;
+}
+
+/** An operator that a test started. */
+export interface RunningOperator {
+  readonly store: MemoryStore;
+  readonly state: OperatorState;
+  /** Asks it to end, and waits until it has. */
+  stop(): Promise<void>;
+  /** From now on nothing it does reaches anybody: as if killed -9. Its leases run out. */
+  kill(): void;
+}
+
+/** A cluster without containers: a registry, an API server, fake agents and real operators. */
+export class Cluster {
+  readonly database = new MemoryDatabase();
+  readonly store = new MemoryStore({ database: this.database });
+  readonly events: SeenEvent[] = [];
+  readonly kube: FakeKube;
+  readonly client: KubeClient;
+  readonly #config: KubeConfig;
+  readonly #agents: FakeAgent[] = [];
+  readonly #operators: RunningOperator[] = [];
+
+  private constructor(kube: FakeKube) {
+    this.kube = kube;
+    this.#config = KubeConfig.fromString(kube.kubeconfig(), { insecureLoopback: true });
+    this.client = new KubeClient(this.#config, { timeoutMs: 5_000 });
+  }
+
+  static async create(): Promise<Cluster> {
+    return new Cluster(await FakeKube.start());
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#operators.map((operator) => operator.stop()));
+    await Promise.all(this.#agents.map((agent) => agent.die()));
+    await this.#config.close();
+    await this.kube.stop();
+    await this.store.close();
+  }
+
+  operator(options: Partial<OperatorOptions> = {}): RunningOperator {
+    const store = new MemoryStore({ database: this.database });
+    const config = KubeConfig.fromString(this.kube.kubeconfig(), { insecureLoopback: true });
+    const stop = new AbortController();
+    const state: OperatorState = { leading: false, deciding: false };
+    const identity = `operator-${String(this.#operators.length)}-${randomUUID()}`;
+    const done = runOperator(
+      {
+        identity,
+        hostTtlMs: 300,
+        updateMonitorMs: 50,
+        claimTtlMs: 2_000,
+        lease: { leaseDurationMs: 1_500, renewDeadlineMs: 1_000, retryPeriodMs: 200 },
+        ...options,
+      },
+      {
+        store,
+        client: new KubeClient(config, { timeoutMs: 2_000 }),
+        events: {
+          record: (object, type, reason, message) => {
+            const name = 'metadata' in object ? object.metadata.name : object.name;
+            this.events.push({ kind: object.kind, name, type, reason, message });
+          },
+        },
+        clock: systemClock,
+        log: silentLogger,
+        random: Math.random,
+        newId: randomUUID,
+      },
+      stop.signal,
+      state,
+    );
+    let killed = false;
+    const operator: RunningOperator = {
+      store,
+      state,
+      stop: async () => {
+        stop.abort();
+        await done;
+        if (!killed) await config.close();
+      },
+      kill: () => {
+        killed = true;
+        store.disconnect();
+        void config.close();
+        stop.abort();
+      },
+    };
+    this.#operators.push(operator);
+    return operator;
+  }
+
+  async agent(host: string, options: FakeAgentOptions = {}): Promise<FakeAgent> {
+    const index = this.#agents.length + 1;
+    const agent = new FakeAgent(new MemoryStore({ database: this.database }), host, {
+      index,
+      ...options,
+    });
+    this.#agents.push(agent);
+    await agent.start();
+    return agent;
+  }
+
+  async agents(...names: string[]): Promise<FakeAgent[]> {
+    return Promise.all(names.map((name) => this.agent(name)));
+  }
+
+  /** Creates the Project or changes its spec, as kubectl apply would. */
+  async apply(name: string, spec: ProjectSpecInput): Promise<void> {
+    await this.client.apply(
+      projects,
+      { metadata: { name, namespace: 'default' }, spec },
+      { fieldManager: 'kubectl', force: true },
+    );
+  }
+
+  project(name: string): Promise<Project | undefined> {
+    return this.client.find(projects, { namespace: 'default', name });
+  }
+
+  service(name: string): Promise<Service | undefined> {
+    return this.client.find(services, { namespace: 'default', name });
+  }
+
+  host(name: string): Promise<Host | undefined> {
+    return this.client.find(hosts, { name });
+  }
+
+  async scale(name: string, replicas: number): Promise<void> {
+    await this.client.patch(
+      services,
+      { namespace: 'default', name },
+      { type: 'merge', body: { spec: { replicas } } },
+    );
+  }
+
+  async placements(service?: string): Promise<PlacedInstance[]> {
+    const { entries } = await this.store.list(placementRecords.prefix);
+    return entries
+      .map(({ key, value }): PlacedInstance | undefined => {
+        const path = placementRecords.parsePath(key);
+        if (path === undefined) return undefined;
+        return {
+          host: path.host,
+          project: path.project,
+          service: path.service,
+          ordinal: Number(path.ordinal),
+          record: placementRecords.decode(value),
+        };
+      })
+      .filter((p) => p !== undefined)
+      .filter((p) => service === undefined || p.service === service)
+      .sort((a, b) => a.ordinal - b.ordinal || (a.host < b.host ? -1 : 1));
+  }
+
+  /** Waits until the Project is Ready for its present spec. */
+  async ready(name: string, withinMs = 5_000): Promise<Project> {
+    return eventually(
+      `project ${name} is Ready`,
+      async () => {
+        const project = await this.project(name);
+        const current = project?.status?.observedGeneration === project?.metadata.generation;
+        return current && isTrue(project?.status?.conditions, 'Ready') ? project : undefined;
+      },
+      withinMs,
+    );
+  }
+
+  /** Waits until the placed ordinals of a service are these. */
+  async ordinals(service: string, expected: readonly number[], withinMs = 5_000): Promise<void> {
+    let seen: unknown;
+    await eventually(
+      `ordinals ${expected.join(',')} of ${service}`,
+      async () => {
+        const placed = await this.placements(service);
+        seen = placed.map((p) => p.ordinal);
+        return JSON.stringify(seen) === JSON.stringify(expected);
+      },
+      withinMs,
+    ).catch((error: unknown) => {
+      throw new Error(`${String(error)}; placed are ${JSON.stringify(seen)}`);
+    });
+  }
+}
+
+const open: Cluster[] = [];
+
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((cluster) => cluster.close()));
+});
+
+/** A cluster that is taken down after the test. */
+export async function cluster(): Promise<Cluster> {
+  const made = await Cluster.create();
+  open.push(made);
+  return made;
+}
