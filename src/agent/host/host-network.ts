@@ -5,6 +5,7 @@ import { dockerForwardRules, overlayChains, type RulesetInput } from '../../netw
 import {
   desiredTables,
   diffTables,
+  peerInTables,
   vxlanOverheadBytes,
   type OverlayTables,
   type Peer,
@@ -85,18 +86,22 @@ export class HostNetwork {
   }
 
   /**
-   * Routes, neighbours and forwarding entries for `peers`. Trusts its memory of what the kernel holds, unless `audit` is
+   * Routes, neighbours and forwarding entries for the peers of `view`. Hosts whose records cannot be read keep what
+   * the kernel has for them. Trusts its memory of what the kernel holds, unless `audit` is
    * set. Returns the number of operations, and the peers that were refused. Throws ExecError; the next call reads the kernel.
    */
   async ensurePeers(
-    peers: Iterable<Peer>,
+    view: { peers(): Iterable<Peer>; unreadable(): Iterable<Cidr> },
     audit: boolean,
     signal?: AbortSignal,
   ): Promise<{ readonly operations: number; readonly refused: readonly RefusedPeer[] }> {
     const { subnet, mac, underlay, device } = this.#spec;
-    const { tables, refused } = desiredTables({ subnet, mac, address: underlay.address }, peers);
     const observed =
       (audit ? undefined : this.#believed) ?? (await readTables(this.#exec, device, signal));
+    const { tables, refused } = desiredTables({ subnet, mac, address: underlay.address }, [
+      ...view.peers(),
+      ...[...view.unreadable()].flatMap((lost) => peerInTables(observed, lost)),
+    ]);
     const ops = diffTables(observed, tables);
     this.#believed = undefined;
     if (ops.length > 0) await applyTables(this.#exec, device, ops, signal);

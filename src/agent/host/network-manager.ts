@@ -128,11 +128,7 @@ export class NetworkManager {
       const setup = (this.#setup ??= await this.#prepare(signal));
       const changes = [...(await setup.host.ensureBase(signal))];
       if (setup.view.synced) {
-        const { operations, refused } = await setup.host.ensurePeers(
-          setup.view.peers(),
-          true,
-          signal,
-        );
+        const { operations, refused } = await setup.host.ensurePeers(setup.view, true, signal);
         if (operations > 0)
           changes.push(`${operations} routes, neighbours or forwarding entries restored`);
         this.#reportRecords(setup.view, refused);
@@ -245,7 +241,7 @@ export class NetworkManager {
       if (setup.view.own !== 'ours') this.#ownHint.fire();
       try {
         const { operations, refused } = await this.#exclusive(() =>
-          setup.host.ensurePeers(setup.view.peers(), false, signal),
+          setup.host.ensurePeers(setup.view, false, signal),
         );
         this.counters.tableChanges += operations;
         this.#reportRecords(setup.view, refused);
@@ -386,6 +382,8 @@ export class NetworkManager {
     const current = new Map<string, string>();
     for (const [subnet, message] of view.problems()) current.set(`record ${subnet}`, message);
     for (const { subnet, reason } of refused) {
+      // What is wrong with the record itself says more than its clash with another.
+      if (current.has(`record ${subnet}`)) continue;
       current.set(`record ${subnet}`, `record of subnet ${subnet} is not used: ${reason}`);
     }
     for (const key of [...this.#open.keys()]) {

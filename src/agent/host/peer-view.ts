@@ -17,6 +17,7 @@ export class PeerView {
   /** By subnet in CIDR form. */
   #peers = new Map<string, Peer>();
   #problems = new Map<string, string>();
+  #unreadable = new Map<string, Cidr>();
   #own: OwnRecord = 'missing';
   #synced = false;
 
@@ -41,6 +42,11 @@ export class PeerView {
     return this.#peers.values();
   }
 
+  /** Subnets whose holder is not known, because the record cannot be read and never could since this agent's start. */
+  unreadable(): Iterable<Cidr> {
+    return this.#unreadable.values();
+  }
+
   /** What is wrong with records of others, by subnet. */
   problems(): ReadonlyMap<string, string> {
     return this.#problems;
@@ -52,6 +58,7 @@ export class PeerView {
       const before = this.#peers;
       this.#peers = new Map();
       this.#problems = new Map();
+      this.#unreadable = new Map();
       this.#own = 'missing';
       this.#synced = true;
       for (const entry of batch.entries) this.#put(entry, before);
@@ -93,9 +100,11 @@ export class PeerView {
       this.#problems.set(id, `record of subnet ${id} is not usable: ${peer.reason}`);
       const known = before.get(id);
       if (known !== undefined) this.#peers.set(id, known);
+      else this.#unreadable.set(id, subnet);
       return;
     }
     this.#problems.delete(id);
+    this.#unreadable.delete(id);
     // A left-over record of this very host (it had another subnet before) is no peer.
     if (peer.address === this.#self.address && peer.mac === this.#self.mac) {
       this.#peers.delete(id);
@@ -112,6 +121,7 @@ export class PeerView {
     }
     const id = formatCidr(subnet);
     this.#problems.delete(id);
+    this.#unreadable.delete(id);
     this.#peers.delete(id);
     if (id === formatCidr(this.#self.subnet)) this.#own = 'missing';
   }

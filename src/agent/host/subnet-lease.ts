@@ -109,6 +109,8 @@ export class SubnetHolder {
     signal?: AbortSignal,
   ): Promise<HeldLease | undefined> {
     const { config, address, previous } = request;
+    const tied =
+      request.pinned === true && previous !== undefined ? formatCidr(previous) : undefined;
     const { entries } = await this.#store.list(subnetRecords.prefix, {}, signal);
     const held: (HeldSubnet & {
       readonly entry: Entry;
@@ -123,9 +125,9 @@ export class SubnetHolder {
     const choice = chooseSubnet(
       config,
       // A host that is tied to a subnet gives up other records of its own, rather than change.
-      request.pinned === true && previous !== undefined
-        ? held.filter((h) => h.address !== address || formatCidr(h.subnet) === formatCidr(previous))
-        : held,
+      tied === undefined
+        ? held
+        : held.filter((h) => h.address !== address || formatCidr(h.subnet) === tied),
       address,
       previous !== undefined && isCompatible(config, previous) ? previous : undefined,
       this.#random,
@@ -136,10 +138,8 @@ export class SubnetHolder {
       );
     }
     const subnet = formatCidr(choice.subnet);
-    if (request.pinned === true && previous !== undefined && subnet !== formatCidr(previous)) {
-      throw new SubnetTakenError(
-        `another host holds ${formatCidr(previous)}, which this host's containers use`,
-      );
+    if (tied !== undefined && subnet !== tied) {
+      throw new SubnetTakenError(`another host holds ${tied}, which this host's containers use`);
     }
     const own =
       choice.type === 'reuse' ? held.find((h) => formatCidr(h.subnet) === subnet) : undefined;

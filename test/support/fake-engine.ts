@@ -1,0 +1,346 @@
+import { containerName, ownershipLabels } from '../../src/agent/docker/container-spec.ts';
+import type {
+  ContainerState,
+  CreateRequest,
+  Engine,
+  EngineEvent,
+  EngineInfo,
+  InspectedContainer,
+  ListedContainer,
+  NetworkState,
+  NetworkWanted,
+  PullProgress,
+} from '../../src/agent/docker/engine.ts';
+import { EngineError } from '../../src/agent/docker/errors.ts';
+
+interface FakeContainer {
+  id: string;
+  name: string;
+  state: ContainerState;
+  labels: Record<string, string>;
+  dns: string[];
+  address: string;
+  network: string;
+  exitCode: number;
+  error: string;
+  restartCount: number;
+  startedAt: string | undefined;
+  finishedAt: string | undefined;
+  stopGraceMs: number;
+  restart: 'always' | 'no';
+}
+
+/**
+ * A container engine in memory: names are unique, states change as Docker's do, events follow changes, stops and removals
+ * of what is gone do nothing. Faults are set by the fields.
+ */
+export class FakeEngine implements Engine {
+  /** Images that are on the host. */
+  readonly images = new Set<string>();
+  /** Images that can be pulled. */
+  readonly registry = new Set<string>();
+  /** Every call that changes something, in order: "create nap_…", "start <id>" … */
+  readonly calls: string[] = [];
+  /** Host ports held by somebody else. */
+  readonly portsInUse = new Set<number>();
+  /** While set, every pull waits for it. */
+  pullGate: Promise<void> | undefined;
+  /** Most creates and starts that were under way at once. */
+  busiest = 0;
+  readonly #containers = new Map<string, FakeContainer>();
+  readonly #requests = new Map<string, CreateRequest>();
+  readonly #listeners = new Set<{ onEvent: (event: EngineEvent) => void; fail: () => void }>();
+  readonly #networks = new Map<string, NetworkState>();
+  #down = false;
+  #count = 0;
+  #busy = 0;
+
+  get containers(): readonly FakeContainer[] {
+    return [...this.#containers.values()];
+  }
+
+  /** The engine goes away, or comes back. What runs goes on running. */
+  setDown(down: boolean): void {
+    this.#down = down;
+    if (down) this.cutEvents();
+  }
+
+  /** Breaks every event stream. */
+  cutEvents(): void {
+    for (const { fail } of [...this.#listeners]) fail();
+  }
+
+  /** A container ends by itself; with "always" it waits for its restart, until `revive`. */
+  exit(id: string, exitCode: number, ranMs = 100): void {
+    const container = this.#get(id);
+    container.exitCode = exitCode;
+    container.finishedAt = new Date(Date.parse(container.startedAt ?? '') + ranMs).toISOString();
+    container.state = container.restart === 'always' ? 'restarting' : 'exited';
+    if (container.restart === 'always') container.restartCount++;
+    this.#emit(container, 'die');
+  }
+
+  /** The restart policy starts it again. */
+  revive(id: string): void {
+    const container = this.#get(id);
+    container.state = 'running';
+    container.startedAt = new Date().toISOString();
+    this.#emit(container, 'start');
+  }
+
+  /** As `docker stop` by hand. */
+  stopByHand(id: string): void {
+    const container = this.#get(id);
+    container.state = 'exited';
+    container.exitCode = 137;
+    container.finishedAt = new Date().toISOString();
+    this.#emit(container, 'die');
+  }
+
+  /** As `docker rm -f` by hand. */
+  removeByHand(id: string): void {
+    const container = this.#get(id);
+    this.#containers.delete(id);
+    this.#emit(container, 'destroy');
+  }
+
+  /** Adds a container that some other process made. */
+  addForeign(labels: Record<string, string>): string {
+    const id = `foreign${++this.#count}`;
+    this.#containers.set(id, {
+      id,
+      name: id,
+      state: 'running',
+      labels,
+      dns: [],
+      address: '',
+      network: '',
+      exitCode: 0,
+      error: '',
+      restartCount: 0,
+      startedAt: new Date().toISOString(),
+      finishedAt: undefined,
+      stopGraceMs: 0,
+      restart: 'no',
+    });
+    return id;
+  }
+
+  connect(): Promise<EngineInfo> {
+    return this.#do(() => ({
+      version: '20.10.24',
+      apiVersion: '1.41',
+      kernel: '6.1',
+      cpus: 2,
+      memoryBytes: 4e9,
+    }));
+  }
+
+  listOwned(host: string): Promise<readonly ListedContainer[]> {
+    return this.#do(() =>
+      this.containers
+        .filter(({ labels }) => labels['nap.dev/host'] === host)
+        .map(({ id, state, labels }) => ({ id, state, labels })),
+    );
+  }
+
+  inspect(containerId: string): Promise<InspectedContainer> {
+    return this.#do(() => {
+      const found = this.#get(containerId);
+      const { address, network, restart: _restart, ...rest } = found;
+      const attached = found.state === 'running' || found.state === 'paused';
+      return {
+        ...rest,
+        addresses: attached && network !== '' ? { [network]: address } : {},
+        oomKilled: false,
+      };
+    });
+  }
+
+  async create(request: CreateRequest): Promise<string> {
+    const name = containerName(request.key, request.placementId);
+    return this.#slow(() => {
+      this.calls.push(`create ${name}`);
+      if (!this.images.has(request.container.image)) {
+        throw new EngineError('NotFound', `No such image: ${request.container.image}`, 404);
+      }
+      if (this.containers.some((other) => other.name === name)) {
+        throw new EngineError('Conflict', `The container name "/${name}" is already in use`, 409);
+      }
+      const number = ++this.#count;
+      const id = `c${number}`;
+      const container: FakeContainer = {
+        id,
+        name,
+        state: 'created',
+        labels: { ...request.container.labels, ...ownershipLabels(request) },
+        dns: [request.network.gateway],
+        address: `10.77.1.${number + 1}`,
+        network: request.network.name,
+        exitCode: 0,
+        error: '',
+        restartCount: 0,
+        startedAt: undefined,
+        finishedAt: undefined,
+        stopGraceMs: request.container.stopGracePeriodMs,
+        restart: request.container.restart,
+      };
+      this.#containers.set(id, container);
+      this.#requests.set(id, request);
+      this.#emit(container, 'create');
+      return id;
+    });
+  }
+
+  start(containerId: string): Promise<void> {
+    return this.#slow(() => {
+      this.calls.push(`start ${containerId}`);
+      const container = this.#get(containerId);
+      if (container.state === 'running') return;
+      for (const { hostPort } of this.#requests.get(containerId)?.container.ports ?? []) {
+        if (hostPort === undefined || !this.portsInUse.has(hostPort)) continue;
+        throw new EngineError('PortInUse', `bind 0.0.0.0:${hostPort}: address already in use`, 500);
+      }
+      container.state = 'running';
+      container.restartCount = 0;
+      container.startedAt = new Date().toISOString();
+      this.#emit(container, 'start');
+    });
+  }
+
+  stop(containerId: string): Promise<void> {
+    return this.#do(() => {
+      this.calls.push(`stop ${containerId}`);
+      const container = this.#containers.get(containerId);
+      if (container === undefined || container.state === 'exited') return;
+      container.state = 'exited';
+      container.finishedAt = new Date().toISOString();
+      this.#emit(container, 'die');
+    });
+  }
+
+  kill(containerId: string): Promise<void> {
+    return this.stop(containerId);
+  }
+
+  remove(containerId: string): Promise<void> {
+    return this.#do(() => {
+      this.calls.push(`remove ${containerId}`);
+      const container = this.#containers.get(containerId);
+      if (container === undefined) return;
+      this.#containers.delete(containerId);
+      this.#emit(container, 'destroy');
+    });
+  }
+
+  hasImage(image: string): Promise<boolean> {
+    return this.#do(() => this.images.has(image));
+  }
+
+  async pull(
+    image: string,
+    onProgress: (progress: PullProgress) => void,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    this.calls.push(`pull ${image}`);
+    onProgress({ doneBytes: 1, totalBytes: 2, layersDone: 0, layers: 1 });
+    if (this.pullGate !== undefined) {
+      await Promise.race([
+        this.pullGate,
+        new Promise<never>((_, reject) => {
+          signal?.addEventListener('abort', () => {
+            this.calls.push(`abort ${image}`);
+            reject(new Error('aborted'));
+          });
+        }),
+      ]);
+    }
+    await this.#do(() => {
+      if (!this.registry.has(image)) {
+        throw new EngineError('ImagePullFailed', `${image}: manifest unknown`);
+      }
+      this.images.add(image);
+    });
+  }
+
+  ensureVolume(name: string): Promise<void> {
+    return this.#do(() => {
+      this.calls.push(`volume ${name}`);
+    });
+  }
+
+  inspectNetwork(name: string): Promise<NetworkState | undefined> {
+    return this.#do(() => this.#networks.get(name));
+  }
+
+  ensureNetwork(wanted: NetworkWanted): Promise<'kept' | 'created' | 'replaced'> {
+    return this.#do(() => {
+      const present = this.#networks.get(wanted.name);
+      if (present?.subnet === wanted.subnet) return 'kept';
+      const { subnet, gateway, options } = wanted;
+      this.#networks.set(wanted.name, { id: wanted.name, subnet, gateway, options });
+      return present === undefined ? 'created' : 'replaced';
+    });
+  }
+
+  events(
+    onSubscribed: () => void,
+    onEvent: (event: EngineEvent) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#down) {
+        reject(new EngineError('EngineUnavailable', 'connect ENOENT'));
+        return;
+      }
+      const listener = {
+        onEvent,
+        fail: () => {
+          this.#listeners.delete(listener);
+          reject(new EngineError('EngineUnavailable', 'the event stream of the engine ended'));
+        },
+      };
+      this.#listeners.add(listener);
+      signal.addEventListener('abort', () => {
+        this.#listeners.delete(listener);
+        resolve();
+      });
+      onSubscribed();
+    });
+  }
+
+  close(): void {
+    for (const listener of this.#listeners) this.#listeners.delete(listener);
+  }
+
+  #get(id: string): FakeContainer {
+    const container = this.#containers.get(id);
+    if (container === undefined) throw new EngineError('NotFound', `No such container: ${id}`, 404);
+    return container;
+  }
+
+  #emit({ id, labels }: FakeContainer, action: string): void {
+    const event = { type: 'container', action, id, labels: { ...labels } };
+    // As with the real one, news come a little after the fact.
+    setImmediate(() => {
+      for (const { onEvent } of this.#listeners) onEvent(event);
+    });
+  }
+
+  /** An answer comes later than the question, and not at all while the engine is down. */
+  async #do<Result>(action: () => Result): Promise<Result> {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (this.#down) throw new EngineError('EngineUnavailable', 'connect ENOENT docker.sock');
+    return action();
+  }
+
+  async #slow<Result>(action: () => Result): Promise<Result> {
+    this.busiest = Math.max(this.busiest, ++this.#busy);
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      return await this.#do(action);
+    } finally {
+      this.#busy--;
+    }
+  }
+}
