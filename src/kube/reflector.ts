@@ -25,9 +25,11 @@ import {
   isRefused,
   isUnreachable,
   KubeError,
+  timeoutReason,
   unreadableReason,
 } from './errors.ts';
 import { collectionPath, type ResourceDefinition } from './resources.ts';
+import type { WatchStream } from './watch-stream.ts';
 
 /** Where a reflector puts what it sees. Must not throw. */
 export interface ReflectorSink<T> {
@@ -186,24 +188,38 @@ export class Reflector<T extends KubeObject> {
     );
     this.#options.observer?.watchStarted(this.name);
     this.#problem = undefined;
-    let events = 0;
-    for await (const event of stream) {
-      events++;
-      this.#succeeded();
-      if (event.type === 'BOOKMARK') {
-        this.#version = event.resourceVersion;
-        continue;
-      }
-      if (event.type === 'DELETED') this.#sink.remove(event.object);
-      else this.#sink.set(event.object);
-      this.#version = event.object.metadata.resourceVersion;
-    }
+    const events = await this.#follow(stream);
     if (events === 0 && this.#clock.monotonic() - startedAt < shortWatchMs) {
       // Once may be chance (a server that shuts down, a time-out of its own).
       if (++this.#shortWatches === 1) return;
       throw new KubeError({ code: 503, reason: 'ShortWatch', message: 'the watch ended at once' });
     }
     this.#succeeded();
+  }
+
+  /** Takes in the events of one watch; gives their number. */
+  async #follow(stream: WatchStream<T>): Promise<number> {
+    let events = 0;
+    try {
+      for await (const event of stream) {
+        events++;
+        this.#succeeded();
+        if (event.type === 'BOOKMARK') {
+          this.#version = event.resourceVersion;
+          continue;
+        }
+        if (event.type === 'DELETED') this.#sink.remove(event.object);
+        else this.#sink.set(event.object);
+        this.#version = event.object.metadata.resourceVersion;
+      }
+    } catch (error) {
+      // Either the connection is dead, or nothing happened and the server's store is one that makes no bookmarks
+      // (etcd 3.4). A new watch tells which; only if that fails is anything wrong.
+      if (!(error instanceof KubeError) || error.reason !== timeoutReason) throw error;
+      this.#options.observer?.failed(this.name, error.reason);
+      this.#log.debug({ err: error }, 'the watch went silent; opening a new one');
+    }
+    return events;
   }
 
   /** Random, so that the watches of many clients do not all end together; no later than the next full list. */

@@ -201,6 +201,15 @@ describe('Informer', () => {
     await eventually('recovery', () => has(informer, 'x'));
   });
 
+  it('takes silence for no trouble as long as a new watch opens', async () => {
+    const { informer } = await settled({ livenessMs: 1_100 });
+    await eventually('a second watch', () => fake.requestsOf('GET', true).length === 2);
+    expect(informer.problem).toBeUndefined();
+    expect(fake.requestsOf('GET')).toHaveLength(1);
+    expect(lines).toEqual([]);
+    await eventually('that the old one is closed', () => fake.watches === 1);
+  });
+
   it('keeps a quiet watch open while bookmarks come', async () => {
     await settled({ livenessMs: 400 });
     for (let i = 0; i < 8; i++) {
@@ -292,11 +301,14 @@ describe('Informer', () => {
 
   it('ends with exactly what the server has, however often connections break', async () => {
     const { informer, changes } = await settled({ pageSize: 7 });
-    for (let i = 0; i < 1_500; i++) {
+    for (let i = 0; i < 1_000; i++) {
       const name = `x${i % 40}`;
       if (i % 7 === 3) fake.remove(path(name));
       else fake.put(path(name), { data: { i: String(i) } });
-      if (i % 100 === 50) proxy.limitBytes(1 + ((i * 37) % 3_000));
+      if (i % 100 === 50) {
+        await eventually('a watch to cut', () => fake.watches === 1);
+        proxy.limitBytes(1 + ((i * 37) % 3_000));
+      }
       if (i % 400 === 399) fake.compact();
       if (i % 500 === 499) fake.writeRaw('}{\n');
       if (i % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 10));
