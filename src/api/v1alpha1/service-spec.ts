@@ -23,8 +23,6 @@ const intOrString = (description: string, extensions: SchemaExtensions = {}) =>
 
 const text = (maxLength: number) => z.string().max(maxLength);
 
-export { dnsLabelPattern } from './names.ts';
-
 export const restartPolicy = z.enum(['always', 'no']);
 export const pullPolicy = z.enum(['always', 'missing', 'never']);
 export const placementStrategy = z.enum(['spread', 'binpack', 'random']);

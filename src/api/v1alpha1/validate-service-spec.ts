@@ -14,6 +14,11 @@ import { parseVolume } from './volume-string.ts';
 
 /** Docker refuses a container with less ("Minimum memory limit allowed is 6MB"). */
 const minMemoryLimitBytes = 6 * 1024 ** 2;
+/**
+ * Most ports of one instance, ranges written out. Short strings could ask for 100,000; a placement with so many would not
+ * fit into an etcd value, and each is a rule or a proxy on the host.
+ */
+const maxPorts = 1000;
 /** Docker refuses less ("Range of CPUs is from 0.01 …"). */
 const minCpuLimitMillis = 10;
 
@@ -111,6 +116,15 @@ function validatePorts(spec: ServiceSpec, at: At, errors: FieldError[]): void {
         severity: 'error',
       });
       break;
+    }
+    if (seen.length > maxPorts) {
+      errors.push({
+        path,
+        value,
+        message: `makes ${String(seen.length)} ports of this service in all: at most ${String(maxPorts)} are possible`,
+        severity: 'error',
+      });
+      return;
     }
   }
 }

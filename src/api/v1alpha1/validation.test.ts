@@ -48,6 +48,12 @@ describe('validateProject', () => {
     ],
     ['one host port for two protocols', { web: { ports: ['53:53', '53:53/udp'] } }, []],
     [
+      'more ports than a host could bear',
+      { web: { ports: ['1-1000', '2001-3000'] } },
+      [/ports\[1\]: .*makes 2000 ports of this service in all: at most 1000/],
+    ],
+    ['as many ports as possible', { web: { ports: ['1001-2000:1-1000'] } }, []],
+    [
       'one host port in two services',
       { web: { ports: ['80-81:80-81'] }, api: { ports: ['80-81:1-2'] } },
       [
@@ -148,6 +154,23 @@ describe('validateProject', () => {
 
   it('refuses a project whose name cannot stand in a host name', () => {
     expect(problems({ web: {} }, 'my.app').join()).toMatch(/metadata\.name: "my\.app"/);
+  });
+});
+
+describe('hostile input', () => {
+  it('is answered quickly: the worst that the CRD lets through', () => {
+    const ports = Array.from({ length: 100 }, () => '1-1000:1-1000');
+    const services = Object.fromEntries(
+      Array.from({ length: 100 }, (_, i) => [`s${String(i)}`, { ports }]),
+    );
+    const apart = Object.fromEntries(
+      Array.from({ length: 100 }, (_, i) => [`s${String(i)}`, { ports: ['1-1000:1-1000'] }]),
+    );
+    const start = performance.now();
+    expect(problems(services).length).toBeGreaterThan(0);
+    // A pair of services is warned of once.
+    expect(problems(apart)).toHaveLength(99);
+    expect(performance.now() - start).toBeLessThan(3000);
   });
 });
 
