@@ -16,4 +16,5 @@ describeStoreContract('etcd', {
     await client.kv.compact({ revision: String(revision), physical: true });
     client.close();
   },
+  wait: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
 });

@@ -105,15 +105,15 @@ describe('the etcd store on a bad network', () => {
     it('lose and double nothing while the line is cut every 100 ms', async () => {
       const log = follow();
       await synced(log);
-      let writing = true;
+      const writer = { busy: true };
       const vandal = (async () => {
-        while (writing) {
+        while (writer.busy) {
           proxy.cut();
           await pause(100);
         }
       })();
       await writeMany(3_000);
-      writing = false;
+      writer.busy = false;
       await vandal;
       await log.until('all', ({ events }) => events.length >= 3_000, 20_000);
       await pause(200);
