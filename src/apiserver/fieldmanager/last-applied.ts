@@ -48,7 +48,9 @@ export function refreshLastApplied(object: JsonObject, applied: JsonObject): Jso
 
 /** A copy with the annotation set, or without it. */
 function withAnnotation(object: JsonObject, text: string | undefined): JsonObject {
-  const rest = Object.entries(annotations(object)).filter(([key]) => key !== lastAppliedAnnotation);
+  const found = annotations(object);
+  if (text === undefined && found[lastAppliedAnnotation] === undefined) return object;
+  const rest = Object.entries(found).filter(([key]) => key !== lastAppliedAnnotation);
   const next = Object.fromEntries(
     text === undefined ? rest : [...rest, [lastAppliedAnnotation, text]],
   );

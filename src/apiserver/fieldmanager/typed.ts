@@ -181,9 +181,8 @@ export function fieldSetOf(value: unknown, type: MergeType): FieldSet {
 function collect(value: unknown, type: MergeType, path: PathElement[], set: FieldSet): void {
   const shape = shapeOf(type, value, undefined);
   if (shape === 'differ' || shape.as === 'leaf') {
-    // An empty list that would be merged item by item sets nothing.
-    const nothing = type.kind === 'list' && !type.atomic && Array.isArray(value) && !value.length;
-    if (!nothing) set.insert(path);
+    // Empty maps and lists are leaves too: who sends one says that it shall be there.
+    set.insert(path);
     return;
   }
   if (shape.as === 'list') {
