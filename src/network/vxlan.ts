@@ -181,6 +181,15 @@ export function peerFromLease(
   return { subnet, mac, address: lease.PublicIP };
 }
 
+/** The holder of `subnet` as the kernel's tables have it: at most one. */
+export function peerInTables(tables: OverlayTables, subnet: Cidr): readonly Peer[] {
+  const via = formatIpv4(subnet.base);
+  const mac = tables.neighbours.get(via);
+  const address = mac === undefined ? undefined : tables.forwarding.get(mac);
+  if (mac === undefined || address === undefined) return [];
+  return tables.routes.get(formatCidr(subnet)) === via ? [{ subnet, mac, address }] : [];
+}
+
 function* changed(
   from: ReadonlyMap<string, string>,
   to: ReadonlyMap<string, string>,

@@ -119,8 +119,9 @@ export class SubnetHolder {
       const subnet = cidrOf(entry.key);
       if (subnet === undefined) return [];
       const lease = decoded(entry);
-      // What cannot be read still occupies its subnet.
-      return [{ subnet, address: lease?.PublicIP ?? '', entry, lease }];
+      // What cannot be read still occupies its subnet; if it is the one that this host has, it is this host's, spoilt.
+      const mine = previous !== undefined && formatCidr(subnet) === formatCidr(previous);
+      return [{ subnet, address: lease?.PublicIP ?? (mine ? address : ''), entry, lease }];
     });
     const choice = chooseSubnet(
       config,

@@ -3,6 +3,7 @@ import { NetworkManager } from '../../../src/agent/host/network-manager.ts';
 import type { NetworkProblem, OverlayInfo } from '../../../src/agent/host/network-options.ts';
 import { MemoryDatabase } from '../../../src/registry/memory/database.ts';
 import { MemoryStore } from '../../../src/registry/memory/store.ts';
+import { subnetRecords } from '../../../src/registry/records/subnet.ts';
 import { silentLogger } from '../../../src/telemetry/log.ts';
 import { eventually, TestNetwork, type TestContainer, type TestHost } from '../../support/netns.ts';
 
@@ -18,6 +19,7 @@ interface Member {
 const database = new MemoryDatabase();
 const network = new TestNetwork();
 const members: Member[] = [];
+const observer = new MemoryStore({ database });
 
 function manage(host: TestHost, problems: NetworkProblem[]): Pick<Member, 'manager' | 'stop'> {
   const manager = new NetworkManager({
@@ -56,7 +58,10 @@ async function ping(from: { exec: TestHost['exec'] }, to: string, size = 56): Pr
 }
 
 /** The source address that a TCP server in `to` sees when `from` connects to it. */
-async function callerSeen(from: TestContainer, to: TestContainer): Promise<string> {
+async function callerSeen(
+  from: Pick<TestHost, 'exec'>,
+  to: Pick<TestContainer, 'exec' | 'ip'>,
+): Promise<string> {
   const server = to.exec(process.execPath, [
     '-e',
     "require('net').createServer((s) => { console.log(s.remoteAddress); s.end(); process.exit(); }).listen(7777, '0.0.0.0')",
@@ -92,5 +97,288 @@ describe('overlay of three hosts', () => {
   it('carries TCP and shows the server the address of the container that calls', async () => {
     const [a, b] = members as [Member, Member];
     expect(await callerSeen(a.container, b.container)).toBe(a.container.ip);
+  });
+
+  it('carries packets of the full MTU in one piece, and none larger', async () => {
+    const [a, b] = members as [Member, Member];
+    expect(a.overlay.mtu).toBe(1450);
+    const headers = 28;
+    await ping(a.container, b.container.ip, a.overlay.mtu - headers);
+    await expect(ping(a.container, b.container.ip, a.overlay.mtu - headers + 1)).rejects.toThrow();
+  });
+
+  it('lets a host reach containers of other hosts, and be seen by its overlay address', async () => {
+    const [a, b] = members as [Member, Member];
+    expect(await callerSeen(a.host, b.container)).toBe(a.overlay.subnet.replace('/24', ''));
+  });
+
+  it('hides containers behind the address of their host when they speak with the outside', async () => {
+    const [a, b] = members as [Member, Member];
+    const outside = { ...b.host, ip: b.host.address };
+    expect(await callerSeen(a.container, outside)).toBe(a.host.address);
+  });
+});
+
+describe('audit', () => {
+  const wounds: readonly (readonly [string, (m: Member, other: Member) => readonly string[]])[] = [
+    ['the device deleted', (m) => ['ip', 'link', 'del', m.overlay.device]],
+    ['the device set down', (m) => ['ip', 'link', 'set', m.overlay.device, 'down']],
+    ['its address deleted', (m) => ['ip', 'addr', 'flush', 'dev', m.overlay.device]],
+    ['a route deleted', (_, o) => ['ip', 'route', 'del', o.overlay.subnet]],
+    [
+      'a neighbour deleted',
+      (m, o) => [
+        'ip',
+        'neigh',
+        'del',
+        o.overlay.subnet.replace('/24', ''),
+        'dev',
+        m.overlay.device,
+      ],
+    ],
+    ['a wrong MTU', (m) => ['ip', 'link', 'set', m.overlay.device, 'mtu', '1200']],
+    [
+      'strict reverse path filtering',
+      (m) => ['sysctl', '-w', `net/ipv4/conf/${m.overlay.device}/rp_filter=1`],
+    ],
+    ['the nftables table deleted', () => ['nft', 'delete', 'table', 'ip', 'nap']],
+    ['a rule of ours flushed', () => ['nft', 'flush', 'chain', 'ip', 'nap', 'overlay-postrouting']],
+    ['the jump from DOCKER-USER deleted', () => ['iptables', '-F', 'DOCKER-USER']],
+    ['all iptables rules flushed', () => ['iptables', '-F']],
+  ];
+
+  it.each(wounds)('repairs %s, counts it and says so', async (_, command) => {
+    const [m, other] = members as [Member, Member];
+    await m.manager.audit();
+    m.problems.length = 0;
+    const repairs = m.manager.counters.repairs;
+    const [program = '', ...args] = command(m, other);
+    await m.host.exec(program, args);
+    // The kernel's own hint may have led to the repair already.
+    await m.manager.audit();
+    await eventually(() => ping(m.container, other.container.ip));
+    expect(m.manager.counters.repairs).toBeGreaterThan(repairs);
+    expect(m.problems.map((p) => p.state)).toContain('repaired');
+    expect(await m.manager.audit()).toEqual([]);
+  });
+
+  it('repairs a forwarding entry that points to a wrong host', async () => {
+    const [m, other] = members as [Member, Member];
+    const fdb = await m.host.exec('bridge', ['fdb', 'show', 'dev', m.overlay.device]);
+    const line = fdb.stdout.split('\n').find((l) => l.includes(`dst ${other.host.address} `)) ?? '';
+    const mac = line.split(' ')[0] ?? '';
+    await m.host.exec('bridge', [
+      'fdb',
+      'replace',
+      mac,
+      'dev',
+      m.overlay.device,
+      'dst',
+      '10.99.0.77',
+      'self',
+      'permanent',
+    ]);
+    await expect(ping(m.container, other.container.ip)).rejects.toThrow();
+    expect(await m.manager.audit()).toHaveLength(1);
+    await eventually(() => ping(m.container, other.container.ip));
+  });
+
+  it('is not needed for a deleted device: the kernel tells of it', async () => {
+    const [m, other] = members as [Member, Member];
+    await m.host.exec('ip', ['link', 'del', m.overlay.device]);
+    await eventually(() => ping(m.container, other.container.ip), 5_000);
+  });
+
+  it('leaves the rules of the host’s owner alone', async () => {
+    const [m] = members as [Member];
+    await m.host.exec('iptables', ['-A', 'DOCKER-USER', '-s', '203.0.113.9', '-j', 'DROP']);
+    await m.host.exec('iptables', ['-F', 'NAP-FORWARD']);
+    await m.manager.audit();
+    const { stdout } = await m.host.exec('iptables', ['-S', 'DOCKER-USER']);
+    expect(stdout).toContain('203.0.113.9');
+  });
+
+  it('puts its jump before a RETURN that Docker appended', async () => {
+    const [m, other] = members as [Member, Member];
+    await m.host.exec('iptables', ['-F', 'DOCKER-USER']);
+    await m.host.exec('iptables', ['-A', 'DOCKER-USER', '-j', 'RETURN']);
+    await m.host.exec('iptables', ['-A', 'DOCKER-USER', '-j', 'NAP-FORWARD']);
+    await m.manager.audit();
+    const { stdout } = await m.host.exec('iptables', ['-S', 'DOCKER-USER']);
+    expect(stdout.match(/-A .*/g)).toEqual([
+      '-A DOCKER-USER -j NAP-FORWARD',
+      '-A DOCKER-USER -j RETURN',
+    ]);
+    await eventually(() => ping(m.container, other.container.ip));
+  });
+});
+
+describe('hosts that come and go', () => {
+  it('are reachable as soon as their record is there, and forgotten when it goes', async () => {
+    const [a] = members as [Member];
+    const late = await join();
+    await eventually(() => ping(a.container, late.container.ip), 2_000);
+    await late.stop();
+    members.pop();
+    const key = subnetRecords.path({ subnet: late.overlay.subnet });
+    await observer.commit([], [{ type: 'delete', key }]);
+    await eventually(async () => {
+      const { stdout } = await a.host.exec('ip', ['route', 'show', 'dev', a.overlay.device]);
+      const fdb = await a.host.exec('bridge', ['fdb', 'show', 'dev', a.overlay.device]);
+      return !stdout.includes(late.overlay.subnet) && !fdb.stdout.includes(late.host.address);
+    }, 2_000);
+  });
+
+  it('may be of flannel’s make: a device by hand and a record in its format', async () => {
+    const [a] = members as [Member];
+    const host = await network.addHost();
+    const flannel = { subnet: '10.77.200.0/24', gateway: '10.77.200.1', bridge: 'cni0', mtu: 1450 };
+    const mac = '02:f1:a0:00:00:05';
+    const run = (line: string): Promise<unknown> => {
+      const [program = '', ...args] = line.split(' ');
+      return host.exec(program, args);
+    };
+    await run(
+      `ip link add flannel.1 address ${mac} mtu 1450 type vxlan id 1 local ${host.address} dev eth0 dstport 8472 nolearning`,
+    );
+    await run('ip link set flannel.1 up');
+    await run('ip addr add 10.77.200.0/32 dev flannel.1');
+    await run('sysctl -w net/ipv4/ip_forward=1');
+    for (const m of members) {
+      const record = await observer.get(subnetRecords.path({ subnet: m.overlay.subnet }));
+      const lease = subnetRecords.decode(record?.value ?? '');
+      const peerMac = lease.BackendData?.VtepMAC ?? '';
+      const via = m.overlay.subnet.replace('/24', '');
+      await run(`ip neigh replace ${via} lladdr ${peerMac} dev flannel.1 nud permanent`);
+      await run(`bridge fdb append ${peerMac} dev flannel.1 dst ${lease.PublicIP}`);
+      await run(`ip route replace ${m.overlay.subnet} via ${via} dev flannel.1 onlink`);
+    }
+    const container = await network.addContainer(host, flannel);
+    await run('iptables -P FORWARD ACCEPT');
+    const value = JSON.stringify({
+      PublicIP: host.address,
+      PublicIPv6: null,
+      BackendType: 'vxlan',
+      BackendData: { VNI: 1, VtepMAC: mac },
+    });
+    const key = '/coreos.com/network/subnets/10.77.200.0-24';
+    await observer.commit([], [{ type: 'put', key, value }]);
+    await eventually(() => ping(a.container, container.ip), 2_000);
+    await eventually(() => ping(container, a.container.ip), 2_000);
+    await observer.commit([], [{ type: 'delete', key }]);
+  });
+
+  it('cannot take another host’s traffic by a forged or broken record', async () => {
+    const [a, b, c] = members as [Member, Member, Member];
+    const stolen = await observer.get(subnetRecords.path({ subnet: b.overlay.subnet }));
+    const key = '/coreos.com/network/subnets/10.77.250.0-24';
+    const forged = (stolen?.value ?? '').replace(b.host.address, '10.99.0.66');
+    await observer.commit([], [{ type: 'put', key, value: forged }]);
+    await eventually(async () => a.manager.problems().some((p) => p.includes('10.77.250.0/24')));
+    await ping(a.container, b.container.ip);
+    await observer.commit([], [{ type: 'put', key, value: '{"PublicIP": 5' }]);
+    await eventually(async () => a.manager.problems().some((p) => p.includes('not JSON')));
+    await ping(a.container, c.container.ip);
+    await observer.commit([], [{ type: 'delete', key }]);
+    await eventually(async () => a.manager.problems().length === 0);
+  });
+
+  it('stay joined when a record of theirs is spoilt, and write it again when it is lost', async () => {
+    const [a, b] = members as [Member, Member];
+    const key = subnetRecords.path({ subnet: b.overlay.subnet });
+    const good = (await observer.get(key))?.value;
+    await observer.commit([], [{ type: 'put', key, value: 'oops' }]);
+    await ping(a.container, b.container.ip);
+    await eventually(async () => (await observer.get(key))?.value === good);
+    await observer.commit([], [{ type: 'delete', key }]);
+    await eventually(async () => (await observer.get(key))?.value === good);
+    await eventually(() => ping(a.container, b.container.ip));
+  });
+});
+
+describe('a new agent', () => {
+  it('adopts what its predecessor left, without losing a packet', async () => {
+    const [m, other] = members as [Member, Member];
+    const pings = other.container.exec(
+      'ping',
+      ['-i', '0.02', '-c', '60', '-W', '1', m.container.ip],
+      { timeoutMs: 20_000 },
+    );
+    await m.stop();
+    const next = manage(m.host, m.problems);
+    const overlay = await next.manager.ensure();
+    expect(overlay).toEqual(m.overlay);
+    members[0] = { ...m, ...next };
+    await eventually(async () => next.manager.counters.audits > 0);
+    expect((await pings).stdout).toContain(' 0% packet loss');
+    expect(next.manager.counters).toMatchObject({ repairs: 0, tableChanges: 0 });
+  });
+
+  it('changes nothing while the store is away, and catches up afterwards', async () => {
+    const [, b] = members as [Member, Member];
+    const store = new MemoryStore({ database });
+    const host = await network.addHost();
+    const manager = new NetworkManager({
+      store,
+      log: silentLogger,
+      exec: host.exec,
+      follow: host.follow,
+    });
+    const controller = new AbortController();
+    const overlay = await manager.ensure();
+    const running = manager.run(controller.signal);
+    const container = await network.addContainer(host, overlay);
+    await eventually(() => ping(container, b.container.ip));
+    store.disconnect();
+    await manager.audit();
+    await ping(container, b.container.ip);
+    const late = await join();
+    store.reconnect();
+    await eventually(() => ping(container, late.container.ip));
+    controller.abort();
+    await running;
+  });
+
+  it('says what is wrong with a network config that somebody broke, and recovers when it is corrected', async () => {
+    const store = new MemoryStore();
+    const host = await network.addHost();
+    const manager = new NetworkManager({
+      store,
+      log: silentLogger,
+      exec: host.exec,
+      follow: host.follow,
+    });
+    const put = (value: string): Promise<unknown> =>
+      store.commit([], [{ type: 'put', key: '/coreos.com/network/config', value }]);
+    await put('{"Network":"10.0.0.0/30","Backend":{"Type":"vxlan"}}');
+    await expect(manager.ensure()).rejects.toThrow(
+      '/coreos.com/network/config: network 10.0.0.0/30 is too small',
+    );
+    expect(manager.problems()).toEqual([expect.stringContaining('too small')]);
+    await put('{"Network":"10.44.0.0/16","Backend":{"Type":"vxlan","VNI":7}}');
+    expect((await manager.ensure()).network).toBe('10.44.0.0/16');
+    expect(manager.problems()).toEqual([]);
+  });
+});
+
+describe('throughput', () => {
+  it('over the overlay is a good part of what the wire gives', async () => {
+    const [a, b] = members as [Member, Member];
+    const measure = async (
+      from: Pick<TestHost, 'exec'>,
+      to: Pick<TestHost, 'exec'>,
+      ip: string,
+    ): Promise<number> => {
+      const server = to.exec('iperf3', ['-s', '-1'], { timeoutMs: 30_000 });
+      const { stdout } = await eventually(() =>
+        from.exec('iperf3', ['-c', ip, '-t', '2', '-J'], { timeoutMs: 20_000 }),
+      );
+      await server;
+      return (JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } }).end
+        .sum_received.bits_per_second;
+    };
+    const wire = await measure(a.host, b.host, b.host.address);
+    const overlay = await measure(a.container, b.container, b.container.ip);
+    expect(overlay / wire).toBeGreaterThan(0.1);
   });
 });
