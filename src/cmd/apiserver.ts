@@ -1,12 +1,8 @@
 import { Command } from 'commander';
-import { startApiServer } from '../apiserver/server.ts';
-import { openEtcdStore } from '../registry/etcd/store.ts';
 import { systemClock } from '../runtime/clock.ts';
-import { crds } from './crds.ts';
 import {
   addEtcdFlags,
   addLogFlags,
-  etcdConnection,
   loggerFor,
   portNumber,
   readNamedFile,
@@ -41,16 +37,14 @@ export function apiServerCommand(): Command {
   addLogFlags(addEtcdFlags(command));
   return command.action(async (flags: ApiServerFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);
-    const connection = await etcdConnection(flags);
+    const [{ withStore }, { startApiServer }, { crds }] = await Promise.all([
+      import('./with-store.ts'),
+      import('../apiserver/server.ts'),
+      import('./crds.ts'),
+    ]);
     const tls = await tlsFiles(flags);
-    await runUntilSignal(log, async (signal) => {
-      const store = await openEtcdStore({
-        ...connection,
-        clock: systemClock,
-        log,
-        random: Math.random,
-      });
-      try {
+    await runUntilSignal(log, (signal) =>
+      withStore(flags, log, async (store) => {
         const server = await startApiServer({
           store,
           crds: crds(),
@@ -61,18 +55,15 @@ export function apiServerCommand(): Command {
           version,
           ...(tls === undefined ? {} : { tls }),
         });
-        log.info({ url: server.url }, 'serving the Kubernetes API');
         await aborted(signal);
         await server.close();
-      } finally {
-        await store.close();
-      }
-    });
+      }),
+    );
   });
 }
 
 /** Resolves when `signal` aborts. */
-export function aborted(signal: AbortSignal): Promise<void> {
+function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve();
     else
