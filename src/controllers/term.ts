@@ -350,6 +350,7 @@ export class Term {
       book: this.#book,
       instances: this.#instances,
       outcome: (key) => this.#loop.outcome(key),
+      actedUpon: (key) => this.#loop.actedUpon(key),
       stateOf: (key, placed) => this.#loop.stateOf(key, placed),
       standing: (host) => this.#health.standing(host, clock.monotonic()),
     };
@@ -508,7 +509,7 @@ export class Term {
 
   /** A host that only a placement speaks of. */
   #knowHost(host: string): void {
-    if (!this.#health.hosts().includes(host)) this.#keeper.missing(host);
+    if (!this.#health.knows(host)) this.#keeper.missing(host);
   }
 
   #hostLost(host: string): void {

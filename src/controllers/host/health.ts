@@ -103,6 +103,11 @@ export class HostHealth {
     return next;
   }
 
+  /** Whether it was said of the host that it is there, or that it is not. */
+  knows(host: string): boolean {
+    return this.#present.has(host) || this.#absent.has(host);
+  }
+
   /** Hosts that are spoken of, in no order. */
   hosts(): string[] {
     return [...this.#present, ...this.#absent.keys()];

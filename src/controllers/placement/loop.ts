@@ -10,6 +10,7 @@ import type { ClusterState } from '../../scheduler/index.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import { equal } from '../../kube/status.ts';
 import type { HostHealth } from '../host/health.ts';
+import type { ServiceWish } from '../service/desired.ts';
 import type { ServiceDirectory } from '../service/directory.ts';
 import { allocate, type Change, type Intent, type Unplaced } from './allocate.ts';
 import { batches } from './batch.ts';
@@ -81,6 +82,11 @@ export class PlacementLoop {
   /** Services whose update waits for instances. */
   readonly #rolling = new Set<string>();
   readonly #outcomes = new Map<string, Outcome>();
+  /** What the last pass over each service acted upon. */
+  readonly #actedUpon = new Map<string, ServiceWish['want']>();
+  /** Services of which the API server is being asked whether they are gone, and those of which it said so. */
+  readonly #asking = new Set<string>();
+  readonly #gone = new Set<string>();
   readonly #timers = new Map<string, () => void>();
   /** Service records as last written by us. */
   readonly #written = new Map<string, ServiceRecord | undefined>();
@@ -136,6 +142,11 @@ export class PlacementLoop {
     for (const record of this.#options.serviceRecords.values()) this.mark(keyOf(record.key));
   }
 
+  /** What the last pass over the service acted upon; undefined: none yet. */
+  actedUpon(key: string): ServiceWish['want'] | undefined {
+    return this.#actedUpon.get(key);
+  }
+
   outcome(key: string): Outcome {
     return this.#outcomes.get(key) ?? {};
   }
@@ -162,10 +173,11 @@ export class PlacementLoop {
     const startedAt = clock.monotonic();
     const keys = [...this.#dirty];
     this.#dirty = new Set();
+    const wants = new Map(keys.map((key) => [key, this.#options.directory.get(key)?.want]));
     const intents: Intent[] = [];
     const open = new Map<string, { roll?: RollState; held?: Outcome['held'] }>();
     for (const key of keys) {
-      const intent = await this.#intend(key, open, signal);
+      const intent = this.#intend(key, open, signal);
       if (intent !== undefined) intents.push(intent);
     }
     const { changes, unplaced } = allocate(intents, {
@@ -177,19 +189,26 @@ export class PlacementLoop {
       seed: Math.floor(random() * 2 ** 31),
     });
     await this.#write([...this.#recordChanges(intents), ...changes], signal);
-    for (const key of keys) this.#conclude(key, unplaced.get(key), open.get(key) ?? {});
+    for (const [key, want] of wants) {
+      if (want === undefined) this.#forget(key);
+      else {
+        this.#actedUpon.set(key, want);
+        this.#conclude(key, unplaced.get(key), open.get(key) ?? {});
+      }
+    }
     observer.passed?.(keys.length, changes.length, clock.monotonic() - startedAt);
   }
 
   /** What to do for one service, or undefined when nothing can or need be done now. */
-  async #intend(
+  #intend(
     key: string,
     open: Map<string, { roll?: RollState; held?: Outcome['held'] }>,
     signal: AbortSignal,
-  ): Promise<Intent | undefined> {
+  ): Intent | undefined {
     const { directory, book } = this.#options;
     const wish = directory.get(key);
     if (wish === undefined) return this.#orphan(key, signal);
+    this.#gone.delete(key);
     const { identity, want } = wish;
     const placed = book.ofService(key);
     if (want.type === 'invalid') return undefined;
@@ -204,27 +223,35 @@ export class PlacementLoop {
   }
 
   /** Records of a service without an object: they go when the API server itself says that there is none. */
-  async #orphan(key: string, signal: AbortSignal): Promise<Intent | undefined> {
-    const { book, confirmGone, log } = this.#options;
-    const identity = book.identityOf(key) ?? this.#recordOf(key)?.key;
+  #orphan(key: string, signal: AbortSignal): Intent | undefined {
+    const identity = this.#options.book.identityOf(key) ?? this.#recordOf(key)?.key;
     if (identity === undefined) return undefined;
+    if (this.#gone.delete(key)) {
+      return { key, identity, steps: planRemoval(this.#options.book.ofService(key)) };
+    }
+    if (!this.#asking.has(key)) void this.#ask(key, identity, signal);
+    return undefined;
+  }
+
+  /** Beside the passes, so that a slow API server holds nothing up. Never rejects. */
+  async #ask(key: string, identity: ServiceIdentity, signal: AbortSignal): Promise<void> {
+    this.#asking.add(key);
     try {
-      if (!(await confirmGone(identity, signal))) {
-        this.#markAfter(key, confirmAgainMs);
-        return undefined;
+      if (await this.#options.confirmGone(identity, signal)) {
+        this.#gone.add(key);
+        this.mark(key);
+        return;
       }
     } catch (error) {
-      if (signal.aborted) throw error;
-      log.warn({ err: error, service: key }, 'cannot tell whether a service still exists; kept');
-      this.#markAfter(key, confirmAgainMs);
-      return undefined;
+      if (signal.aborted) return;
+      this.#options.log.warn(
+        { err: error, service: key },
+        'cannot tell whether a service still exists; its instances are kept',
+      );
+    } finally {
+      this.#asking.delete(key);
     }
-    // It may have come back while we asked.
-    if (this.#options.directory.get(key) !== undefined) {
-      this.mark(key);
-      return undefined;
-    }
-    return { key, identity, steps: planRemoval(book.ofService(key)) };
+    if (!signal.aborted) this.#markAfter(key, confirmAgainMs);
   }
 
   #view(key: string, rules: Parameters<typeof misfitOf>[1]): PlacementView {
@@ -379,6 +406,12 @@ export class PlacementLoop {
       });
     }
     this.#options.observer.touched(key);
+  }
+
+  /** Nobody asks for the service any more. */
+  #forget(key: string): void {
+    for (const memory of [this.#outcomes, this.#actedUpon, this.#written]) memory.delete(key);
+    for (const set of [this.#waiting, this.#rolling]) set.delete(key);
   }
 
   #recordOf(key: string): CachedRecord<ServiceIdentity, ServiceRecord> | undefined {

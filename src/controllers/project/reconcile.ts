@@ -71,7 +71,9 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
     let refused: string | undefined;
     for (const step of plan.steps) {
       try {
-        await execute(client, step, signal);
+        const applied = await execute(client, step, signal);
+        // The informer does not have it yet, and what it has would look as if all were done.
+        if (applied !== undefined) observed.set(applied.metadata.name, applied);
         if (step.type === 'apply' && step.create) {
           events.record(
             cached,
@@ -89,9 +91,10 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
         }
       } catch (error) {
         if (isConflict(error)) conflict = true;
-        else if (isInvalid(error))
-          refused = `${stepName(step)}: ${(error as Error).message}`;
+        else if (isInvalid(error)) refused = `${stepName(step)}: ${(error as Error).message}`;
         else throw error;
+        const present = observed.get(step.service.metadata.name);
+        if (present !== undefined) observed.set(present.metadata.name, behind(present));
         log.debug({ err: error, step: stepName(step) }, 'a service could not be applied');
       }
     }
@@ -106,15 +109,18 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
   };
 }
 
-async function execute(client: KubeClient, step: ProjectStep, signal: AbortSignal): Promise<void> {
+async function execute(
+  client: KubeClient,
+  step: ProjectStep,
+  signal: AbortSignal,
+): Promise<Service | undefined> {
   if (step.type === 'apply') {
-    await client.apply(
+    return client.apply(
       services,
       step.service,
       { fieldManager: projectFieldManager, force: true },
       signal,
     );
-    return;
   }
   const { uid } = step.service.metadata;
   try {
@@ -128,6 +134,12 @@ async function execute(client: KubeClient, step: ProjectStep, signal: AbortSigna
     // Gone, or another one of that name by now: either way not what we meant to delete.
     if (!isNotFound(error) && !isConflict(error)) throw error;
   }
+  return undefined;
+}
+
+/** The Service as one whose status says nothing about what it is to become. */
+function behind(service: Service): Service {
+  return { ...service, status: { ...service.status, observedGeneration: -1 } };
 }
 
 async function report(
@@ -167,7 +179,7 @@ async function report(
 function servicesAround(
   project: Project,
   store: ReadonlyObjectStore<Service>,
-): ReadonlyMap<string, Service> {
+): Map<string, Service> {
   const around = new Map<string, Service>();
   for (const service of store.byIndex('controller', project.metadata.uid ?? '')) {
     around.set(service.metadata.name, service);

@@ -11,6 +11,8 @@ export interface FactSources {
   readonly book: PlacementBook;
   readonly instances: InstanceBook;
   outcome(key: string): Outcome;
+  /** What the last pass over the service's placements acted upon; undefined: none yet. */
+  actedUpon(key: string): ServiceWish['want'] | undefined;
   stateOf(key: string, placed: Placed): InstanceState;
   standing(host: string): HostStanding;
 }
@@ -78,6 +80,7 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
     instances: reports,
     leaving,
     deleting: want.type === 'remove',
+    behind: from.actedUpon(key) !== want,
     ...(want.type === 'invalid' ? { invalid: want.message } : {}),
     ...(unschedulable === undefined ? {} : { unschedulable }),
     ...(roll === undefined ? {} : { roll }),

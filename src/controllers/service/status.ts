@@ -27,6 +27,8 @@ export interface ServiceFacts {
   readonly roll?: RollState;
   /** Why the spec cannot be acted upon, with the field's path. */
   readonly invalid?: string;
+  /** The placements have not been looked at since the spec changed. */
+  readonly behind: boolean;
   readonly deleting: boolean;
 }
 
@@ -100,6 +102,10 @@ function summarise(
   if (facts.invalid !== undefined) {
     return say('Invalid', 'InvalidSpec', facts.invalid, { stalled: true });
   }
+  if (facts.behind) {
+    const word = wanted.some((i) => i.state !== undefined) ? 'Updating' : 'Starting';
+    return say(word, 'Deciding', `${count}; the change is being acted upon`, { reconciling: true });
+  }
   if (facts.roll?.state === 'stopped') {
     return say('Failed', 'UpdateStopped', facts.roll.message, { stalled: true });
   }
@@ -124,7 +130,6 @@ function summarise(
   if (facts.roll !== undefined) {
     return say('Updating', 'Updating', `${count}; ${facts.roll.message}`, {
       reconciling: true,
-      ready: ready + done >= facts.replicas,
     });
   }
   if (ready + done < facts.replicas) {
