@@ -499,16 +499,18 @@ describe('laws of ownership', () => {
           .filter((e) => !(e.manager === 'm1' && e.operation === 'Apply'))
           .map((e) => FieldSet.fromFieldsV1(e.fieldsV1))
           .reduce((a, b) => a.union(b), new FieldSet());
-        const present = fieldSetOf(next, type);
+        const present = [...fieldSetOf(next, type).paths()];
+        const replaced = [...fieldSetOf(object(after), type).paths()];
+        const has = (paths: string[][], prefix: string[]) =>
+          paths.some((path) => startsWith(path, prefix));
+        // Who owns a field in a list item does not by that own the item.
+        const stays = (path: string[]): boolean =>
+          has(replaced, path) ||
+          others.has(path) ||
+          (path.at(-1)?.startsWith('f:') === true && has([...others.paths()], path));
         for (const path of dropped.paths()) {
-          const below = [...others.paths()].some((p) => startsWith(p, path));
-          const replaced = [...fieldSetOf(object(after), type).paths()].some((p) =>
-            startsWith(p, path),
-          );
-          const stays = below || replaced;
-          expect(present.has(path) || [...present.paths()].some((p) => startsWith(p, path))).toBe(
-            stays,
-          );
+          const items = path.flatMap((e, i) => (e.startsWith('k:') ? [path.slice(0, i + 1)] : []));
+          expect(has(present, path)).toBe([...items, path].every(stays));
         }
       }),
     );

@@ -32,7 +32,11 @@ export interface ProtobufBody {
 
 const root = protobuf.Root.fromJSON({
   nested: Object.fromEntries(
-    Object.entries(messages).map(([name, fields]) => [name, { fields: toFields(fields) }]),
+    Object.entries(messages).map(([name, fields]) => [
+      name,
+      // proto2: a zero that was sent is not the same as nothing.
+      { edition: 'proto2', fields: toFields(fields) },
+    ]),
   ),
 });
 
