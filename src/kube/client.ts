@@ -8,7 +8,15 @@ import type { KubeObject, ObjectMeta } from '../api/v1alpha1/meta.ts';
 import { sleep, systemClock, type Clock } from '../runtime/clock.ts';
 import { deadline } from '../runtime/deadline.ts';
 import type { KubeConfig } from './config.ts';
-import { errorFromFailure, errorFromResponse, isGone, KubeError, networkReason } from './errors.ts';
+import {
+  errorFromFailure,
+  errorFromResponse,
+  isGone,
+  isNotFound,
+  KubeError,
+  networkReason,
+  unreadableReason,
+} from './errors.ts';
 import { queryOf, single } from './http.ts';
 import {
   apiVersionOf,
@@ -109,7 +117,7 @@ export class KubeClient {
     name: ObjectName,
     signal?: AbortSignal,
   ): Promise<T> {
-    return this.#call({ method: 'GET', path: objectPath(resource, name) }, signal);
+    return this.#object({ method: 'GET', path: objectPath(resource, name) }, signal);
   }
 
   /** As `get`, but `undefined` when there is no such object. */
@@ -121,7 +129,7 @@ export class KubeClient {
     try {
       return await this.get(resource, name, signal);
     } catch (error) {
-      if (error instanceof KubeError && error.code === 404) return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
   }
@@ -198,7 +206,7 @@ export class KubeClient {
     signal?: AbortSignal,
   ): Promise<T> {
     const { fieldManager = this.#fieldManager, force = false, subresource } = options;
-    return this.#call(
+    return this.#object(
       {
         method: 'PATCH',
         path: objectPath(resource, object.metadata, subresource),
@@ -251,10 +259,11 @@ export class KubeClient {
     let resourceVersion: string | undefined;
     let token: string | undefined;
     do {
-      const page: ListPage<T> = await this.#call(
+      const path = collectionPath(resource, options.namespace);
+      const page = await this.#call(
         {
           method: 'GET',
-          path: collectionPath(resource, options.namespace),
+          path,
           query: {
             limit: String(options.pageSize ?? defaultPageSize),
             continue: token,
@@ -264,19 +273,24 @@ export class KubeClient {
         },
         signal,
       );
+      if (!isListPage<T>(page)) throw unreadable(`GET ${path}`, 'list');
       // Built-in kinds come without apiVersion and kind inside lists.
       const defaults = { apiVersion: apiVersionOf(resource), kind: resource.kind };
-      for (const item of page.items ?? []) items.push({ ...defaults, ...item });
-      resourceVersion ??= page.metadata?.resourceVersion;
-      token = page.metadata?.continue === '' ? undefined : page.metadata?.continue;
+      for (const item of page.items) items.push({ ...defaults, ...item });
+      resourceVersion ??= page.metadata.resourceVersion;
+      token = page.metadata.continue === '' ? undefined : page.metadata.continue;
     } while (token !== undefined);
-    return { items, resourceVersion: resourceVersion ?? '' };
+    return { items, resourceVersion };
   }
 
-  #patch<T>(path: string, patch: Patch, signal: AbortSignal | undefined): Promise<T> {
+  #patch<T extends KubeObject>(
+    path: string,
+    patch: Patch,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
     const contentType =
       patch.type === 'merge' ? 'application/merge-patch+json' : 'application/json-patch+json';
-    return this.#call(
+    return this.#object(
       {
         method: 'PATCH',
         path,
@@ -288,14 +302,14 @@ export class KubeClient {
     );
   }
 
-  #write<T>(
+  #write<T extends KubeObject>(
     resource: ResourceDefinition,
     method: 'POST' | 'PUT',
     path: string,
     object: Applied,
     signal: AbortSignal | undefined,
   ): Promise<T> {
-    return this.#call(
+    return this.#object(
       {
         method,
         path,
@@ -307,15 +321,22 @@ export class KubeClient {
     );
   }
 
-  /** One call with its deadline and retries. The answer is trusted to have the shape that the API promises. */
-  async #call<T>(call: Call, signal: AbortSignal | undefined): Promise<T> {
+  /** A call that is answered with an object; that it is one of the right kind is the server's promise. */
+  async #object<T extends KubeObject>(call: Call, signal: AbortSignal | undefined): Promise<T> {
+    const answer = await this.#call(call, signal);
+    if (!isObject(answer)) throw unreadable(`${call.method} ${call.path}`, 'object');
+    return answer as T;
+  }
+
+  /** One call with its deadline and retries. */
+  async #call(call: Call, signal: AbortSignal | undefined): Promise<unknown> {
     const what = `${call.method} ${call.path}`;
     const limit = deadline(this.#clock, this.#timeoutMs, what, signal);
     const startedAt = this.#clock.monotonic();
     try {
       for (let attempt = 0; ; attempt++) {
         try {
-          return (await this.#send(call, what, limit.signal)) as T;
+          return await this.#send(call, what, limit.signal);
         } catch (thrown) {
           signal?.throwIfAborted();
           const error = errorFromFailure(what, limit.signal.aborted ? limit.signal.reason : thrown);
@@ -375,6 +396,29 @@ export class KubeClient {
 }
 
 interface ListPage<T> {
-  readonly items?: readonly T[] | null;
-  readonly metadata?: { readonly resourceVersion?: string; readonly continue?: string };
+  readonly items: readonly T[];
+  readonly metadata: { readonly resourceVersion: string; readonly continue?: string };
+}
+
+/**
+ * Whether it is a list. A proxy's "200 OK, please log in" must not pass for an empty one: everything would seem to have
+ * been deleted.
+ */
+function isListPage<T>(answer: unknown): answer is ListPage<T> {
+  const page = answer as Partial<ListPage<T>> | null;
+  return (
+    typeof page === 'object' &&
+    Array.isArray(page?.items) &&
+    typeof page.metadata?.resourceVersion === 'string'
+  );
+}
+
+function isObject(answer: unknown): answer is KubeObject {
+  const object = answer as Partial<KubeObject> | null;
+  return typeof object === 'object' && typeof object?.metadata?.name === 'string';
+}
+
+function unreadable(what: string, expected: string): KubeError {
+  const message = `${what}: the answer is no ${expected}; does the kubeconfig name an API server?`;
+  return new KubeError({ code: 0, reason: unreadableReason, message });
 }

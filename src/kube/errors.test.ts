@@ -76,6 +76,9 @@ describe('KubeError', () => {
     expect(html).toMatchObject({ code: 503, reason: 'ServiceUnavailable', retryable: true });
     expect(html.message.length).toBeLessThan(300);
     expect(errorFromResponse('GET /x', 418, '').message).toBe('GET /x: HTTP 418: no body');
+    // The kind is not served: that says nothing about the object.
+    expect(isNotFound(errorFromResponse('GET /x', 404, '404 page not found'))).toBe(false);
+    expect(isRefused(errorFromResponse('GET /x', 404, '404 page not found'))).toBe(true);
     expect(errorFromStatus({ kind: 'Status' })).toMatchObject({
       code: 500,
       reason: 'InternalError',

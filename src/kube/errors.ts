@@ -31,6 +31,11 @@ export const networkReason = 'Network';
 /** Reason of a KubeError when no answer came in time. The outcome of a write is unknown. */
 export const timeoutReason = 'ClientTimeout';
 
+/**
+ * Reason of a KubeError for a 404 that is not about an object: the kind is not served (its CRD is missing), or something
+ * that is no API server answered. It must never be taken for "the object is gone".
+ */
+export const notServedReason = 'NotServed';
 /** Reason of a KubeError when the server sent something that is not its API. */
 export const unreadableReason = 'Unreadable';
 
@@ -73,7 +78,7 @@ const reasonsByCode: Readonly<Record<number, string>> = {
   400: 'BadRequest',
   401: 'Unauthorized',
   403: 'Forbidden',
-  404: 'NotFound',
+  404: notServedReason,
   405: 'MethodNotAllowed',
   409: 'Conflict',
   410: 'Expired',
@@ -127,8 +132,9 @@ export function errorFromFailure(what: string, thrown: unknown): KubeError {
   );
 }
 
+/** The API server says that there is no such object (not: that it does not serve the kind). */
 export function isNotFound(error: unknown): boolean {
-  return error instanceof KubeError && error.code === 404;
+  return error instanceof KubeError && error.code === 404 && error.reason !== notServedReason;
 }
 
 /** Somebody else changed the object first (not: somebody created it first). */

@@ -110,14 +110,12 @@ export class EventRecorder {
       }
       this.#remember(this.#entryFor(key, about, type, reason, message, now));
     }
-    this.#sending ??= this.#send().finally(() => {
-      this.#sending = undefined;
-    });
+    this.#kick();
   }
 
   /** Resolves when everything recorded so far was sent or dropped. */
   async flush(): Promise<void> {
-    await this.#sending;
+    while (this.#sending !== undefined) await this.#sending;
   }
 
   /** Delivers what is waiting for at most `graceMs`, then stops; later events are ignored. */
@@ -125,9 +123,17 @@ export class EventRecorder {
     const cancel = this.#clock.schedule(() => {
       this.#stop.abort();
     }, graceMs);
-    await this.#sending;
+    await this.flush();
     cancel();
     this.#stop.abort();
+  }
+
+  #kick(): void {
+    this.#sending ??= this.#send().finally(() => {
+      this.#sending = undefined;
+      // Something may have come in after the last look.
+      if (this.#dirty.size > 0) this.#kick();
+    });
   }
 
   #remember(entry: Entry): void {

@@ -3,8 +3,9 @@ import type { KubeClient } from './client.ts';
 import type { ResourceDefinition } from './resources.ts';
 
 /**
- * Makes the object's status equal to `status`, with a merge patch of what differs. Writes nothing, and gives `false`,
- * when it is equal already: a needless write would wake every watcher, ourselves included, for ever.
+ * Makes the object's status equal to `status`, with a merge patch of what differs. Gives the object as it is then, or
+ * `undefined`, without a write, when it is equal already: a needless write would wake every watcher, ourselves included,
+ * for ever.
  */
 export async function writeStatus<T extends KubeObject & { readonly status?: object }>(
   client: KubeClient,
@@ -12,14 +13,13 @@ export async function writeStatus<T extends KubeObject & { readonly status?: obj
   object: T,
   status: NonNullable<T['status']>,
   signal?: AbortSignal,
-): Promise<boolean> {
+): Promise<T | undefined> {
   const patch = mergePatch(object.status ?? {}, status);
-  if (patch === undefined) return false;
+  if (patch === undefined) return undefined;
   const { uid } = object.metadata;
   // The uid is a precondition: a new object of the same name must not get the status of the old one.
   const body = { ...(uid !== undefined && { metadata: { uid } }), status: patch };
-  await client.patchStatus(resource, object.metadata, { type: 'merge', body }, signal);
-  return true;
+  return client.patchStatus(resource, object.metadata, { type: 'merge', body }, signal);
 }
 
 /**

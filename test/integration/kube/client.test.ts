@@ -15,7 +15,7 @@ import {
 import { configMaps, projects } from '../../../src/kube/resources.ts';
 import { addFinalizer, finalize } from '../../../src/kube/finalizers.ts';
 import { writeStatus } from '../../../src/kube/status.ts';
-import { fail, FakeKube } from '../../support/fake-kube.ts';
+import { fail, FakeKube, type Fault } from '../../support/fake-kube.ts';
 import { VirtualClock } from '../../support/virtual-clock.ts';
 import { selfSigned } from '../../support/tls.ts';
 
@@ -173,6 +173,28 @@ describe('calls', () => {
     expect(proxied.message).toContain('bad gateway');
   });
 
+  it('do not take the answer of something else for one of the API', async () => {
+    const login: Fault = (_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/html' }).end('<h1>please log in</h1>');
+      return true;
+    };
+    fake.put(`${path}/x`);
+    fake.fault(login, 2);
+    expect((await errorOf(client.list(configMaps))).reason).toBe('Unreadable');
+    expect((await errorOf(client.get(configMaps, { namespace: 'a', name: 'x' }))).reason).toBe(
+      'Unreadable',
+    );
+    fake.fault((_request, response) => {
+      response.writeHead(404, { 'content-type': 'text/plain' }).end('404 page not found');
+      return true;
+    }, 2);
+    const name = { namespace: 'a', name: 'x' };
+    expect(await errorOf(client.find(configMaps, name))).toMatchObject({
+      code: 404,
+      reason: 'NotServed',
+    });
+  });
+
   it('do as Retry-After says when there is time, else say so', async () => {
     const busy = (after: string) => (_request: unknown, response: Parameters<typeof fail>[0]) => {
       fail(response, 429, 'TooManyRequests', { 'retry-after': after });
@@ -284,12 +306,12 @@ describe('status and finalizers', () => {
     const project = await client.get(projects, name);
     expect(
       await writeStatus(client, projects, project, { state: 'Pending', services: '0/1' }),
-    ).toBe(true);
+    ).toBeDefined();
     const seen = await client.get(projects, name);
-    expect(await writeStatus(client, projects, seen, { services: '0/1', state: 'Pending' })).toBe(
-      false,
-    );
-    expect(await writeStatus(client, projects, seen, { state: 'Running' })).toBe(true);
+    expect(
+      await writeStatus(client, projects, seen, { services: '0/1', state: 'Pending' }),
+    ).toBeUndefined();
+    expect(await writeStatus(client, projects, seen, { state: 'Running' })).toBeDefined();
     expect(fake.read(projectPath)?.['status']).toEqual({ state: 'Running' });
     expect(fake.requestsOf('PATCH').map((request) => request.path)).toEqual([
       `${projectPath}/status`,

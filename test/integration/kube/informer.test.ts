@@ -267,6 +267,20 @@ describe('Informer', () => {
     expect(failures).toEqual(['Forbidden', 'Forbidden']);
   });
 
+  it('keeps what it has when something else answers in the place of the server', async () => {
+    fake.put(path('x'));
+    const { informer, changes } = await settled();
+    fake.fault((_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/html' }).end('<h1>please log in</h1>\n');
+      return true;
+    }, 3);
+    fake.endWatches();
+    await eventually('the failures', () => failures.length === 3);
+    expect(informer.store.size).toBe(1);
+    await eventually('recovery', () => informer.problem === undefined);
+    expect(changes).toEqual(['added a/x']);
+  });
+
   it('is in sync again after a refusal of the watch alone', async () => {
     const { informer } = await settled({ clock: fastClock(20) });
     fake.fault(onWatch(refuse(403, 'Forbidden')));
