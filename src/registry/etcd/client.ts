@@ -6,7 +6,7 @@ import type { Logger } from '../../telemetry/log.ts';
 import { StoreRefusedError, UnavailableError, type Revision } from '../store.ts';
 import { toStoreError } from './errors.ts';
 import { linkSignals } from './linked-signal.ts';
-import { memberBreaker } from './member-breaker.ts';
+import { MemberBreakers, noPolicy } from './member-breaker.ts';
 
 export interface EtcdTlsMaterial {
   /** PEM. */
@@ -66,6 +66,8 @@ export class EtcdClient {
   readonly clock: Clock;
   readonly log: Logger;
   readonly random: () => number;
+  /** Number of etcd members that are known. */
+  readonly members: number;
   /** Aborts when the client is closed. */
   readonly closed: AbortSignal;
   readonly #etcd: Etcd3;
@@ -77,6 +79,7 @@ export class EtcdClient {
     this.clock = options.clock;
     this.log = options.log;
     this.random = options.random;
+    this.members = options.hosts.length;
     this.closed = this.#closing.signal;
     // Every watch and call in flight listens to it.
     setMaxListeners(0, this.closed);
@@ -174,7 +177,7 @@ export class EtcdClient {
 
 function etcdOptions(options: EtcdOptions): IOptions {
   const { tls } = options;
-  const breakers = options.hosts.length > 1;
+  const breakers = new MemberBreakers(options.clock);
   return {
     hosts: [...options.hosts],
     ...(tls === undefined
@@ -192,9 +195,8 @@ function etcdOptions(options: EtcdOptions): IOptions {
         ? { interceptors: [requireLeader] }
         : { deadline: Date.now() + attemptMs, interceptors: [requireLeader] },
     faultHandling: {
-      global: memberBreaker(options.clock, 0),
-      // With one member there is nobody else to turn to.
-      host: () => memberBreaker(options.clock, breakers ? 1_000 : 0),
+      global: noPolicy(),
+      host: () => breakers.add(),
     },
   };
 }

@@ -1,4 +1,5 @@
 import {
+  GRPCCancelledError,
   GRPCDeadlineExceededError,
   GRPCInternalError,
   GRPCUnavailableError,
@@ -9,36 +10,76 @@ import { UnavailableError } from '../store.ts';
 
 type MemberPolicy = ReturnType<NonNullable<NonNullable<IOptions['faultHandling']>['host']>>;
 
-const never = (): { dispose: () => void } => ({ dispose: () => undefined });
+/** How long a member is passed over after its first failure, and at most after several in a row. */
+const firstAvoidMs = 1_000;
+const maxAvoidMs = 30_000;
+
+interface Member {
+  avoidUntil: number;
+  failures: number;
+}
 
 /**
- * Makes etcd3 pass over a member for `avoidMs` after it failed, so that calls go to the others at once. 0: never.
- * Takes the place of etcd3's own policies, which repeat writes blindly and shut a lone member out for 5 s.
+ * Makes etcd3 pass over members that failed lately, as long as there is another one to turn to. Takes
+ * the place of etcd3's own policies, which repeat writes blindly and shut a lone member out for 5 s.
  */
-export function memberBreaker(clock: Clock, avoidMs: number): MemberPolicy {
-  let avoidUntil = Number.NEGATIVE_INFINITY;
-  const policy: Omit<MemberPolicy, '_altReturn'> = {
-    onSuccess: never,
-    onFailure: never,
-    async execute(call, signal = new AbortController().signal) {
-      if (clock.monotonic() < avoidUntil) {
+export class MemberBreakers {
+  readonly #clock: Clock;
+  readonly #members: Member[] = [];
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** The policy for one more member. */
+  add(): MemberPolicy {
+    const member: Member = { avoidUntil: Number.NEGATIVE_INFINITY, failures: 0 };
+    this.#members.push(member);
+    return policy(async (call) => {
+      if (this.#avoids(member) && !this.#members.every((m) => this.#avoids(m))) {
         throw new UnavailableError('this etcd member failed a moment ago');
       }
       try {
-        return await call({ signal });
+        const result = await call();
+        member.failures = 0;
+        return result;
       } catch (error) {
-        if (blamesMember(error)) avoidUntil = clock.monotonic() + avoidMs;
+        if (blamesMember(error)) {
+          const avoidMs = Math.min(maxAvoidMs, firstAvoidMs * 2 ** member.failures++);
+          member.avoidUntil = this.#clock.monotonic() + avoidMs;
+        }
         throw error;
       }
-    },
-  };
-  return policy as MemberPolicy;
+    });
+  }
+
+  #avoids(member: Member): boolean {
+    return this.#clock.monotonic() < member.avoidUntil;
+  }
 }
 
+/** The policy that does nothing. */
+export function noPolicy(): MemberPolicy {
+  return policy((call) => call());
+}
+
+function policy(run: <T>(call: () => Promise<T>) => Promise<T>): MemberPolicy {
+  const never = (): { dispose: () => void } => ({ dispose: () => undefined });
+  const made: Omit<MemberPolicy, '_altReturn'> = {
+    onSuccess: never,
+    onFailure: never,
+    execute: (call, signal = new AbortController().signal) =>
+      run(async () => await call({ signal })),
+  };
+  return made as MemberPolicy;
+}
+
+/** Cancelled: that is what we do to a stream that has fallen silent. */
 function blamesMember(error: unknown): boolean {
   return (
     error instanceof GRPCUnavailableError ||
     error instanceof GRPCDeadlineExceededError ||
-    error instanceof GRPCInternalError
+    error instanceof GRPCInternalError ||
+    error instanceof GRPCCancelledError
   );
 }

@@ -52,7 +52,8 @@ export class EtcdWatch {
   }
 
   async *run(): AsyncGenerator<WatchBatch, void, undefined> {
-    const either = linkSignals(this.#client.closed, this.#signal);
+    const asked = this.#signal;
+    const either = linkSignals(this.#client.closed, asked);
     this.#signal = either.signal;
     try {
       for (;;) {
@@ -69,7 +70,7 @@ export class EtcdWatch {
       either.unlink();
       this.#announce(false);
     }
-    this.#client.closed.throwIfAborted();
+    if (!asked.aborted) this.#client.closed.throwIfAborted();
   }
 
   async #snapshot(): Promise<WatchBatch> {
@@ -145,7 +146,9 @@ export class EtcdWatch {
       this.#delivered = undefined;
       return;
     }
-    const level = error instanceof StoreRefusedError ? 'warn' : 'debug';
+    // Once for each outage; what follows is the same again.
+    const serious = error instanceof StoreRefusedError ? 'warn' : 'info';
+    const level = this.#failures === 0 ? serious : 'debug';
     this.#client.log[level](
       { reason: error.message, prefix: this.#prefix },
       'a watch broke; reconnecting',
