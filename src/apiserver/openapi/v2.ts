@@ -6,13 +6,10 @@ import { encodeGnostic } from './gnostic.ts';
 import { pathsOf } from './operations.ts';
 import type { Operation, Parameter } from './operations.ts';
 
-/** Names that clients ask for the protobuf form by: kubectl's old one is not a valid media type. */
-export const openapiV2ProtobufAccepts: readonly string[] = [
-  'application/com.github.proto-openapi.spec.v2@v1.0+protobuf',
-  'application/com.github.proto-openapi.spec.v2.v1.0+protobuf',
-];
-
-/** Content-Type of the protobuf form, whichever name was asked for: clients refuse the old one here. */
+/**
+ * Content-Type of the protobuf form. Clients ask for it as `…spec.v2@v1.0+protobuf`, which is no valid
+ * media type: Go clients refuse to parse it in an answer.
+ */
 export const openapiV2ProtobufMediaType =
   'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
 

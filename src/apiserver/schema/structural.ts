@@ -13,6 +13,9 @@ import { compileValueValidation } from './value-validation.ts';
 export { SchemaError } from './node.ts';
 export type { CauseReason, CompiledSchema, FieldCause, JsonObject, JsonSchema } from './types.ts';
 
+/** No answer lists more: a broken list of 10,000 needs no 10,000 lines. */
+const maxCauses = 100;
+
 /** With one of these wrong, rules could only fail in confusing ways. */
 const blocking = new Set<CauseReason>([
   'FieldValueRequired',
@@ -44,14 +47,14 @@ export function compileSchema(schema: JsonSchema): CompiledSchema {
         if (causes.some((found) => blocking.has(found.reason))) causes.push(rulesSkipped());
         else causes.push(...validateRules(object, old));
       }
-      if (!old) return causes.map(publicCause);
+      if (!old) return causes.slice(0, maxCauses).map(publicCause);
       const kept = ratchet(causes, object, old, root).filter((found) => !isRulesSkipped(found));
       // What blocked the rules was excused: they have to hold on their own.
       if (causes.some(isRulesSkipped)) {
         if (kept.some((found) => blocking.has(found.reason))) kept.push(rulesSkipped());
         else kept.push(...ratchet(validateRules(object, old), object, old, root));
       }
-      return kept.map(publicCause);
+      return kept.slice(0, maxCauses).map(publicCause);
     },
   };
 }

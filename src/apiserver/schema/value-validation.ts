@@ -9,8 +9,8 @@ import { kubernetesFormats } from './formats.ts';
 import { SchemaError } from './node.ts';
 import type { CauseReason, JsonSchema } from './types.ts';
 
-/** No more causes than this come from one object: a broken list of 10,000 needs no 10,000 lines. */
-const maxCauses = 100;
+/** ajv's errors are only looked at up to here: sorting out more costs more than it tells. */
+const maxErrors = 1000;
 
 /** Compiles the value validations (types, limits, patterns, enums …) of a schema. */
 export function compileValueValidation(schema: JsonSchema): (object: unknown) => LocatedCause[] {
@@ -33,9 +33,9 @@ export function compileValueValidation(schema: JsonSchema): (object: unknown) =>
   }
   return (object) => {
     if (validate(object)) return [];
-    return relevantErrors(validate.errors ?? [])
-      .slice(0, maxCauses)
-      .map((error) => toCause(error, object));
+    return relevantErrors((validate.errors ?? []).slice(0, maxErrors)).map((error) =>
+      toCause(error, object),
+    );
   };
 }
 

@@ -147,6 +147,12 @@ describe('rules', () => {
     expect(found.at(-1)?.message).toContain('some validation rules were not checked');
   });
 
+  it('does not fail on an old state of another type', () => {
+    const schema = withRules({ rule: 'self.replicas >= oldSelf.replicas', message: 'shrunk' });
+    const found = schema.validate({ spec: { replicas: 1 } }, { spec: { replicas: 'many' } });
+    expect(found).toMatchObject([{ field: 'spec', reason: 'FieldValueInvalid' }]);
+  });
+
   it('lets rules at the root see the name', () => {
     const schema = compileSchema({
       type: 'object',

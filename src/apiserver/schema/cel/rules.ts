@@ -162,14 +162,23 @@ function evaluateRules(
   path: FieldPath,
   causes: LocatedCause[],
 ): void {
-  const self = tree.type.convert(value);
   const hasOld = old !== undefined && old !== null;
+  let self: unknown;
+  let oldSelf: unknown;
+  try {
+    self = tree.type.convert(value);
+    if (hasOld) oldSelf = tree.type.convert(old);
+  } catch {
+    // An object from before a change of the schema need not have the types of today.
+    const detail = 'the rules cannot be evaluated: the value, or its old state, is of a wrong type';
+    causes.push(cause('FieldValueInvalid', path, tree.node.schema.type ?? '', detail));
+    return;
+  }
   for (const compiled of tree.rules) {
     const { rule } = compiled;
     if (compiled.usesOldSelf && !hasOld && !rule.optionalOldSelf) continue;
     const scope: Record<string, unknown> = { self };
     if (compiled.usesOldSelf || compiled.message) {
-      const oldSelf = hasOld ? tree.type.convert(old) : undefined;
       scope['oldSelf'] = rule.optionalOldSelf ? toOptional(oldSelf) : oldSelf;
     }
     const fail = (at: FieldPath, reason: LocatedCause['reason'], detail: string): void => {
