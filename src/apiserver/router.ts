@@ -192,8 +192,12 @@ export class Router {
     const { resource, subresource } = target;
     if (subresource !== undefined) return this.#subresource(request, target);
     if (!(resource.verbs as readonly string[]).includes(verb)) throw methodNotAllowed();
-    if (verb === 'create' && resource.namespaced && target.namespace === undefined)
+    const onOne = target.name !== undefined;
+    const fits = verb === 'create' ? !onOne : onOne || (verb !== 'update' && verb !== 'patch');
+    if (!fits) throw methodNotAllowed();
+    if (verb === 'create' && resource.namespaced && target.namespace === undefined) {
       throw methodNotAllowed();
+    }
     switch (verb) {
       case 'get':
         return getObject(context, request, target);

@@ -71,8 +71,7 @@ export class NamespaceController {
       if (left === 0) await this.#release(name);
       else this.#wakeups.wakeAfter(name, retryMs);
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      if (error.code === 404) return;
+      if (error instanceof ApiError && error.code === 404) return;
       log.warn({ err: error, namespace: name }, 'namespace could not be emptied yet');
       this.#wakeups.wakeAfter(name, retryMs);
     }

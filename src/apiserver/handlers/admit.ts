@@ -27,7 +27,7 @@ export function decodeObject(resource: Resource, raw: JsonObject): Decoded {
   }
   if (apiVersion !== undefined && apiVersion !== '' && apiVersion !== expected) {
     throw badRequest(
-      `the API version in the data (${String(apiVersion as string)}) does not match the expected API version (${expected})`,
+      `the API version in the data (${JSON.stringify(apiVersion)}) does not match the expected API version (${expected})`,
     );
   }
   if (kind !== undefined && kind !== '' && kind !== resource.kind) {
@@ -134,11 +134,11 @@ export function isNoOp(old: KubeObject, next: KubeObject): boolean {
 }
 
 function comparable(object: KubeObject): unknown {
-  const { resourceVersion: _revision, managedFields = [], ...metadata } = object.metadata;
+  const { managedFields = [] } = object.metadata;
   return {
     ...object,
-    metadata: dropEmpty(metadata),
-    managed: managedFields.map(({ time: _time, ...rest }) => rest),
+    metadata: without(dropEmpty({ ...object.metadata }), ['resourceVersion', 'managedFields']),
+    managed: managedFields.map((entry) => without({ ...entry }, ['time'])),
   };
 }
 
@@ -152,9 +152,14 @@ function dropEmpty(metadata: JsonObject): JsonObject {
 
 /** What generation counts changes of. */
 function desired(object: KubeObject, hasStatus: boolean): unknown {
-  const { metadata: _metadata, apiVersion: _apiVersion, kind: _kind, ...rest } = object;
-  if (hasStatus) delete (rest as JsonObject)['status'];
-  return rest;
+  const members = ['metadata', 'apiVersion', 'kind', ...(hasStatus ? ['status'] : [])];
+  return without({ ...object }, members);
+}
+
+/** `object` without some members; changes its argument. */
+function without(object: JsonObject, members: readonly string[]): JsonObject {
+  for (const member of members) Reflect.deleteProperty(object, member);
+  return object;
 }
 
 /** `/status` takes the status and nothing else; managedFields may be reset there too. */
@@ -168,7 +173,7 @@ function statusOnly(old: KubeObject, body: KubeObject): KubeObject {
   return object;
 }
 
-function carry<T extends object, K extends keyof T>(to: T, from: T, member: K): void {
+function carry<T extends object>(to: T, from: T, member: keyof T): void {
   if (from[member] === undefined) Reflect.deleteProperty(to, member);
   else to[member] = from[member];
 }

@@ -226,33 +226,30 @@ function mergeApplied(
   }
 }
 
-/** 409 in the words from which kubectl makes its advice. Source: structured-merge-diff's conflict errors. */
+/** 409 in the words from which kubectl makes its advice. Source: apimachinery's util/managedfields/internal/conflict.go. */
 function applyConflict(conflicts: readonly FieldConflict[]): ApiError {
   const describe = (one: FieldConflict): string => {
     const part = one.subresource === undefined ? '' : ` with subresource "${one.subresource}"`;
-    const when = one.operation === 'Update' && one.time !== undefined ? ` at ${one.time}` : '';
-    return `conflict with "${one.manager}"${part} using ${one.apiVersion}${when}`;
+    return `"${one.manager}"${part}${one.operation === 'Update' ? ` using ${one.apiVersion}` : ''}`;
   };
   const byManager = new Map<string, string[]>();
   for (const one of conflicts) {
     const who = describe(one);
     byManager.set(who, [...(byManager.get(who) ?? []), one.path]);
   }
-  const texts = [...byManager].map(([who, paths]) =>
-    paths.length === 1 ? `${who}: ${paths[0] ?? ''}` : `${who}:\n- ${paths.join('\n- ')}`,
-  );
-  const count = conflicts.length === 1 ? '1 conflict' : `${conflicts.length} conflicts`;
-  const separator = texts.length === 1 ? ' ' : '\n';
-  return new ApiError(
-    409,
-    'Conflict',
-    `Apply failed with ${count}:${separator}${texts.join('\n')}`,
-    {
-      causes: conflicts.map((one) => ({
-        reason: 'FieldManagerConflict',
-        message: describe(one),
-        field: one.path,
-      })),
-    },
-  );
+  const all = [...byManager]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([who, paths]) => `conflicts with ${who}:\n- ${paths.join('\n- ')}`);
+  const [only] = conflicts;
+  const text =
+    conflicts.length === 1 && only !== undefined
+      ? `1 conflict: conflict with ${describe(only)}: ${only.path}`
+      : `${conflicts.length} conflicts: ${all.join('\n')}`;
+  return new ApiError(409, 'Conflict', `Apply failed with ${text}`, {
+    causes: conflicts.map((one) => ({
+      reason: 'FieldManagerConflict',
+      message: `conflict with ${describe(one)}`,
+      field: one.path,
+    })),
+  });
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { parseDocument } from 'yaml';
-import { ApiError, badRequest, tooLarge, unsupportedMediaType } from '../errors/api-error.ts';
+import type { ApiError } from '../errors/api-error.ts';
+import { badRequest, tooLarge, unsupportedMediaType } from '../errors/api-error.ts';
 import { isObject, type JsonObject } from '../objects/object.ts';
 import { decodeProtobufBody, ProtobufBodyError, protobufMediaType } from '../protobuf/decode.ts';
 import { JsonTextError, parseJsonText } from './json-text.ts';

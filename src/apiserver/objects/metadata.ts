@@ -83,7 +83,7 @@ export function decodeMetadata(raw: unknown): { metadata: ObjectMeta; unknown: s
       setMember(metadata, key, dropNulls(key, value, unknown));
     }
   }
-  return { metadata: metadata as ObjectMeta, unknown };
+  return { metadata: metadata, unknown };
 }
 
 function dropNulls(key: string, value: unknown, unknown: string[]): unknown {

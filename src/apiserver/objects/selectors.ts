@@ -183,9 +183,7 @@ export function fieldMatcher(
 
 function fieldText(value: unknown): string {
   if (value === undefined || value === null) return '';
-  return typeof value === 'object'
-    ? JSON.stringify(value)
-    : String(value as string | number | boolean);
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 /** Both selectors of a request in one matcher. Throws 400. */

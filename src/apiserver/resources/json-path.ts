@@ -71,7 +71,10 @@ function filterStep(path: string, equal: boolean, wanted: string): Step {
     if (!Array.isArray(value)) return [];
     return (value as unknown[]).filter((item) => {
       const [found] = read(item);
-      return (found !== undefined && String(found as string) === wanted) === equal;
+      return (found !== undefined && asText(found) === wanted) === equal;
     });
   };
 }
+
+const asText = (value: unknown): string =>
+  typeof value === 'string' ? value : JSON.stringify(value);

@@ -102,7 +102,8 @@ function foldStringData(object: KubeObject): void {
   if (!isObject(stringData)) return;
   const data: Record<string, unknown> = isObject(object['data']) ? { ...object['data'] } : {};
   for (const [key, value] of Object.entries(stringData)) {
-    if (key !== '__proto__') data[key] = Buffer.from(String(value as string)).toString('base64');
+    if (key !== '__proto__')
+      data[key] = Buffer.from(typeof value === 'string' ? value : '').toString('base64');
   }
   object['data'] = data;
 }

@@ -37,7 +37,8 @@ export function decodeEntry(entry: Entry, schema: CompiledSchema): StoredObject 
 
 /** The text that is stored: the object without its resourceVersion, which is the store's own revision. */
 export function encodeObject(object: KubeObject): string {
-  const { resourceVersion: _resourceVersion, ...metadata } = object.metadata;
+  const metadata = { ...object.metadata };
+  delete metadata.resourceVersion;
   return JSON.stringify({ ...object, metadata });
 }
 

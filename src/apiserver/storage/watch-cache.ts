@@ -217,7 +217,10 @@ export class WatchCache {
 
   #folder(storage: string): Map<string, StoredObject> {
     let objects = this.#objects.get(storage);
-    if (objects === undefined) this.#objects.set(storage, (objects = new Map()));
+    if (objects === undefined) {
+      objects = new Map<string, StoredObject>();
+      this.#objects.set(storage, objects);
+    }
     return objects;
   }
 }
