@@ -1,21 +1,8 @@
-import type { Host } from '../api/v1alpha1/host.ts';
 import { isDnsLabel, serviceId, type ServiceIdentity } from '../api/v1alpha1/names.ts';
-import type { Project } from '../api/v1alpha1/project.ts';
-import type { Service } from '../api/v1alpha1/service.ts';
-import { Informer } from '../kube/informer.ts';
 import { hosts, projects, services } from '../kube/resources.ts';
-import { byController, joinKey, keyOf } from '../kube/store.ts';
-import { RecordWatch, type RecordWatchOptions } from '../registry/record-watch.ts';
-import {
-  graceRecords,
-  hostRecords,
-  instanceRecords,
-  leaderPath,
-  placementRecords,
-  serviceRecords,
-} from '../registry/records/index.ts';
+import { keyOf } from '../kube/store.ts';
+import { leaderPath } from '../registry/records/leader.ts';
 import type { Leadership } from '../registry/leadership.ts';
-import type { CacheChange } from '../registry/record-cache.ts';
 import { sleep } from '../runtime/clock.ts';
 import { Controller, type ControllerOptions } from '../runtime/controller.ts';
 import { deadline } from '../runtime/deadline.ts';
@@ -25,12 +12,14 @@ import { announceDecisions } from './announce.ts';
 import { HostHealth } from './host/health.ts';
 import { HostKeeper } from './host/keeper.ts';
 import { hostReconciler } from './host/reconcile.ts';
-import { controllerOf, identityOf, objectNameOf } from './identity.ts';
+import { identityOf, objectNameOf } from './identity.ts';
+import { KubeFeed } from './kube-feed.ts';
 import type { OperatorDeps, OperatorOptions } from './operator.ts';
 import { InstanceBook, PlacementBook } from './placement/book.ts';
 import { PlacementLoop } from './placement/loop.ts';
 import { Readiness } from './placement/readiness.ts';
 import { projectReconciler } from './project/reconcile.ts';
+import { RegistryFeed } from './registry-feed.ts';
 import { ServiceDirectory } from './service/directory.ts';
 import type { FactSources } from './service/facts.ts';
 import { serviceReconciler } from './service/reconcile.ts';
@@ -56,19 +45,14 @@ export class Term {
   readonly #health: HostHealth;
   readonly #keeper: HostKeeper;
   readonly #loop: PlacementLoop;
-  readonly #informers: {
-    readonly projects: Informer<Project>;
-    readonly services: Informer<Service>;
-    readonly hosts: Informer<Host>;
-  };
-  readonly #watches;
+  readonly #registry: RegistryFeed;
+  readonly #kube: KubeFeed;
   readonly #controllers: {
     readonly project: Controller;
     readonly service: Controller;
     readonly host: Controller;
   };
   readonly #onReady: () => void;
-  #isReady = false;
 
   /** @param onReady called when all caches are filled and the loops begin. */
   constructor(
@@ -87,16 +71,47 @@ export class Term {
       ttlMs: options.hostTtlMs ?? 5_000,
       ...(options.massWindowMs === undefined ? {} : { massWindowMs: options.massWindowMs }),
     });
-    this.#watches = this.#makeWatches();
-    const informer = { log, clock, ...(deps.reflector && { observer: deps.reflector }) };
-    this.#informers = {
-      projects: new Informer(client, projects, informer),
-      services: new Informer(client, services, {
-        ...informer,
-        indexes: { controller: byController },
-      }),
-      hosts: new Informer(client, hosts, informer),
-    };
+    this.#registry = new RegistryFeed(
+      store,
+      {
+        book: this.#book,
+        instances: this.#instances,
+        readiness: this.#readiness,
+        health: this.#health,
+        keeper: () => this.#keeper,
+        loop: () => this.#loop,
+        touchService: (key) => {
+          this.#touchService(key);
+        },
+        touchHost: (host) => {
+          this.#controllers.host.enqueue(host);
+        },
+      },
+      clock,
+      log,
+    );
+    this.#kube = new KubeFeed(
+      client,
+      {
+        directory: this.#directory,
+        mark: (key) => {
+          this.#loop.mark(key);
+        },
+        hostObject: (name, object) => {
+          this.#keeper.object(name, object);
+        },
+        enqueueProject: (key) => {
+          this.#controllers.project.enqueue(key);
+        },
+        enqueueService: (key) => {
+          this.#controllers.service.enqueue(key);
+        },
+        enqueueHost: (key) => {
+          this.#controllers.host.enqueue(key);
+        },
+      },
+      { log, clock, ...(deps.reflector && { observer: deps.reflector }) },
+    );
     this.#keeper = new HostKeeper({
       state: this.#state,
       book: this.#book,
@@ -125,7 +140,7 @@ export class Term {
       readiness: this.#readiness,
       health: this.#health,
       state: this.#state,
-      serviceRecords: this.#watches.services.records,
+      serviceRecords: this.#registry.serviceRecords,
       confirmGone: (identity, signal) => this.#confirmGone(identity, signal),
       observer: {
         decided: (key, changes) => {
@@ -168,12 +183,11 @@ export class Term {
     this.#leadership.lost.addEventListener('abort', onLost, { once: true });
     if (signal.aborted) onSignal();
     if (this.#leadership.lost.aborted) onLost();
-    this.#subscribe();
+    this.#kube.subscribe();
     try {
       await supervise(this.#tasks(), { log: this.#deps.log, clock: this.#deps.clock }, stop.signal);
       if (!signal.aborted) throw this.#leadership.lost.reason;
     } finally {
-      this.#isReady = false;
       end(new Error('the term is over'));
       this.#keeper.stop();
       signal.removeEventListener('abort', onSignal);
@@ -183,16 +197,6 @@ export class Term {
 
   #tasks(): Task[] {
     const { log } = this.#deps;
-    const feeds: Task[] = [
-      ...Object.entries(this.#watches).map(([name, watch]) => ({
-        name: `watch of ${name}`,
-        run: (signal: AbortSignal) => watch.run(signal),
-      })),
-      ...Object.values(this.#informers).map((informer) => ({
-        name: `informer of ${informer.name}`,
-        run: (signal: AbortSignal) => informer.run(signal),
-      })),
-    ];
     const afterSync = (name: string, run: (signal: AbortSignal) => Promise<void>): Task => ({
       name,
       run: async (signal) => {
@@ -208,7 +212,8 @@ export class Term {
     });
     synced.catch(() => undefined);
     return [
-      ...feeds,
+      ...this.#registry.tasks(),
+      ...this.#kube.tasks(),
       {
         name: 'resync',
         run: async (signal) => {
@@ -218,7 +223,6 @@ export class Term {
             reject(error);
             throw error;
           }
-          this.#isReady = true;
           this.#onReady();
           log.info({ epoch: String(this.#leadership.epoch) }, 'caches filled; deciding');
           resolve();
@@ -234,12 +238,7 @@ export class Term {
   }
 
   async #sync(signal: AbortSignal): Promise<void> {
-    const { watches, informers } = { watches: this.#watches, informers: this.#informers };
-    await Promise.all([
-      ...Object.values(watches).map((watch) => watch.whenSynced(signal)),
-      ...Object.values(informers).map((informer) => informer.waitForSync(signal)),
-    ]);
-    for (const host of this.#book.hosts()) this.#knowHost(host);
+    await Promise.all([this.#registry.whenSynced(signal), this.#kube.whenSynced(signal)]);
     this.#keeper.registryAnswers(true);
     this.#loop.markAll();
   }
@@ -253,10 +252,10 @@ export class Term {
       if (signal.aborted) return;
       this.#loop.markAll();
       this.#keeper.evaluate();
-      for (const project of this.#informers.projects.store.list()) {
+      for (const project of this.#kube.projects.store.list()) {
         this.#controllers.project.enqueue(keyOf(project));
       }
-      for (const service of this.#informers.services.store.list()) {
+      for (const service of this.#kube.services.store.list()) {
         this.#controllers.service.enqueue(keyOf(service));
       }
       for (const host of this.#health.hosts()) this.#controllers.host.enqueue(host);
@@ -272,7 +271,7 @@ export class Term {
       let answers = false;
       try {
         await store.get(leaderPath, limit.signal);
-        answers = this.#watches.hosts.staleMs() === 0;
+        answers = this.#registry.staleMs() === 0;
       } catch (error) {
         // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may abort during the read
         if (signal.aborted) return;
@@ -289,55 +288,9 @@ export class Term {
     }
   }
 
-  #makeWatches() {
-    const { store, clock, log } = this.#deps;
-    const options = (onChange: (change: CacheChange) => void): RecordWatchOptions => ({
-      clock,
-      log,
-      onChange,
-    });
-    return {
-      hosts: new RecordWatch(
-        store,
-        hostRecords,
-        options((c) => {
-          this.#hostsChanged(c);
-        }),
-      ),
-      grace: new RecordWatch(
-        store,
-        graceRecords,
-        options((c) => {
-          this.#graceChanged(c);
-        }),
-      ),
-      placements: new RecordWatch(
-        store,
-        placementRecords,
-        options((c) => {
-          this.#placementsChanged(c);
-        }),
-      ),
-      instances: new RecordWatch(
-        store,
-        instanceRecords,
-        options((c) => {
-          this.#instancesChanged(c);
-        }),
-      ),
-      services: new RecordWatch(
-        store,
-        serviceRecords,
-        options((c) => {
-          this.#serviceRecordsChanged(c);
-        }),
-      ),
-    };
-  }
-
   #makeControllers() {
     const { client, clock, log, events } = this.#deps;
-    const { store: serviceObjects } = this.#informers.services;
+    const { store: serviceObjects } = this.#kube.services;
     const make = (name: string, reconcile: ControllerOptions['reconcile']): Controller =>
       new Controller({
         name,
@@ -359,7 +312,7 @@ export class Term {
         'project',
         projectReconciler({
           client,
-          objects: this.#informers.projects.store,
+          objects: this.#kube.projects.store,
           services: serviceObjects,
           status: new StatusWriter(client, projects, clock),
           events,
@@ -382,7 +335,7 @@ export class Term {
         'host',
         hostReconciler({
           client,
-          objects: this.#informers.hosts.store,
+          objects: this.#kube.hosts.store,
           keeper: this.#keeper,
           health: this.#health,
           state: this.#state,
@@ -394,129 +347,16 @@ export class Term {
     };
   }
 
-  #subscribe(): void {
-    this.#informers.projects.onChange(({ key }) => {
-      this.#controllers.project.enqueue(key);
-    });
-    this.#informers.services.onChange(({ type, key, object }) => {
-      const changed =
-        type === 'deleted' ? this.#directory.remove(object) : this.#directory.put(object);
-      for (const service of changed) this.#loop.mark(service);
-      this.#controllers.service.enqueue(key);
-      this.#touchProjects(object);
-    });
-    this.#informers.hosts.onChange(({ type, key, object }) => {
-      this.#keeper.object(key, type === 'deleted' ? undefined : object);
-      this.#controllers.host.enqueue(key);
-    });
-  }
-
-  /** The Service's Project, or those that may want its name. */
-  #touchProjects(service: Service): void {
-    const { namespace, name } = service.metadata;
-    const owner = controllerOf(service.metadata);
-    if (owner?.kind === 'Project') {
-      const of = namespace === undefined ? {} : { namespace };
-      this.#controllers.project.enqueue(joinKey({ ...of, name: owner.name }));
-      return;
-    }
-    for (const project of this.#informers.projects.store.list(namespace)) {
-      if (name.startsWith(`${project.metadata.name}-`)) {
-        this.#controllers.project.enqueue(keyOf(project));
-      }
-    }
-  }
-
   #touchService(key: string): void {
     const wish = this.#directory.get(key);
     if (wish !== undefined) this.#controllers.service.enqueue(keyOf(wish.object));
-  }
-
-  #hostsChanged({ changed }: CacheChange): void {
-    const { records, broken } = this.#watches.hosts;
-    for (const path of changed) {
-      const host = hostRecords.parsePath(path)?.host;
-      if (host === undefined) continue;
-      const record = records.get(path);
-      if (record !== undefined) this.#keeper.registered(host, record.value);
-      // An unreadable record still proves that the host's lease is alive.
-      else if (broken.has(path)) this.#health.present(host);
-      else this.#keeper.missing(host);
-    }
-  }
-
-  #graceChanged({ changed }: CacheChange): void {
-    const { records } = this.#watches.grace;
-    for (const path of changed) {
-      const host = graceRecords.parsePath(path)?.host;
-      if (host === undefined) continue;
-      const until = Date.parse(records.get(path)?.value.until ?? '');
-      this.#keeper.grace(host, Number.isNaN(until) ? undefined : until);
-    }
-  }
-
-  #placementsChanged({ changed, revision }: CacheChange): void {
-    const { records, broken } = this.#watches.placements;
-    let roomAppeared = false;
-    for (const path of changed) {
-      const key = placementRecords.parsePath(path);
-      if (key === undefined) continue;
-      const wreck = broken.get(path);
-      const record = records.get(path);
-      const modRevision = wreck?.modRevision ?? record?.modRevision;
-      if (modRevision === undefined) {
-        if (!this.#book.delete(path, revision)) continue;
-        roomAppeared = true;
-      } else if (!this.#book.put(key, path, modRevision, record?.value, wreck !== undefined)) {
-        continue;
-      }
-      // Not by us: somebody has to look at it.
-      this.#loop.mark(serviceId(key));
-      this.#controllers.host.enqueue(key.host);
-      if (this.#isReady) this.#knowHost(key.host);
-    }
-    if (roomAppeared) this.#loop.roomAppeared();
-  }
-
-  #instancesChanged({ changed }: CacheChange): void {
-    const { records } = this.#watches.instances;
-    const now = this.#deps.clock.monotonic();
-    const touched = new Set<string>();
-    for (const path of changed) {
-      const key = instanceRecords.parsePath(path);
-      if (key === undefined) continue;
-      const record = records.get(path);
-      if (record === undefined) this.#instances.delete(key);
-      else this.#instances.put(key, record.value);
-      this.#readiness.observe(placementRecords.path(key), record?.value, now);
-      touched.add(serviceId(key));
-    }
-    for (const service of touched) {
-      this.#loop.instanceChanged(service);
-      this.#touchService(service);
-    }
-  }
-
-  #serviceRecordsChanged({ changed }: CacheChange): void {
-    const { records, broken } = this.#watches.services;
-    for (const path of changed) {
-      const key = serviceRecords.parsePath(path);
-      if (key === undefined) continue;
-      const record = broken.has(path) ? undefined : records.get(path)?.value;
-      this.#loop.serviceRecordChanged(serviceId(key), record);
-    }
-  }
-
-  /** A host that only a placement speaks of. */
-  #knowHost(host: string): void {
-    if (!this.#health.knows(host)) this.#keeper.missing(host);
   }
 
   #hostLost(host: string): void {
     const { log, events } = this.#deps;
     const services = this.#book.servicesOn(host).length;
     log.warn({ host, services }, 'host lost');
-    const object = this.#informers.hosts.store.get({ name: host });
+    const object = this.#kube.hosts.store.get({ name: host });
     if (object === undefined) return;
     events.record(
       object,
