@@ -1,4 +1,7 @@
+import dnsPacket from 'dns-packet';
+import { randomBytes } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
+import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DnsService } from '../../../src/agent/dns/dns-service.ts';
 import { hostExec } from '../../../src/agent/host/exec.ts';
@@ -73,7 +76,7 @@ beforeAll(async () => {
   dns = new DnsService({
     store,
     log: silentLogger,
-    overlay: () => ({ network: '10.77.0.0/16', subnet: '10.77.1.0/24', address: '192.0.2.9' }),
+    overlay: () => ({ network: '10.77.0.0/16', subnet: '127.0.1.0/24', address: '192.0.2.9' }),
     readResolvConf: async () => '',
     upstreams: async () => [{ address: '127.0.0.1', port: upstream.address().port }],
     port: 0,
@@ -119,5 +122,194 @@ describe('names', () => {
   ])('%s', async (_, asker, name, addresses) => {
     const answer = await dig('-b', asker, '+short', name);
     expect(answer.split('\n').sort()).toEqual(addresses);
+  });
+});
+
+/** The header's status and the flags of a dig answer. */
+function header(output: string): { status: string; flags: string } {
+  return {
+    status: /status: (\w+)/.exec(output)?.[1] ?? '',
+    flags: /flags: ([\w ]+)/.exec(output)?.[1] ?? '',
+  };
+}
+
+describe('answers that are none', () => {
+  it('tell a name without address from no name', async () => {
+    const idle = await dig('-b', '127.0.0.2', 'idle');
+    expect(header(idle)).toMatchObject({ status: 'NOERROR' });
+    expect(idle).toContain('SOA');
+    expect(header(await dig('-b', '127.0.0.2', 'web', 'AAAA')).status).toBe('NOERROR');
+    expect(header(await dig('-b', '127.0.0.2', 'nothing')).status).toBe('NXDOMAIN');
+    expect(header(await dig('x.default.nap.local')).status).toBe('NXDOMAIN');
+  });
+
+  it('never send names of the project to the outside', async () => {
+    leaked.length = 0;
+    await dig('-b', '127.0.0.2', 'nothing');
+    await dig('-b', '127.0.0.2', 'web-9');
+    await dig('nothing.default.nap.local');
+    await dig('-x', '10.77.9.9');
+    expect(leaked).toEqual([]);
+  });
+
+  it.each([
+    ['another class', ['-c', 'CH', 'version.bind', 'TXT'], 'REFUSED'],
+    ['a zone transfer', ['nap.local', 'AXFR'], 'failed'],
+    ['an unknown EDNS version', ['+edns=7', '+noednsneg', 'web.shop.default.nap.local'], 'BADVERS'],
+    ['another opcode', ['+opcode=notify', 'nap.local'], 'NOTIMP'],
+  ])('refuse %s', async (_, args, word) => {
+    expect(await dig(...args).catch((error: unknown) => String(error))).toContain(word);
+  });
+});
+
+describe('large answers', () => {
+  beforeAll(async () => {
+    await putService('default', 'guestbook', 'many');
+    for (let i = 0; i < 200; i++)
+      await putEndpoint('default', 'guestbook', 'many', i + 1, `10.77.100.${i}`);
+  });
+
+  it('are cut over UDP, and whole over TCP', async () => {
+    const cut = await dig('-b', '127.0.0.2', '+ignore', '+noedns', 'many');
+    expect(header(cut).flags).toContain('tc');
+    const whole = await dig('-b', '127.0.0.2', '+short', 'many');
+    expect(new Set(whole.split('\n')).size).toBe(200);
+  });
+
+  it('begin with another address each time', async () => {
+    const firsts = new Set<string>();
+    for (let i = 0; i < 8; i++) {
+      const answer = await dig('-b', '127.0.0.2', '+short', '+ignore', 'many');
+      firsts.add(answer.split('\n')[0] ?? '');
+    }
+    expect(firsts.size).toBeGreaterThan(1);
+  });
+});
+
+describe('SRV and PTR', () => {
+  it('lead to port and instance, and back', async () => {
+    expect(await dig('-b', '127.0.0.2', '+short', '_6379._tcp.db', 'SRV')).toBe(
+      '0 0 6379 1.redis-master.guestbook.default.nap.local.',
+    );
+    expect(await dig('+short', '-x', '10.77.3.2')).toBe(
+      '1.redis-master.guestbook.default.nap.local.',
+    );
+  });
+});
+
+/** One UDP question, asked by hand: cheaper than starting dig. */
+async function ask(socket: Socket, name: string): Promise<readonly string[]> {
+  const query = dnsPacket.encode({ type: 'query', id: 7, questions: [{ type: 'A', name }] });
+  const answer = new Promise<Buffer>((resolve) => socket.once('message', resolve));
+  socket.send(query, dns.port, '127.0.0.1');
+  return (dnsPacket.decode(await answer).answers ?? []).flatMap((a) =>
+    a.type === 'A' ? [a.data] : [],
+  );
+}
+
+async function askerSocket(address: string): Promise<Socket> {
+  const socket = createSocket('udp4');
+  await new Promise<void>((resolve) => socket.bind(0, address, resolve));
+  return socket;
+}
+
+describe('many names and many changes', () => {
+  it('are seen within 200 ms each, with 2,000 services known', async () => {
+    for (let i = 0; i < 2_000; i++) {
+      await putService('load', `p${i % 100}`, `s${i}`);
+      await putEndpoint('load', `p${i % 100}`, `s${i}`, 1, `10.77.${(i >> 8) & 255}.${i & 255}`);
+    }
+    const socket = await askerSocket('127.0.0.2');
+    await eventually(async () => (await ask(socket, 's1999.p99.load.nap.local')).length === 1);
+    for (let i = 0; i < 2_000; i += 7) {
+      expect(await ask(socket, `s${i}.p${i % 100}.load.nap.local`)).toEqual([
+        `10.77.${(i >> 8) & 255}.${i & 255}`,
+      ]);
+    }
+    const delays: number[] = [];
+    for (let i = 0; i < 100; i++) {
+      const address = `10.77.200.${i}`;
+      const start = performance.now();
+      await putEndpoint('default', 'guestbook', 'web', 1, address);
+      while (!(await ask(socket, 'web')).includes(address)) {
+        if (performance.now() - start > 5_000) throw new Error('the change is never seen');
+      }
+      delays.push(performance.now() - start);
+    }
+    socket.close();
+    expect(Math.max(...delays)).toBeLessThan(200);
+  });
+});
+
+describe('faults', () => {
+  it('of packets do no harm', async () => {
+    const socket = await askerSocket('127.0.0.2');
+    const valid = dnsPacket.encode({
+      type: 'query',
+      id: 1,
+      questions: [{ type: 'A', name: 'web' }],
+    });
+    for (let i = 0; i < 2_000; i++) {
+      const packet = i % 2 === 0 ? randomBytes(1 + (i % 600)) : Buffer.from(valid);
+      if (i % 2 === 1) packet[i % packet.length] = i & 255;
+      socket.send(packet, dns.port, '127.0.0.1');
+    }
+    socket.close();
+    for (const garbage of [
+      Buffer.from([0]),
+      randomBytes(70_000),
+      Buffer.from('0003414243', 'hex'),
+    ]) {
+      const connection = connect(dns.port!, '127.0.0.1');
+      connection.on('error', () => undefined);
+      connection.write(garbage);
+      connection.destroySoon();
+    }
+    await eventually(async () => (await dig('+short', 'cache.default.nap.local')) === '10.77.5.2');
+    expect(await dig('+tcp', '+short', 'cache.default.nap.local')).toBe('10.77.5.2');
+  });
+
+  it('of records leave a name as it was', async () => {
+    const key = endpointRecords.path({
+      namespace: 'default',
+      project: 'shop',
+      service: 'web',
+      ordinal: '1',
+    });
+    for (const value of ['oops', '{"host":"h","ipv4_addr":"1.2.3","ports":[]}']) {
+      await store.commit([], [{ type: 'put', key, value }]);
+      await eventually(async () => dns.view.problems().has(key));
+      expect(await dig('+short', 'web.shop.default.nap.local')).toBe('10.77.4.2');
+    }
+    await store.commit([], [{ type: 'put', key: '/services/too/short', value: '{}' }]);
+    await putEndpoint('default', 'shop', 'web', 1, '10.77.4.9');
+    await eventually(
+      async () => (await dig('+short', 'web.shop.default.nap.local')) === '10.77.4.9',
+    );
+    expect([...dns.view.problems().keys()]).toEqual(['/services/too/short']);
+  });
+
+  it('of the store change nothing, and what it missed is made up for', async () => {
+    store.disconnect();
+    expect(await dig('-b', '127.0.0.2', '+short', 'db')).toBe('10.77.3.2');
+    store.reconnect();
+    await putEndpoint('default', 'guestbook', 'redis-master', 1, '10.77.3.9', 6379);
+    await eventually(async () => (await dig('-b', '127.0.0.2', '+short', 'db')) === '10.77.3.9');
+  });
+
+  it('of time do not matter: an asker that becomes known a moment after its question is answered', async () => {
+    const late = '127.0.1.2';
+    const answer = dig('-b', late, '+short', 'db');
+    setTimeout(
+      () =>
+        askers.set(late, {
+          namespace: 'default',
+          project: 'guestbook',
+          service: 'web',
+          ordinal: '2',
+        }),
+      100,
+    );
+    expect(await answer).not.toBe('');
   });
 });
