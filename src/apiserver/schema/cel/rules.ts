@@ -18,10 +18,14 @@ import type { CelType } from './types.ts';
 /** Longest text that a messageExpression may give, in bytes, as in Kubernetes. */
 const maxMessageBytes = 5 * 1024;
 
+const oldSelf = /\boldSelf\b/;
+
 interface CompiledRule {
   readonly rule: ValidationRule;
   readonly program: ParseResult;
   readonly usesOldSelf: boolean;
+  /** The rule or its message does. */
+  readonly needsOldSelf: boolean;
   readonly message: ParseResult | undefined;
   readonly fieldPath: FieldPath;
 }
@@ -114,7 +118,8 @@ function compileRule(
   return {
     rule,
     program: compile('rule', rule.rule, 'bool'),
-    usesOldSelf: /\boldSelf\b/.test(code),
+    usesOldSelf: oldSelf.test(code),
+    needsOldSelf: oldSelf.test(code + withoutStrings(rule.messageExpression ?? '')),
     message:
       rule.messageExpression === undefined
         ? undefined
@@ -164,10 +169,10 @@ function evaluateRules(
 ): void {
   const hasOld = old !== undefined && old !== null;
   let self: unknown;
-  let oldSelf: unknown;
+  let before: unknown;
   try {
     self = tree.type.convert(value);
-    if (hasOld) oldSelf = tree.type.convert(old);
+    if (hasOld && tree.rules.some((rule) => rule.needsOldSelf)) before = tree.type.convert(old);
   } catch {
     // An object from before a change of the schema need not have the types of today.
     const detail = 'the rules cannot be evaluated: the value, or its old state, is of a wrong type';
@@ -178,8 +183,8 @@ function evaluateRules(
     const { rule } = compiled;
     if (compiled.usesOldSelf && !hasOld && !rule.optionalOldSelf) continue;
     const scope: Record<string, unknown> = { self };
-    if (compiled.usesOldSelf || compiled.message) {
-      scope['oldSelf'] = rule.optionalOldSelf ? toOptional(oldSelf) : oldSelf;
+    if (compiled.needsOldSelf) {
+      scope['oldSelf'] = rule.optionalOldSelf ? toOptional(before) : before;
     }
     const fail = (at: FieldPath, reason: LocatedCause['reason'], detail: string): void => {
       const kind = tree.node.schema.type ?? '';
