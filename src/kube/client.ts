@@ -7,15 +7,16 @@ import { request } from 'undici';
 import type { KubeObject, ObjectMeta } from '../api/v1alpha1/meta.ts';
 import { sleep, systemClock, type Clock } from '../runtime/clock.ts';
 import { deadline } from '../runtime/deadline.ts';
+import { isListPage, isObject, unreadable } from './answers.ts';
 import type { KubeConfig } from './config.ts';
+import type {
+  KubeError} from './errors.ts';
 import {
   errorFromFailure,
   errorFromResponse,
   isGone,
   isNotFound,
-  KubeError,
   networkReason,
-  unreadableReason,
 } from './errors.ts';
 import { queryOf, single } from './http.ts';
 import {
@@ -393,32 +394,4 @@ export class KubeClient {
       ? JSON.parse(text)
       : text;
   }
-}
-
-interface ListPage<T> {
-  readonly items: readonly T[];
-  readonly metadata: { readonly resourceVersion: string; readonly continue?: string };
-}
-
-/**
- * Whether it is a list. A proxy's "200 OK, please log in" must not pass for an empty one: everything would seem to have
- * been deleted.
- */
-function isListPage<T>(answer: unknown): answer is ListPage<T> {
-  const page = answer as Partial<ListPage<T>> | null;
-  return (
-    typeof page === 'object' &&
-    Array.isArray(page?.items) &&
-    typeof page.metadata?.resourceVersion === 'string'
-  );
-}
-
-function isObject(answer: unknown): answer is KubeObject {
-  const object = answer as Partial<KubeObject> | null;
-  return typeof object === 'object' && typeof object?.metadata?.name === 'string';
-}
-
-function unreadable(what: string, expected: string): KubeError {
-  const message = `${what}: the answer is no ${expected}; does the kubeconfig name an API server?`;
-  return new KubeError({ code: 0, reason: unreadableReason, message });
 }
