@@ -33,6 +33,7 @@ export const metaNames = {
   status: `${metaPackage}.Status`,
   patch: `${metaPackage}.Patch`,
   scale: 'io.k8s.api.autoscaling.v1.Scale',
+  intOrString: 'io.k8s.apimachinery.pkg.util.intstr.IntOrString',
 } as const;
 
 export function groupVersionKind(kind: ApiKind): GroupVersionKind {
@@ -141,6 +142,7 @@ function sharedDefinitions(kinds: readonly ApiKind[]): [string, PublishedSchema]
       },
     ],
     [metaNames.listMeta, listMeta],
+    [metaNames.intOrString, intOrString],
     [
       metaNames.deleteOptions,
       { ...deleteOptions, 'x-kubernetes-group-version-kind': inEveryGroup('DeleteOptions') },
@@ -160,6 +162,11 @@ function sharedDefinitions(kinds: readonly ApiKind[]): [string, PublishedSchema]
   }
   return shared;
 }
+
+const intOrString: PublishedSchema = {
+  'x-kubernetes-int-or-string': true,
+  description: 'A whole number or a string.',
+};
 
 const listMeta: PublishedSchema = object('ListMeta describes metadata that lists must have.', {
   continue: text(

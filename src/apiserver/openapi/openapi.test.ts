@@ -100,6 +100,12 @@ describe('OpenAPI v3', () => {
     });
   });
 
+  it('names the type of what is a number or a string, for kubectl explain', () => {
+    expect(JSON.stringify(schemas['dev.nap.v1alpha1.Project'])).toContain(
+      '"value":{"x-kubernetes-int-or-string":true,"allOf":[{"$ref":"#/components/schemas/io.k8s.apimachinery.pkg.util.intstr.IntOrString"}]}',
+    );
+  });
+
   it('refers to nothing that is not there, in every document', () => {
     for (const groupVersion of ['v1', 'nap.dev/v1alpha1', 'events.k8s.io/v1']) {
       const all = openapiV3Document(kinds, groupVersion);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { JsonObject } from '../schema/types.ts';
 import type { ApiKind } from './api-kind.ts';
-import { definitions, groupVersionOf } from './definitions.ts';
+import { definitions, groupVersionOf, metaNames } from './definitions.ts';
 import type { PublishedSchema } from './definitions.ts';
 import { pathsOf } from './operations.ts';
 import type { Operation, Parameter } from './operations.ts';
@@ -42,7 +42,7 @@ function build(all: readonly ApiKind[], groupVersion: string): JsonObject {
     paths[path] = item;
   }
   const schemas = [...definitions(kinds)].map(
-    ([name, schema]) => [name, toSchema(schema)] as const,
+    ([name, schema]) => [name, toSchema(schema, true)] as const,
   );
   return {
     openapi: '3.0.0',
@@ -96,9 +96,13 @@ function toOperation(operation: Operation): JsonObject {
 }
 
 /** Structural schemas are OpenAPI v3 already: only references have to be written out. */
-function toSchema(schema: PublishedSchema): JsonObject {
+function toSchema(schema: PublishedSchema, named = false): JsonObject {
   const { ref, properties, items, additionalProperties, ...rest } = schema;
   if (ref !== undefined) return { ...rest, allOf: [reference(ref)], default: {} };
+  // By name, so that `kubectl explain` prints the type as IntOrString and not as Object.
+  if (schema['x-kubernetes-int-or-string'] && !named) {
+    return { ...rest, allOf: [reference(metaNames.intOrString)] };
+  }
   return {
     ...rest,
     ...(properties && {

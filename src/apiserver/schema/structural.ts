@@ -11,7 +11,7 @@ import type { CauseReason, CompiledSchema, FieldCause, JsonSchema } from './type
 import { compileValueValidation } from './value-validation.ts';
 
 export { SchemaError } from './node.ts';
-export type { CauseReason, CompiledSchema, FieldCause, JsonObject, JsonSchema } from './types.ts';
+export type { CompiledSchema, JsonSchema } from './types.ts';
 
 /** No answer lists more: a broken list of 10,000 needs no 10,000 lines. */
 const maxCauses = 100;
