@@ -17,10 +17,14 @@ import { MemoryDatabase } from '../../../src/registry/memory/database.ts';
 import { MemoryStore } from '../../../src/registry/memory/store.ts';
 import { placementRecords, type PlacementRecord } from '../../../src/registry/records/index.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
-import { silentLogger } from '../../../src/telemetry/log.ts';
+import { createLogger, silentLogger } from '../../../src/telemetry/log.ts';
 import { eventually } from '../../support/eventually.ts';
 import { FakeAgent, type FakeAgentOptions } from '../../support/fake-agent.ts';
+import { startEmbedded } from '../../support/apiserver.ts';
 import { FakeKube } from '../../support/fake-kube.ts';
+
+/** Set NAP_TEST_LOG=debug to see what the operators say. */
+const testLog = process.env['NAP_TEST_LOG'] === undefined ? silentLogger : createLogger('debug');
 
 /** An event as the operator reported it. */
 export interface SeenEvent {
@@ -54,33 +58,39 @@ export class Cluster {
   readonly database = new MemoryDatabase();
   readonly store = new MemoryStore({ database: this.database });
   readonly events: SeenEvent[] = [];
-  readonly kube: FakeKube;
   readonly client: KubeClient;
+  readonly #api: Api;
   readonly #config: KubeConfig;
   readonly #agents: FakeAgent[] = [];
   readonly #operators: RunningOperator[] = [];
 
-  private constructor(kube: FakeKube) {
-    this.kube = kube;
-    this.#config = KubeConfig.fromString(kube.kubeconfig(), { insecureLoopback: true });
+  private constructor(api: Api) {
+    this.#api = api;
+    this.#config = api.config();
     this.client = new KubeClient(this.#config, { timeoutMs: 5_000 });
   }
 
-  static async create(): Promise<Cluster> {
-    return new Cluster(await FakeKube.start());
+  static async create(kind: ApiKind): Promise<Cluster> {
+    return new Cluster(await startApi(kind));
+  }
+
+  /** The fake API server; throws when this cluster has the embedded one. */
+  get kube(): FakeKube {
+    if (this.#api.fake === undefined) throw new Error('no fake API server here');
+    return this.#api.fake;
   }
 
   async close(): Promise<void> {
     await Promise.all(this.#operators.map((operator) => operator.stop()));
     await Promise.all(this.#agents.map((agent) => agent.die()));
     await this.#config.close();
-    await this.kube.stop();
+    await this.#api.stop();
     await this.store.close();
   }
 
   operator(options: Partial<OperatorOptions> = {}): RunningOperator {
     const store = new MemoryStore({ database: this.database });
-    const config = KubeConfig.fromString(this.kube.kubeconfig(), { insecureLoopback: true });
+    const config = this.#api.config();
     const stop = new AbortController();
     const state: OperatorState = { leading: false, deciding: false };
     const identity = `operator-${String(this.#operators.length)}-${randomUUID()}`;
@@ -103,7 +113,7 @@ export class Cluster {
           },
         },
         clock: systemClock,
-        log: silentLogger,
+        log: testLog,
         random: Math.random,
         newId: randomUUID,
       },
@@ -223,6 +233,31 @@ export class Cluster {
   }
 }
 
+/** `fake` can misbehave on command; `embedded` is the real thing. */
+export type ApiKind = 'fake' | 'embedded';
+
+interface Api {
+  readonly fake?: FakeKube;
+  config(): KubeConfig;
+  stop(): Promise<void>;
+}
+
+async function startApi(kind: ApiKind): Promise<Api> {
+  if (kind === 'embedded') {
+    const server = await startEmbedded();
+    return {
+      config: () => KubeConfig.fromFile(server.kubeconfig),
+      stop: () => server.close(),
+    };
+  }
+  const fake = await FakeKube.start();
+  return {
+    fake,
+    config: () => KubeConfig.fromString(fake.kubeconfig(), { insecureLoopback: true }),
+    stop: () => fake.stop(),
+  };
+}
+
 const open: Cluster[] = [];
 
 afterEach(async () => {
@@ -230,8 +265,8 @@ afterEach(async () => {
 });
 
 /** A cluster that is taken down after the test. */
-export async function cluster(): Promise<Cluster> {
-  const made = await Cluster.create();
+export async function cluster(kind: ApiKind = 'fake'): Promise<Cluster> {
+  const made = await Cluster.create(kind);
   open.push(made);
   return made;
 }

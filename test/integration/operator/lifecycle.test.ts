@@ -5,6 +5,8 @@ import { serviceRecords } from '../../../src/registry/records/index.ts';
 import { eventually } from '../../support/eventually.ts';
 import { cluster } from './harness.ts';
 
+const kinds = ['fake', 'embedded'] as const;
+
 const guestbook = {
   services: {
     web: { image: 'guestbook:3', replicas: 3, ports: ['80'], links: ['redis:db'] },
@@ -12,9 +14,9 @@ const guestbook = {
   },
 };
 
-describe('a project', () => {
+describe.each(kinds)('a project (%s API server)', (kind) => {
   it('becomes services, placements spread over hosts, and a Ready status', async () => {
-    const c = await cluster();
+    const c = await cluster(kind);
     await c.agents('a', 'b', 'c');
     c.operator();
     await c.apply('guestbook', guestbook);
@@ -44,7 +46,7 @@ describe('a project', () => {
   });
 
   it('is deleted only when nothing of it is left on any host', async () => {
-    const c = await cluster();
+    const c = await cluster(kind);
     const [a] = await c.agents('a', 'b');
     c.operator();
     await c.apply('guestbook', guestbook);
@@ -62,7 +64,7 @@ describe('a project', () => {
   });
 
   it('loses the services that leave its spec', async () => {
-    const c = await cluster();
+    const c = await cluster(kind);
     await c.agents('a');
     c.operator();
     await c.apply('guestbook', guestbook);
@@ -74,7 +76,7 @@ describe('a project', () => {
   });
 
   it('says that a name is taken, makes the rest, and goes on when the name is free', async () => {
-    const c = await cluster();
+    const c = await cluster(kind);
     await c.agents('a');
     c.operator();
     await c.client.create(services, {
@@ -98,14 +100,14 @@ describe('a project', () => {
   });
 
   it('with a spec that cannot be acted upon says where, and leaves alone what runs', async () => {
-    const c = await cluster();
+    const c = await cluster(kind);
     await c.agents('a');
     c.operator();
     await c.apply('guestbook', guestbook);
     await c.ready('guestbook');
     const before = await c.placements();
     await c.apply('guestbook', {
-      services: { ...guestbook.services, web: { image: 'x', links: ['nobody'] } },
+      services: { ...guestbook.services, web: { image: 'x', ports: ['8080:80', '8080:81'] } },
     });
     const stalled = await eventually('it says so', async () => {
       const condition = findCondition(
@@ -115,14 +117,14 @@ describe('a project', () => {
       return condition?.status === 'True' ? condition : undefined;
     });
     expect(stalled.reason).toBe('InvalidSpec');
-    expect(stalled.message).toContain('spec.services.web.links[0]');
+    expect(stalled.message).toContain('spec.services.web.ports[1]');
     expect(await c.placements()).toEqual(before);
   });
 });
 
-describe('scaling', () => {
+describe.each(kinds)('scaling (%s API server)', (kind) => {
   it('follows kubectl scale until the project itself says another number', async () => {
-    const c = await cluster();
+    const c = await cluster(kind);
     await c.agents('a', 'b');
     c.operator();
     await c.apply('guestbook', guestbook);
@@ -146,7 +148,7 @@ describe('scaling', () => {
   });
 
   it('removes the highest ordinals and restarts nothing else', async () => {
-    const c = await cluster();
+    const c = await cluster(kind);
     await c.agents('a', 'b', 'c');
     c.operator();
     await c.apply('guestbook', guestbook);
@@ -160,9 +162,9 @@ describe('scaling', () => {
   });
 });
 
-describe('an update', () => {
+describe.each(kinds)('an update (%s API server)', (kind) => {
   it('replaces instances one by one, and never has more than one of them down', async () => {
-    const c = await cluster();
+    const c = await cluster(kind);
     const agents = await c.agents('a', 'b', 'c');
     c.operator();
     await c.apply('guestbook', guestbook);
@@ -202,7 +204,7 @@ describe('an update', () => {
   });
 
   it('stops at the first instance that fails, says why, and recovers with a third spec', async () => {
-    const c = await cluster();
+    const c = await cluster(kind);
     const agents = await c.agents('a', 'b', 'c');
     c.operator();
     await c.apply('guestbook', guestbook);
@@ -238,7 +240,7 @@ describe('an update', () => {
   });
 
   it('of what is no part of a container restarts nothing', async () => {
-    const c = await cluster();
+    const c = await cluster(kind);
     await c.agents('a', 'b', 'c');
     c.operator();
     await c.apply('guestbook', guestbook);
