@@ -9,8 +9,7 @@ import { sleep, systemClock, type Clock } from '../runtime/clock.ts';
 import { deadline } from '../runtime/deadline.ts';
 import { isListPage, isObject, unreadable } from './answers.ts';
 import type { KubeConfig } from './config.ts';
-import type {
-  KubeError} from './errors.ts';
+import type { KubeError } from './errors.ts';
 import {
   errorFromFailure,
   errorFromResponse,
