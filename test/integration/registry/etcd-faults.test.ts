@@ -466,10 +466,11 @@ describe('the etcd store on a bad network', () => {
       await synced(log);
       const lease = await store.grantLease(5_000);
       await store.commit([], [put('mine', '1', lease.id)]);
+      const start = performance.now();
       etcd.pause();
       await log.until('noticed', ({ connections }) => connections.at(-1) === false, 15_000);
       await eventually('lost', () => lease.lost.aborted, 6_000);
-      await pause(8_000);
+      await pause(20_000 - (performance.now() - start));
       etcd.resume();
       await log.until('reconnected', ({ connections }) => connections.at(-1) === true, 15_000);
       expect((await store.commit([], [put('after')])).committed).toBe(true);
