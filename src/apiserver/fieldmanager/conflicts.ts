@@ -4,7 +4,6 @@ export interface FieldConflict {
   readonly apiVersion: string;
   readonly subresource?: string;
   readonly operation: 'Apply' | 'Update';
-  readonly time?: string;
   /** As kubectl expects it: `.spec.services.web.image`. */
   readonly path: string;
 }
@@ -13,8 +12,7 @@ function printManager(conflict: FieldConflict): string {
   let text = JSON.stringify(conflict.manager);
   if (conflict.subresource) text += ` with subresource ${JSON.stringify(conflict.subresource)}`;
   if (conflict.operation === 'Apply') return text;
-  text += ` using ${conflict.apiVersion}`;
-  return conflict.time === undefined ? text : `${text} at ${conflict.time}`;
+  return `${text} using ${conflict.apiVersion}`;
 }
 
 /**

@@ -181,11 +181,11 @@ describe('server-side apply', () => {
     ).toBe(true);
   });
 
-  it('names several conflicts by manager, with version and time of an updater', () => {
+  it('names several conflicts by manager, with the version of an updater', () => {
     const live = update(undefined, object({ image: 'a', replicas: 1 }), 'kubectl-edit');
     const found = conflictsOf(live, object({ image: 'b', replicas: 2 }), 'two');
     expect(describeConflicts(found).message).toBe(
-      'Apply failed with 2 conflicts: conflicts with "kubectl-edit" using nap.dev/v1alpha1 at 2026-01-01T12:00:00Z:\n' +
+      'Apply failed with 2 conflicts: conflicts with "kubectl-edit" using nap.dev/v1alpha1:\n' +
         '- .spec.image\n- .spec.replicas',
     );
   });

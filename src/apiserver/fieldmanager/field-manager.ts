@@ -197,7 +197,6 @@ function standing(
         operation: owner.operation,
         apiVersion: owner.apiVersion,
         ...(owner.subresource !== '' && { subresource: owner.subresource }),
-        ...(owner.time !== undefined && { time: owner.time }),
         path: printPath(path),
       })),
     )
