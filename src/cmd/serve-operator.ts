@@ -33,6 +33,13 @@ export async function serveAsOperator(parts: OperatorParts, signal: AbortSignal)
     clock,
   });
   const state: OperatorState = { leading: false, deciding: false };
+  metrics.gauge({
+    name: 'nap_leader',
+    help: '1 while this operator leads.',
+    collect() {
+      this.set(state.leading ? 1 : 0);
+    },
+  });
   const health =
     parts.health === undefined
       ? undefined
