@@ -68,7 +68,7 @@ export class DnsServer {
   /** Serves until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { log, address } = this.#options;
-    let backoff = new Backoff({ baseMs: 100, capMs: 1_000 });
+    let backoff = new Backoff({ baseMs: 50, capMs: 300 });
     while (!signal.aborted) {
       const session = new AbortController();
       const end = (): void => {

@@ -1,5 +1,23 @@
 import { dockerChain } from '../../network/ruleset.ts';
 import type { Exec } from './exec.ts';
+import { ensureSysctls } from './sysctl.ts';
+
+const forwardingKey = 'net/ipv4/ip_forward';
+
+/**
+ * Lets the host pass packets on. If it did not so far, its `FORWARD` policy becomes DROP first, as dockerd does it:
+ * else it would route for any stranger from now on, and dockerd, finding forwarding on, would not prevent it. Returns what
+ * was changed.
+ */
+export async function ensureForwarding(
+  exec: Exec,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  const { stdout } = await exec('sysctl', ['-n', forwardingKey], {}, signal);
+  if (stdout.trim() === '1') return [];
+  await exec('iptables', ['-w', '5', '-P', 'FORWARD', 'DROP'], {}, signal);
+  return ensureSysctls(exec, { [forwardingKey]: '1' }, signal);
+}
 
 /**
  * Lets the overlay through Docker's `FORWARD` policy (DROP): fills nap's own chain and jumps to it from `DOCKER-USER`,

@@ -11,7 +11,7 @@ import {
   type Peer,
   type RefusedPeer,
 } from '../../network/vxlan.ts';
-import { ensureDockerForward } from './docker-forward.ts';
+import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
 import type { Exec } from './exec.ts';
 import { applyTables, readTables } from './kernel-tables.ts';
 import { ensureChains } from './nft.ts';
@@ -80,6 +80,7 @@ export class HostNetwork {
     if (device.length > 0) this.#believed = undefined;
     changes.push(...device);
     changes.push(...(await ensureChains(this.#exec, overlayChains(this.#rules), signal)));
+    changes.push(...(await ensureForwarding(this.#exec, signal)));
     const forward = dockerForwardRules(this.#rules);
     changes.push(...(await ensureDockerForward(this.#exec, forward, signal)));
     return changes;

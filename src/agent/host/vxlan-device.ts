@@ -163,8 +163,6 @@ export async function ensureVxlanDevice(
   const kernel = await ensureSysctls(
     exec,
     {
-      // Needed by any host that carries containers' traffic; Docker sets it, too.
-      'net/ipv4/ip_forward': '1',
       // Packets of remote hosts' own addresses may arrive by another way than the answer takes: loose mode (RFC 3704).
       [`net/ipv4/conf/${name}/rp_filter`]: '2',
     },

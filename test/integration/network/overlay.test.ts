@@ -141,6 +141,7 @@ describe('audit', () => {
       'strict reverse path filtering',
       (m) => ['sysctl', '-w', `net/ipv4/conf/${m.overlay.device}/rp_filter=1`],
     ],
+    ['forwarding switched off', () => ['sysctl', '-w', 'net/ipv4/ip_forward=0']],
     ['the nftables table deleted', () => ['nft', 'delete', 'table', 'ip', 'nap']],
     ['a rule of ours flushed', () => ['nft', 'flush', 'chain', 'ip', 'nap', 'overlay-postrouting']],
     ['the jump from DOCKER-USER deleted', () => ['iptables', '-F', 'DOCKER-USER']],
@@ -361,6 +362,23 @@ describe('a new agent', () => {
   });
 });
 
+describe('a host that did not forward before', () => {
+  it('does so for the overlay, and for nobody else', async () => {
+    const host = await network.addHost();
+    await host.exec('sysctl', ['-w', 'net/ipv4/ip_forward=0']);
+    const store = new MemoryStore({ database });
+    await new NetworkManager({
+      store,
+      log: silentLogger,
+      exec: host.exec,
+      follow: host.follow,
+    }).ensure();
+    const { stdout } = await host.exec('iptables', ['-S', 'FORWARD']);
+    expect(stdout).toContain('-P FORWARD DROP');
+    expect((await host.exec('sysctl', ['-n', 'net/ipv4/ip_forward'])).stdout.trim()).toBe('1');
+  });
+});
+
 describe('throughput', () => {
   it('over the overlay is a good part of what the wire gives', async () => {
     const [a, b] = members as [Member, Member];
@@ -369,11 +387,16 @@ describe('throughput', () => {
       to: Pick<TestHost, 'exec'>,
       ip: string,
     ): Promise<number> => {
-      const server = to.exec('iperf3', ['-s', '-1'], { timeoutMs: 30_000 });
-      const { stdout } = await eventually(() =>
-        from.exec('iperf3', ['-c', ip, '-t', '2', '-J'], { timeoutMs: 20_000 }),
-      );
-      await server;
+      const stop = new AbortController();
+      const server = to.exec('iperf3', ['-s'], { timeoutMs: 30_000 }, stop.signal);
+      const ended = server.catch(() => undefined);
+      const { stdout } = await eventually(
+        () => from.exec('iperf3', ['-c', ip, '-t', '2', '-J'], { timeoutMs: 10_000 }),
+        20_000,
+      ).finally(() => {
+        stop.abort();
+      });
+      await ended;
       return (JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } }).end
         .sum_received.bits_per_second;
     };
