@@ -91,6 +91,12 @@ export class DesiredState {
     const before = this.#revision;
     const older = before !== undefined && revision < before;
     if (older && source === 'listing') return;
+    // Revisions of before compare with nothing in the new history.
+    if (older) {
+      for (const [id, known] of this.#instances) {
+        this.#instances.set(id, { ...known, modRevision: 0n });
+      }
+    }
     for (const entry of entries) this.#put(entry);
     if (!older) {
       const present = new Set(entries.map((entry) => entry.key));

@@ -12,6 +12,8 @@ const firstRetryMs = 100;
 const longestRetryMs = 2000;
 /** A full listing on a timer, whatever the events say: the engine may drop events. */
 const resyncMs = 30_000;
+/** Every so many listings each container is inspected, too. */
+const fullSyncEvery = 10;
 const parallelInspects = 8;
 
 export interface EngineWatcherDeps {
@@ -96,13 +98,13 @@ export class EngineWatcher {
     const events = engine.events(subscribed, this.#onEvent, signal);
     const sync = async (): Promise<void> => {
       await standing;
-      await this.#sync(signal);
+      await this.#sync(true, signal);
       onSynced();
       onEngine(info, '');
       log.info({ engine: info.version, api: info.apiVersion }, 'container engine is there');
-      for (;;) {
+      for (let n = 1; ; n++) {
         await sleep(this.#deps.clock, resyncMs, signal);
-        await this.#sync(signal);
+        await this.#sync(n % fullSyncEvery === 0, signal);
       }
     };
     await Promise.race([
@@ -115,21 +117,21 @@ export class EngineWatcher {
   }
 
   readonly #onEvent = (event: EngineEvent): void => {
-    if (event.type !== 'container') return;
-    // Labels of foreign containers are not looked at further: a busy build host has thousands of events.
-    if (event.labels[labels.host] !== this.#deps.host) return;
+    const { host, observed } = this.#deps;
+    // Foreign containers are not looked at further: a busy build host has thousands of events.
+    const ours = event.labels[labels.host] === host || observed.get(event.id) !== undefined;
+    if (!ours) return;
     void this.refresh(event.id).catch(() => undefined);
   };
 
-  /** Lists, drops what is gone, and looks at what is new or in another state than noted. */
-  async #sync(signal: AbortSignal): Promise<void> {
+  /** Lists, and looks at what is new, gone or in another state than noted; with `all` at everything. */
+  async #sync(all: boolean, signal: AbortSignal): Promise<void> {
     const { engine, observed, host } = this.#deps;
     const before = new Set(observed.containerIds());
-    const all = await engine.listOwned(host, signal);
     const looks: Promise<void>[] = [];
-    for (const { id } of all) {
+    for (const { id, state } of await engine.listOwned(host, signal)) {
       before.delete(id);
-      looks.push(this.refresh(id));
+      if (all || observed.get(id)?.state !== state) looks.push(this.refresh(id));
     }
     for (const id of before) looks.push(this.refresh(id));
     await Promise.all(looks);

@@ -215,6 +215,13 @@ describe('the plan of one instance', () => {
       stepReasons.networkChanged,
     ],
     [
+      'one that was taken off the network by hand is made anew',
+      view({ containers: [container({ addresses: {} })] }),
+      {},
+      ['image', 'stop c1', 'remove c1', 'create', 'start'],
+      stepReasons.networkChanged,
+    ],
+    [
       'one on an unproved subnet is left alone',
       view({ containers: [container({ dns: ['10.77.9.1'] })] }),
       { network: undefined },

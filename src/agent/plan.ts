@@ -19,31 +19,34 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  * Promises:
  * - While the placements have not been read (`known` false) nothing is done at all: what runs goes on running.
  * - A container with the placement's id and spec hash is adopted as it is. It is never stopped or removed, except
- *   that one which the overlay has moved away from under (`networkChanged`) is made anew.
+ *   that one which is cut off from the overlay, or asks a name server that has moved (`networkChanged`), is made anew.
  * - One container per placement id: of several, the best is kept.
  * - What is replaced goes on running until the new image is here.
- * - Nothing is created while `mayCreate` is false (lease not proved, overlay not up) or a pause runs.
+ * - Nothing is created while `mayCreate` is false (lease not proved, overlay not up), and nothing at all is tried while
+ *   the pause after a failure of this instance runs.
  */
 export function planInstance(view: InstanceView, context: PlanContext): InstancePlan {
   if (!context.known) return nothing;
   if (view.containers.some((container) => container.state === 'removing')) return nothing;
   const { desired } = view;
-  if (desired === undefined) {
-    return { steps: view.containers.flatMap((c) => stopAndRemove(c, stepReasons.notPlaced)) };
-  }
   const [kept, ...spare] = view.containers
-    .filter((container) => isCurrent(container, desired, context))
+    .filter((container) => desired !== undefined && isCurrent(container, desired, context))
     .sort(betterFirst);
   const outdated = view.containers.filter((c) => c !== kept && !spare.includes(c));
-  if (kept !== undefined) {
-    const leftovers = [
+  const pausedUntil = pauseEnd(view.memory, context);
+  if (pausedUntil !== undefined) return { steps: [], wakeAt: pausedUntil };
+  if (desired === undefined) {
+    return { steps: outdated.flatMap((c) => stopAndRemove(c, stepReasons.notPlaced)) };
+  }
+  if (kept === undefined) return planCreation(view, desired, outdated, context);
+  const reason = startReason(kept, desired);
+  return {
+    steps: [
       ...outdated.flatMap((c) => stopAndRemove(c, whyOutdated(c, desired))),
       ...spare.flatMap((c) => stopAndRemove(c, stepReasons.duplicate)),
-    ];
-    const kick = planKept(view, desired, kept, context);
-    return { ...kick, steps: [...leftovers, ...kick.steps] };
-  }
-  return planCreation(view, desired, outdated, context);
+      ...(reason === undefined ? [] : [startStep(view.key, desired, kept, reason)]),
+    ],
+  };
 }
 
 /** All that the engine and the registry say about one instance on this host. */
@@ -94,8 +97,10 @@ function hasLostNetwork(
   context: PlanContext,
 ): boolean {
   // One that must not be restarted runs to its end, cut off though it is.
-  if (context.network === undefined || desired.placement.container.restart === 'no') return false;
-  return !container.dns.includes(context.network.gateway);
+  const { network } = context;
+  if (network === undefined || desired.placement.container.restart === 'no') return false;
+  if (container.state === 'running' && container.addresses[network.name] === undefined) return true;
+  return !container.dns.includes(network.gateway);
 }
 
 function whyOutdated(container: OwnedContainer, desired: DesiredInstance): StepReason {
@@ -105,23 +110,19 @@ function whyOutdated(container: OwnedContainer, desired: DesiredInstance): StepR
 }
 
 /** The engine restarts a kept container by itself; the agent only starts what the engine has been told to leave. */
-function planKept(
-  view: InstanceView,
+function startReason(kept: OwnedContainer, desired: DesiredInstance): StepReason | undefined {
+  if (kept.state === 'created') return stepReasons.neverStarted;
+  const restarts = desired.placement.container.restart === 'always';
+  return kept.state === 'exited' && restarts ? stepReasons.stoppedOutside : undefined;
+}
+
+function startStep(
+  key: InstanceKey,
   desired: DesiredInstance,
   kept: OwnedContainer,
-  context: PlanContext,
-): InstancePlan {
-  const restarts = desired.placement.container.restart === 'always';
-  const reason =
-    kept.state === 'created'
-      ? stepReasons.neverStarted
-      : kept.state === 'exited' && restarts
-        ? stepReasons.stoppedOutside
-        : undefined;
-  if (reason === undefined) return nothing;
-  const pausedUntil = pauseEnd(view.memory, context);
-  if (pausedUntil !== undefined) return { steps: [], wakeAt: pausedUntil };
-  return { steps: [{ type: 'start', key: view.key, desired, containerId: kept.id, reason }] };
+  reason: StepReason,
+): Step {
+  return { type: 'start', key, desired, containerId: kept.id, reason };
 }
 
 function planCreation(
@@ -134,8 +135,6 @@ function planCreation(
   if (view.memory.ran && desired.placement.container.restart === 'no') return nothing;
   const { network } = context;
   if (!context.mayCreate || network === undefined) return nothing;
-  const pausedUntil = pauseEnd(view.memory, context);
-  if (pausedUntil !== undefined) return { steps: [], wakeAt: pausedUntil };
   const old = outdated[0];
   const reason = old === undefined ? stepReasons.placed : whyOutdated(old, desired);
   const { key } = view;

@@ -160,7 +160,7 @@ export class Reconciler {
     const desired = this.#deps.desired.get(id);
     const containers = this.#deps.observed.of(id);
     const about = serving(desired);
-    if (desired !== undefined && cell.memoryOf !== about) {
+    if (cell.memoryOf !== about) {
       cell.memory = blankMemory;
       cell.memoryOf = about;
     }
@@ -242,15 +242,13 @@ export class Reconciler {
         if (step.type !== 'image' || tookMs > 100) {
           log.info({ instance: id, step: step.type, reason: step.reason, tookMs }, 'step done');
         }
-        // A start that worked ends a row of failures.
-        if (step.type === 'start' && cell.memoryOf === serves) {
-          cell.memory = withoutFailure(cell.memory);
-        }
       } catch (error) {
         if (!isAborted(signal)) this.#failed(id, cell, step, serves, error);
         return;
       }
     }
+    // What worked ends a row of failures.
+    if (cell.memoryOf === serves) cell.memory = withoutFailure(cell.memory);
   }
 
   #failed(id: string, cell: Cell, step: Step, serves: string, error: unknown): void {
@@ -278,8 +276,13 @@ export class Reconciler {
   #show(id: string, cell: Cell, activity: Activity): void {
     const now = this.#deps.clock.monotonic();
     const samePhase = cell.activity?.phase === activity.phase;
-    if (samePhase && now - cell.shownAt < progressEveryMs) return;
     cell.activity = activity;
+    const waitMs = cell.shownAt + progressEveryMs - now;
+    if (samePhase && waitMs > 0) {
+      // The last word of a row must not be lost: it is told when its time has come.
+      if (cell.cancelWake === undefined) this.#wake(id, cell, waitMs);
+      return;
+    }
     cell.shownAt = now;
     this.#report(id, cell, this.#view(id, cell));
   }

@@ -50,7 +50,7 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
   const stopping =
     desired === undefined || (activity?.phase === 'Stopping' && activity.containerId === shown.id);
   const condition: Condition = stopping
-    ? { phase: 'Stopping' }
+    ? { ...failed(view), phase: 'Stopping' }
     : conditionOf(view, desired, shown, context);
   const ip = shown.addresses[context.network];
   const unsettledMs = condition.phase === 'Running' ? unsettled(view, shown, context) : 0;

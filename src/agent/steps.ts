@@ -8,7 +8,7 @@ export const stepReasons = {
   replaced: 'another instance of the same ordinal is placed here now',
   notPlaced: 'no longer placed on this host',
   duplicate: 'another container runs this instance already',
-  networkChanged: 'the overlay subnet of this host has changed',
+  networkChanged: 'cut off from the overlay network as it is now',
   dead: 'the engine gave the container up',
   neverStarted: 'created but not started yet',
   stoppedOutside: 'stopped by something other than nap',

@@ -43,6 +43,8 @@ export class FakeEngine implements Engine {
   readonly calls: string[] = [];
   /** Host ports held by somebody else. */
   readonly portsInUse = new Set<number>();
+  /** Removals fail. */
+  stuck = false;
   /** While set, every pull waits for it. */
   pullGate: Promise<void> | undefined;
   /** Most creates and starts that were under way at once. */
@@ -147,7 +149,7 @@ export class FakeEngine implements Engine {
   inspect(containerId: string): Promise<InspectedContainer> {
     return this.#do(() => {
       const found = this.#get(containerId);
-      const { address, network, restart: _restart, ...rest } = found;
+      const { address, network, ...rest } = found;
       const attached = found.state === 'running' || found.state === 'paused';
       return {
         ...rest,
@@ -226,6 +228,7 @@ export class FakeEngine implements Engine {
   remove(containerId: string): Promise<void> {
     return this.#do(() => {
       this.calls.push(`remove ${containerId}`);
+      if (this.stuck) throw new EngineError('EngineRefused', 'device or resource busy', 500);
       const container = this.#containers.get(containerId);
       if (container === undefined) return;
       this.#containers.delete(containerId);

@@ -15,7 +15,7 @@ import type {
   PullProgress,
 } from './engine.ts';
 import { EngineError, isNotFound, isNotModified, toEngineError } from './errors.ts';
-import { containerActions, followEvents } from './events.ts';
+import { followedActions, followEvents } from './events.ts';
 import { inspected, listed, networkState } from './from-docker.ts';
 import { replaceableNetwork, networkBody } from './network.ts';
 import { readJsonLines } from './ndjson.ts';
@@ -114,7 +114,8 @@ export class DockerodeEngine implements Engine {
     const timeoutMs = graceMs + callTimeoutMs;
     await this.#unlessGone(() =>
       this.#idempotent(doing, timeoutMs, signal, (abortSignal) =>
-        this.#docker.getContainer(containerId).stop({ t: Math.ceil(graceMs / 1000), abortSignal }),
+        // It answers after the grace: as many as are stopping would block as many pooled connections.
+        this.#streams.getContainer(containerId).stop({ t: Math.ceil(graceMs / 1000), abortSignal }),
       ),
     );
   }
@@ -246,7 +247,7 @@ export class DockerodeEngine implements Engine {
   ): Promise<void> {
     try {
       const stream = await this.#streams.getEvents({
-        filters: { type: ['container'], event: [...containerActions] },
+        filters: { type: ['container', 'network'], event: [...followedActions] },
         abortSignal: signal,
       } as Docker.GetEventsOptions);
       onSubscribed();

@@ -148,7 +148,8 @@ export interface EngineEvent {
   readonly type: string;
   /** "start", "die", "destroy" … */
   readonly action: string;
-  /** Id of the container (for events of type "container"). */
+  /** Id of the container, for events of type "container" and "network". */
   readonly id: string;
+  /** Of the container; empty for events of type "network". */
   readonly labels: Readonly<Record<string, string>>;
 }

@@ -2,8 +2,8 @@ import { EngineError } from './errors.ts';
 import type { EngineEvent } from './engine.ts';
 import { readJsonLines } from './ndjson.ts';
 
-/** Container events that can change what the agent must do or report. exec_* and the like would only be noise. */
-export const containerActions = [
+/** Events that can change what the agent must do or report. exec_* and the like would only be noise. */
+export const followedActions = [
   'create',
   'start',
   'restart',
@@ -14,6 +14,9 @@ export const containerActions = [
   'destroy',
   'rename',
   'update',
+  // Of networks: a container is cut off or joined by hand.
+  'connect',
+  'disconnect',
 ] as const;
 
 /**
@@ -43,5 +46,6 @@ export function parseEvent(raw: unknown): EngineEvent | undefined {
   for (const [name, value] of Object.entries((attributes ?? {}) as Record<string, unknown>)) {
     if (typeof value === 'string') labels[name] = value;
   }
+  if (type === 'network') return { type, action, id: labels['container'] ?? '', labels: {} };
   return { type, action, id, labels };
 }

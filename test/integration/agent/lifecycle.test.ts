@@ -28,8 +28,12 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await agent.stop();
-  const ids = await containerIds();
-  if (ids.length > 0) await docker.cli('rm', '-fv', ...ids);
+  // The engine may need several tries: a mount of one container is busy while another one is being started.
+  await eventually('containers are gone', async () => {
+    const ids = await containerIds();
+    if (ids.length > 0) await docker.cli('rm', '-fv', ...ids);
+    return true;
+  });
   for (const prefix of ['/nap/', '/services/']) {
     for (const { key: path } of (await store.list(prefix)).entries) {
       await store.commit([], [{ type: 'delete', key: path }]);
@@ -217,16 +221,21 @@ describe('an instance', () => {
       return record?.ready === true && record.containerId !== first && record.containerId;
     });
 
-    await docker.cli('rename', second, 'somebodys-name');
-    await docker.cli('pause', second);
+    await docker.cli('network', 'disconnect', '-f', 'nap', second);
+    const third = await eventually('made again on the network', async () => {
+      const record = await operator.instance(key());
+      return record?.ready === true && record.containerId !== second && record.containerId;
+    });
+    await docker.cli('rename', third, 'somebodys-name');
+    await docker.cli('pause', third);
     await eventually('paused is not ready', async () => {
       const record = await operator.instance(key());
       return record?.reason === 'Paused' && (await operator.endpoint(key())) === undefined;
     });
-    await docker.cli('unpause', second);
-    expect(await running()).toBe(second);
-    expect(await containerIds()).toEqual([second]);
-    await docker.cli('pause', second);
+    await docker.cli('unpause', third);
+    expect(await running()).toBe(third);
+    expect(await containerIds()).toEqual([third]);
+    await docker.cli('pause', third);
     await operator.unplace(key());
     await eventually('gone', async () => (await containerIds()).length === 0);
   });

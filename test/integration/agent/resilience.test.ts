@@ -39,8 +39,12 @@ beforeEach(async () => {
 
 afterEach(async () => {
   for (const agent of agents) await agent.stop().catch(() => undefined);
-  const ids = await containerIds();
-  if (ids.length > 0) await docker.cli('rm', '-fv', ...ids);
+  // The engine may need several tries: a mount of one container is busy while another one is being started.
+  await eventually('containers are gone', async () => {
+    const ids = await containerIds();
+    if (ids.length > 0) await docker.cli('rm', '-fv', ...ids);
+    return true;
+  });
   for (const prefix of ['/nap/', '/services/']) {
     for (const { key: path } of (await store.list(prefix)).entries) {
       await store.commit([], [{ type: 'delete', key: path }]);
