@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Logger } from '../telemetry/log.ts';
 
 /**
@@ -9,6 +10,8 @@ export async function runUntilSignal(
   main: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const stop = new AbortController();
+  // Every call and every loop listens to it; Node takes more than ten for a leak.
+  setMaxListeners(0, stop.signal);
   const onSignal = (name: NodeJS.Signals): void => {
     if (stop.signal.aborted) process.exit(130);
     log.info({ signal: name }, 'stopping; once more to stop at once');
