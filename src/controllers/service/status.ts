@@ -7,6 +7,8 @@ import type { InstanceState } from '../placement/types.ts';
 /** Most entries of status.instances. With all strings cut this keeps an object below 400 kB; etcd takes 1.5 MB. */
 export const maxListedInstances = 500;
 const maxInstanceMessage = 300;
+/** An instance's own words are not bounded by anybody before us. */
+const maxSummary = 1_000;
 
 /** One ordinal as the status computation sees it. `state` is absent for one that has no host. */
 export interface InstanceReport extends InstanceStatus {
@@ -158,7 +160,7 @@ function claims(facts: ServiceFacts, summary: Summary, omitted: number): Conditi
     omitted > 0
       ? ` (status.instances shows ${String(maxListedInstances)} of ${String(maxListedInstances + omitted)})`
       : '';
-  const message = summary.message + note;
+  const message = clip(summary.message, maxSummary) + note;
   const flag = (type: string, is: boolean): ConditionClaim =>
     is
       ? { type, status: 'True', reason, message }
