@@ -1,11 +1,12 @@
 /**
  * Polls `probe` until it gives something other than undefined and false, and returns that. Fails after `withinMs` with `what`
- * (and the last error of the probe, if it threw).
+ * (and the last error of the probe, if it threw). Looks again `everyMs`: probes that start programs should be patient.
  */
 export async function eventually<T>(
   what: string,
   probe: () => T | Promise<T>,
   withinMs = 5_000,
+  everyMs = 10,
 ): Promise<Exclude<T, undefined | false>> {
   const deadline = performance.now() + withinMs;
   let last: unknown;
@@ -19,6 +20,6 @@ export async function eventually<T>(
     if (performance.now() > deadline) {
       throw new Error(`not within ${withinMs} ms: ${what}`, { cause: last });
     }
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }

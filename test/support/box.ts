@@ -1,0 +1,196 @@
+import { join } from 'node:path';
+import { output, run, type CommandOptions, type Outcome } from './command.ts';
+
+/** Where a cluster in a box is. Plain data, so that it can be handed to other processes. */
+export interface BoxPlace {
+  /** At most 6 characters. */
+  readonly name: string;
+  /** First three numbers of its /24 network. */
+  readonly net: string;
+  readonly directory: string;
+}
+
+/** A container as its engine lists it. */
+export interface Container {
+  readonly host: string;
+  readonly id: string;
+  readonly name: string;
+  readonly running: boolean;
+  readonly image: string;
+  readonly namespace: string;
+  readonly project: string;
+  readonly service: string;
+  readonly ordinal: string;
+}
+
+const script = new URL('../../hack/cluster', import.meta.url).pathname;
+
+const listing = [
+  '{{.ID}}',
+  '{{.Names}}',
+  '{{.State}}',
+  '{{.Image}}',
+  '{{.Label "nap.dev/namespace"}}',
+  '{{.Label "nap.dev/project"}}',
+  '{{.Label "nap.dev/service"}}',
+  '{{.Label "nap.dev/ordinal"}}',
+].join('\t');
+
+/** A cluster in a box (hack/cluster), seen from outside. */
+export class Box {
+  readonly place: BoxPlace;
+  readonly #pids = new Map<string, string>();
+
+  constructor(place: BoxPlace) {
+    this.place = place;
+  }
+
+  /** Address of this machine on the box's network. */
+  get outside(): string {
+    return `${this.place.net}.254`;
+  }
+
+  /** Address of a host. */
+  address(host: string): string {
+    return `${this.place.net}.${host.slice(1)}`;
+  }
+
+  socket(host: string): string {
+    return `/run/nap-${this.place.name}/${host}/docker.sock`;
+  }
+
+  /** Log of the host's agent. */
+  agentLog(host: string): string {
+    return join(this.place.directory, host, 'agent.log');
+  }
+
+  engineLog(host: string): string {
+    return join(this.place.directory, host, 'dockerd.log');
+  }
+
+  async up(hosts: number): Promise<void> {
+    await this.#cluster('up', String(hosts));
+  }
+
+  async down(): Promise<void> {
+    await this.#cluster('down');
+  }
+
+  /** Runs a command as the host's agent, now and after each boot. */
+  async agent(host: string, command: readonly string[]): Promise<void> {
+    await this.#cluster('agent', host, '--', ...command);
+  }
+
+  /** Unplugs the host's network cable. */
+  async cut(host: string): Promise<void> {
+    await this.#cluster('cut', host);
+  }
+
+  async heal(host: string): Promise<void> {
+    await this.#cluster('heal', host);
+  }
+
+  /** Power off: agent, engine and containers die at once. */
+  async kill(host: string): Promise<void> {
+    await this.#cluster('kill', host);
+  }
+
+  async boot(host: string): Promise<void> {
+    await this.#cluster('boot', host);
+  }
+
+  /** Standard output of a docker command against a host's engine. @throws {CommandError} */
+  docker(host: string, ...args: readonly string[]): Promise<string> {
+    return output(['docker', '-H', `unix://${this.socket(host)}`, ...args]);
+  }
+
+  /** A docker command that may fail. */
+  tryDocker(host: string, args: readonly string[], options?: CommandOptions): Promise<Outcome> {
+    return run(['docker', '-H', `unix://${this.socket(host)}`, ...args], options);
+  }
+
+  /** Runs a command on a host, whatever its exit code. */
+  sh(host: string, command: readonly string[], options: CommandOptions = {}): Promise<Outcome> {
+    return run([script, 'sh', host, ...command], { ...options, env: this.#env() });
+  }
+
+  /** Sends a signal to the processes of a host whose command line matches: the host has a process namespace of its own. */
+  async signal(host: string, signal: string, pattern: string): Promise<void> {
+    const { code, stderr } = await this.sh(host, ['pkill', `-${signal}`, '-f', pattern]);
+    if (code !== 0) throw new Error(`no process of ${host} matches ${pattern}: ${stderr}`);
+  }
+
+  /** All of nap's containers on `hosts`, stopped ones too, in the order of hosts and names. */
+  async containers(
+    hosts: readonly string[],
+    filter: { readonly project?: string; readonly service?: string } = {},
+  ): Promise<Container[]> {
+    const filters = Object.entries(filter).flatMap(([key, value]) => [
+      '--filter',
+      `label=nap.dev/${key}=${value}`,
+    ]);
+    const lists = await Promise.all(
+      hosts.map(async (host) => {
+        const text = await this.docker(
+          host,
+          ...['ps', '--all', '--no-trunc', '--filter', 'label=nap.dev/instance', ...filters],
+          ...['--format', listing],
+        );
+        return text
+          .split('\n')
+          .filter((line) => line !== '')
+          .map((line) => {
+            const [id = '', name = '', state, image = '', ...names] = line.split('\t');
+            const [namespace = '', project = '', service = '', ordinal = ''] = names;
+            const running = state === 'running';
+            return { host, id, name, running, image, namespace, project, service, ordinal };
+          })
+          .sort((a, b) => a.name.localeCompare(b.name));
+      }),
+    );
+    return lists.flat();
+  }
+
+  /** Runs a command inside a container. @throws {CommandError} */
+  exec(container: Pick<Container, 'host' | 'id'>, ...command: readonly string[]): Promise<string> {
+    return this.docker(container.host, 'exec', container.id, ...command);
+  }
+
+  /**
+   * Runs a program of this machine in a container's network: what it sends comes from the container's address, and
+   * `127.0.0.11` is the container's own resolver.
+   */
+  async inNetworkOf(
+    container: Pick<Container, 'host' | 'id'>,
+    command: readonly string[],
+  ): Promise<Outcome> {
+    const key = `${container.host}/${container.id}`;
+    let pid = this.#pids.get(key);
+    if (pid === undefined) {
+      const { host, id } = container;
+      pid = (await this.docker(host, 'inspect', '--format', '{{.State.Pid}}', id)).trim();
+      if (pid === '0') throw new Error(`container ${id} does not run`);
+      this.#pids.set(key, pid);
+    }
+    const outcome = await this.sh(container.host, [
+      'nsenter',
+      `--net=/proc/${pid}/ns/net`,
+      ...command,
+    ]);
+    // The container may have been started again meanwhile.
+    if (outcome.code !== 0) this.#pids.delete(key);
+    return outcome;
+  }
+
+  #cluster(...args: readonly string[]): Promise<string> {
+    return output([script, ...args], { env: this.#env(), timeoutMs: 120_000 });
+  }
+
+  #env(): Record<string, string> {
+    return {
+      NAP_BOX: this.place.name,
+      NAP_BOX_NET: this.place.net,
+      NAP_BOX_DIR: this.place.directory,
+    };
+  }
+}

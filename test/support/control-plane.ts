@@ -1,0 +1,163 @@
+import { execPath } from 'node:process';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { operatorsGroup } from '../../src/apiserver/auth/authorize.ts';
+import { ensureCredentials, writePrivate } from '../../src/controlplane/credentials.ts';
+import { kubeconfig } from '../../src/controlplane/kubeconfig.ts';
+import { output } from './command.ts';
+import { ControlPlaneProcess } from './control-plane-process.ts';
+import { eventually } from './eventually.ts';
+import { Kubectl } from './kubectl.ts';
+
+/** Where a control plane is. Plain data, so that it can be handed to other processes. */
+export interface ControlPlanePlace {
+  /** Certificates, kubeconfigs, etcd's data and logs. */
+  readonly directory: string;
+  /** By which hosts and tests reach it. */
+  readonly address: string;
+  readonly etcdPort: number;
+  readonly apiPort: number;
+  /** The bundle that its programs run. */
+  readonly binary: string;
+}
+
+/** etcd, the API server and two operators, each a process of its own that can be killed, frozen and restarted. */
+export class ControlPlane {
+  readonly place: ControlPlanePlace;
+  readonly etcd: ControlPlaneProcess;
+  readonly apiServer: ControlPlaneProcess;
+  readonly operators: readonly ControlPlaneProcess[];
+  readonly kubectl: Kubectl;
+
+  constructor(place: ControlPlanePlace) {
+    this.place = place;
+    const { directory, address, etcdPort, apiPort, binary } = place;
+    const logs = join(directory, 'processes');
+    const pki = (name: string): string => join(directory, 'pki', name);
+    const peer = `http://${address}:${etcdPort + 1}`;
+    this.etcd = new ControlPlaneProcess(logs, 'etcd', [
+      ...['etcd', '--name', 'nap', '--data-dir', join(directory, 'etcd')],
+      ...['--listen-client-urls', this.etcdUrl, '--advertise-client-urls', this.etcdUrl],
+      ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
+      ...['--initial-cluster', `nap=${peer}`, '--logger', 'zap', '--log-level', 'warn'],
+      ...['--cert-file', pki('etcd/server.crt'), '--key-file', pki('etcd/server.key')],
+      ...['--trusted-ca-file', pki('etcd/ca.crt'), '--client-cert-auth'],
+    ]);
+    this.apiServer = new ControlPlaneProcess(logs, 'apiserver', [
+      ...[execPath, binary, 'apiserver', '--listen', address, '--port', String(apiPort)],
+      ...['--client-ca', pki('api/ca.crt')],
+      ...['--cert', pki('api/server.crt'), '--key', pki('api/server.key')],
+      ...this.#etcdFlags('client'),
+    ]);
+    this.operators = [1, 2].map(
+      (n) =>
+        new ControlPlaneProcess(logs, `operator-${n}`, [
+          ...[execPath, binary, 'operator', '--kubeconfig', join(directory, 'operator.kubeconfig')],
+          // Distinct command lines: they tell the processes apart.
+          ...['--health-address', address, '--health-port', String(apiPort + n)],
+          ...this.#etcdFlags('client'),
+        ]),
+    );
+    this.kubectl = new Kubectl(join(directory, 'admin.kubeconfig'), join(directory, 'kubectl'));
+  }
+
+  get etcdUrl(): string {
+    return `https://${this.place.address}:${this.place.etcdPort}`;
+  }
+
+  get processes(): readonly ControlPlaneProcess[] {
+    return [this.etcd, this.apiServer, ...this.operators];
+  }
+
+  /** Makes certificates and starts everything; resolves when the API is ready. */
+  async up(): Promise<void> {
+    const { directory, address, apiPort } = this.place;
+    await mkdir(directory, { recursive: true });
+    const credentials = await ensureCredentials({
+      directory: join(directory, 'pki'),
+      hosts: [address],
+      operatorGroups: [operatorsGroup],
+      now: Date.now(),
+    });
+    const api = `https://${address}:${apiPort}`;
+    const write = (user: 'admin' | 'operator'): Promise<void> =>
+      writePrivate(
+        join(directory, `${user}.kubeconfig`),
+        kubeconfig(api, `nap-${user}`, credentials[user]),
+      );
+    await Promise.all([write('admin'), write('operator')]);
+    await this.etcd.start();
+    await this.apiServer.start();
+    await this.apiReady();
+    await this.kubectl.run('create', 'namespace', 'nap-system');
+    for (const operator of this.operators) await operator.start();
+  }
+
+  /** Ends everything, roughly. */
+  async down(): Promise<void> {
+    await Promise.all(this.processes.map((each) => each.end()));
+  }
+
+  /** Waits until the API server says that it is ready. */
+  async apiReady(withinMs = 30_000): Promise<void> {
+    await eventually(
+      'the API server is ready',
+      async () => (await this.kubectl.try(['get', '--raw', '/readyz'])).code === 0,
+      withinMs,
+    );
+  }
+
+  /** The operator that leads: the one whose log knows the identity in the Lease. */
+  async leader(withinMs = 30_000): Promise<ControlPlaneProcess> {
+    return eventually(
+      'a living operator leads',
+      async () => {
+        const lease = await this.kubectl.get<{ spec: { holderIdentity?: string } }>(
+          ...['lease', 'nap-operator', '--namespace', 'nap-system'],
+        );
+        const identity = lease.spec.holderIdentity ?? '';
+        for (const operator of this.operators) {
+          if (identity === '' || (await operator.pid()) === undefined) continue;
+          if ((await readFile(operator.log, 'utf8')).includes(identity)) return operator;
+        }
+        return undefined;
+      },
+      withinMs,
+      200,
+    );
+  }
+
+  /** The command that is a host's agent. */
+  agentCommand(host: string, metadata: string): string[] {
+    return [
+      ...[execPath, this.place.binary, 'agent', '--name', host, '--metadata', metadata],
+      ...this.#etcdFlags('agent'),
+    ];
+  }
+
+  /** Standard output of etcdctl. @throws {CommandError} */
+  etcdctl(...args: readonly string[]): Promise<string> {
+    const pki = (name: string): string => join(this.place.directory, 'pki/etcd', name);
+    return output(
+      [
+        ...['etcdctl', `--endpoints=${this.etcdUrl}`, `--cacert=${pki('ca.crt')}`],
+        ...[`--cert=${pki('client.crt')}`, `--key=${pki('client.key')}`, ...args],
+      ],
+      { env: { ETCDCTL_API: '3' } },
+    );
+  }
+
+  /** Keys under a prefix. */
+  async keys(prefix: string): Promise<string[]> {
+    const text = await this.etcdctl('get', prefix, '--prefix', '--keys-only');
+    return text.split('\n').filter((line) => line !== '');
+  }
+
+  #etcdFlags(user: 'client' | 'agent'): string[] {
+    const pki = (name: string): string => join(this.place.directory, 'pki/etcd', name);
+    return [
+      ...['--etcd', this.etcdUrl, '--etcd-ca', pki('ca.crt')],
+      ...['--etcd-cert', pki(`${user}.crt`), '--etcd-key', pki(`${user}.key`)],
+    ];
+  }
+}
