@@ -285,7 +285,9 @@ export class NetworkManager {
       'ip',
       ['-o', '-4', 'monitor', 'link', 'address', 'route'],
       (line) => {
-        if (line.startsWith('Deleted ') && pattern.test(line)) this.#auditHint.fire();
+        // Something of ours is gone, or a device is not up (its flags stand in angle brackets).
+        const bad = line.startsWith('Deleted ') || /<(?![^>]*\bUP\b)/.test(line);
+        if (bad && pattern.test(line)) this.#auditHint.fire();
       },
       signal,
     );
