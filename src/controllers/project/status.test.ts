@@ -52,12 +52,12 @@ function service(part: Part): Service {
 
 function facts(
   web: Part | undefined,
-  db: Part | undefined = {},
+  db: Part = {},
   more: Partial<ProjectFacts> = {},
 ): ProjectFacts {
   const services = new Map<string, Service>();
   if (web !== undefined) services.set('web', service({ replicas: 3, ...web }));
-  if (db !== undefined) services.set('db', service(db));
+  services.set('db', service(db));
   return { clashes: [], services, ...more };
 }
 
