@@ -120,7 +120,7 @@ export class Router {
           return undefined;
       }
     })();
-    if (found === undefined) return pageNotFound;
+    if (found === undefined || (first === '' && rest.length > 0)) return pageNotFound;
     if (verb !== 'get') throw methodNotAllowed();
     return found;
   }
@@ -253,7 +253,7 @@ const pageNotFound: Handled = {
 function pathSegments(path: string): string[] {
   try {
     return path
-      .replace(/^\/+|\/+$/g, '')
+      .replace(/^\/|\/$/g, '')
       .split('/')
       .map((segment) => decodeURIComponent(segment));
   } catch {

@@ -207,15 +207,15 @@ async function serve(
     gone.abort();
   });
   const warnings: string[] = [];
-  const url = parseUrl(incoming);
+  const target = parseTarget(incoming);
   try {
-    if (url === undefined) throw badRequest('the request target is not a path');
+    if (target === undefined) throw badRequest('the request target is not a path');
     if (options.insecure) checkLocal(incoming);
     if (options.stopping.aborted) throw unavailable('the server is shutting down');
     const request: ApiRequest = {
       method: incoming.method ?? 'GET',
-      path: url.pathname,
-      query: url.searchParams,
+      path: target.path,
+      query: target.query,
       user: options.authenticate(incoming),
       incoming,
       response,
@@ -271,17 +271,15 @@ async function respondError(
   }
 }
 
-function parseUrl(incoming: IncomingMessage): URL | undefined {
+/** The parts of the request target. Not parsed as a URL: that would resolve `//host` and `%2e%2e`. */
+function parseTarget(
+  incoming: IncomingMessage,
+): { readonly path: string; readonly query: URLSearchParams } | undefined {
   const target = incoming.url ?? '/';
   if (!target.startsWith('/')) return undefined;
-  // Not parsed relative to a base: "//host/path" and ".." segments must stay what they are.
   const at = target.indexOf('?');
-  const url = new URL('http://server');
   const path = at < 0 ? target : target.slice(0, at);
-  if (/(^|\/)\.{1,2}(\/|$)/.test(path)) return undefined;
-  url.pathname = path;
-  url.search = at < 0 ? '' : target.slice(at);
-  return url;
+  return { path, query: new URLSearchParams(at < 0 ? '' : target.slice(at + 1)) };
 }
 
 /** Plain http trusts everybody on this machine; a web page in somebody's browser is not meant by that. */

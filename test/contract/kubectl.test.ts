@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-assignment -- answers are looked into as they come off the wire */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,7 +52,7 @@ describe.each(installed)('kubectl $version', (program) => {
   }
 
   it('create, get, describe, delete', async () => {
-    await write(project('shop'), service('alone'));
+    await write(project('shop'), service('alone', { placement: { strategy: 'binpack' } }));
     expect(await kubectl.ok(here('create', '-f', file))).toBe(
       'project.nap.dev/shop created\nservice.nap.dev/alone created\n',
     );
@@ -61,7 +62,7 @@ describe.each(installed)('kubectl $version', (program) => {
     const table = await kubectl.ok(here('get', 'projects'));
     expect(table).toMatch(/^NAME +READY +SERVICES +INSTANCES +STATUS +AGE\nshop /);
     expect(await kubectl.ok(here('get', 'napsvc', '-o', 'wide'))).toMatch(
-      /STRATEGY.*\nalone .*redis:7.*spread/,
+      /STRATEGY.*\nalone .*redis:7.*binpack/,
     );
     expect(await kubectl.ok(here('get', 'proj', '-o', 'name'))).toBe('project.nap.dev/shop\n');
     expect(
@@ -69,6 +70,9 @@ describe.each(installed)('kubectl $version', (program) => {
     ).toBe('nginx:1');
     expect(await kubectl.ok(['get', 'projects', '-A'])).toContain(ns.name);
     expect(await kubectl.ok(here('get', 'all'))).toContain('service.nap.dev/alone');
+    const shop = await server.client.get(
+      `/apis/nap.dev/v1alpha1/namespaces/${ns.name}/projects/shop`,
+    );
     await server.client.post(`/api/v1/namespaces/${ns.name}/events`, {
       metadata: { name: `shop.${unique()}`, namespace: ns.name },
       involvedObject: {
@@ -76,6 +80,7 @@ describe.each(installed)('kubectl $version', (program) => {
         kind: 'Project',
         name: 'shop',
         namespace: ns.name,
+        uid: shop.body.metadata.uid,
       },
       reason: 'Tested',
       message: 'an event for describe',

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-argument, @typescript-eslint/no-unsafe-call -- answers are looked into as they come off the wire */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   scratchNamespace,

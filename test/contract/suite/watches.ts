@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-return -- answers are looked into as they come off the wire */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   scratchNamespace,
