@@ -18,7 +18,7 @@ export const rcode = {
 
 /** Largest UDP message without EDNS, and the largest that is sent with it: fits every path. RFC 1035; DNS Flag Day 2020. */
 const plainUdpBytes = 512;
-export const maxUdpBytes = 1232;
+const maxUdpBytes = 1232;
 const maxTcpBytes = 65_535;
 
 /** A question as it came in. */

@@ -84,6 +84,25 @@ describe('who may ask', () => {
   });
 });
 
+describe('one source that asks without end', () => {
+  it('does not silence another', async () => {
+    const server = await serve({
+      allowed: () => true,
+      maxUdpPendingPerSource: 2,
+      maxUdpPending: 3,
+      answer: (message, source) =>
+        source === '127.0.0.9' ? new Promise(() => undefined) : Promise.resolve(message),
+    });
+    const greedy = await udp('127.0.0.9');
+    const modest = await udp('127.0.0.1');
+    for (let i = 0; i < 50; i++)
+      greedy.socket.send(Buffer.from('me'), server.port ?? 0, '127.0.0.1');
+    // Its packets stand before ours in the same queue of the same socket.
+    modest.socket.send(Buffer.from('please'), server.port ?? 0, '127.0.0.1');
+    await until(() => modest.received.length === 1);
+  });
+});
+
 describe('TCP', () => {
   it('answers many questions of one connection, also after its end was announced', async () => {
     const server = await serve({

@@ -24,8 +24,12 @@ export interface DnsServerOptions {
   readonly allowed: (source: string) => boolean;
   readonly log: Logger;
   readonly clock?: Clock;
-  /** Messages over UDP that are worked on at once; more are dropped. Default 2,000. */
+  /**
+   * Messages over UDP that are worked on at once in all, default 2,000, and of one source, default 200; more are dropped. One
+   * container that asks without end must not silence the others.
+   */
   readonly maxUdpPending?: number;
+  readonly maxUdpPendingPerSource?: number;
   /** TCP connections in all, default 256, and of one source, default 32. */
   readonly maxConnections?: number;
   readonly maxConnectionsPerSource?: number;
@@ -48,6 +52,7 @@ export class DnsServer {
   #port: number | undefined;
   #failure: string | undefined = 'has not started';
   readonly #perSource = new Map<string, number>();
+  readonly #udpPerSource = new Map<string, number>();
   #udpPending = 0;
 
   constructor(options: DnsServerOptions) {
@@ -144,16 +149,18 @@ export class DnsServer {
         if (error !== null) log.debug({ err: error, source }, 'answer not sent');
       });
     };
+    const { maxUdpPending = 2_000, maxUdpPendingPerSource = 200 } = this.#options;
     socket.on('message', (message, from) => {
-      if (!allowed(from.address) || from.port === 0) return;
-      if (this.#udpPending >= (this.#options.maxUdpPending ?? 2_000)) return;
-      this.#udpPending += 1;
-      serve(message, from.address, from.port)
+      const { address } = from;
+      if (!allowed(address) || from.port === 0 || this.#udpPending >= maxUdpPending) return;
+      if ((this.#udpPerSource.get(address) ?? 0) >= maxUdpPendingPerSource) return;
+      this.#udpPending += count(this.#udpPerSource, address, 1);
+      serve(message, address, from.port)
         .catch((error: unknown) => {
-          log.error({ err: asError(error), source: from.address }, 'no answer');
+          log.error({ err: asError(error), source: address }, 'no answer');
         })
         .finally(() => {
-          this.#udpPending -= 1;
+          this.#udpPending += count(this.#udpPerSource, address, -1);
         });
     });
   }
@@ -169,11 +176,9 @@ export class DnsServer {
         socket.destroy();
         return;
       }
-      this.#perSource.set(source, open + 1);
+      count(this.#perSource, source, 1);
       socket.once('close', () => {
-        const rest = (this.#perSource.get(source) ?? 1) - 1;
-        if (rest === 0) this.#perSource.delete(source);
-        else this.#perSource.set(source, rest);
+        count(this.#perSource, source, -1);
       });
       this.#serveConnection(socket, source, signal);
     });
@@ -255,4 +260,12 @@ function listening(socket: UdpSocket | Server, start: () => void): Promise<void>
     socket.once('listening', done);
     start();
   });
+}
+
+/** Adds to a source's number, which is forgotten when it is 0; gives `change`. */
+function count(numbers: Map<string, number>, source: string, change: 1 | -1): number {
+  const next = (numbers.get(source) ?? 0) + change;
+  if (next === 0) numbers.delete(source);
+  else numbers.set(source, next);
+  return change;
 }

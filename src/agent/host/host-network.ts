@@ -1,5 +1,4 @@
-import { blockOf, formatCidr, formatIpv4, type Cidr } from '../../network/cidr.ts';
-import { tryParseIpv4 } from '../../network/cidr.ts';
+import { blockOf, formatIpv4, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
 import type { OverlayConfig } from '../../network/overlay-config.ts';
 import { dockerForwardRules, overlayChains, type RulesetInput } from '../../network/ruleset.ts';
 import {
@@ -108,12 +107,6 @@ export class HostNetwork {
     if (ops.length > 0) await applyTables(this.#exec, device, ops, signal);
     this.#believed = tables;
     return { operations: ops.length, refused };
-  }
-
-  /** For people. */
-  describe(): string {
-    const { device, subnet, underlay } = this.#spec;
-    return `${device}: ${formatCidr(subnet)} over ${underlay.device} (${underlay.address})`;
   }
 
   #deviceSpec(): VxlanSpec {

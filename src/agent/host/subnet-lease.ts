@@ -15,7 +15,7 @@ import type { Entry, Lease, Store } from '../../registry/store.ts';
 import type { Logger } from '../../telemetry/log.ts';
 
 /** flannel's lifetime of a subnet lease. Source: pkg/subnet/etcd/local_manager.go, subnetTTL. */
-export const subnetTtlMs = 24 * 60 * 60 * 1000;
+const subnetTtlMs = 24 * 60 * 60 * 1000;
 
 /** How often a lost race for a subnet is tried again. flannel's figure (raceRetries). */
 const attempts = 10;
