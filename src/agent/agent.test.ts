@@ -152,10 +152,15 @@ const serves = (ordinal: number) =>
 describe('an agent', () => {
   it('creates within 50 ms of the placement', async () => {
     await until(() => host()?.ready);
-    const before = performance.now();
-    await place(1);
-    await until(() => engine.calls.some((call) => call.startsWith('create')));
-    expect(performance.now() - before).toBeLessThan(50);
+    const took: number[] = [];
+    for (let ordinal = 1; ordinal <= 10; ordinal++) {
+      const before = performance.now();
+      await place(ordinal);
+      await until(() => engine.calls.some((call) => call.includes(`_web_${ordinal}_`)));
+      took.push(performance.now() - before);
+    }
+    // The best of ten: a busy machine delays some, a timer in the way would delay all.
+    expect(Math.min(...took)).toBeLessThan(50);
   });
 
   it('takes the endpoint away as soon as the container has died', async () => {
@@ -236,6 +241,19 @@ describe('an agent', () => {
     engine.stuck = false;
     await until(() => instance(1) === undefined);
     expect(engine.containers).toEqual([]);
+  });
+
+  it('does not start what an engine that is shutting down has stopped', async () => {
+    await place(1);
+    await serves(1);
+    const calls = engine.calls.length;
+    engine.shuttingDown = true;
+    engine.stopByHand(engine.containers[0]!.id);
+    await until(() => instance(1)?.ready === false);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(engine.calls.slice(calls)).toEqual([]);
+    engine.shuttingDown = false;
+    await serves(1);
   });
 
   it('notices what happened while the event stream was cut', async () => {

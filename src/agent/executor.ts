@@ -136,6 +136,8 @@ export class Executor {
       signal.throwIfAborted();
       // What exists already may be started without a licence: the engine itself would, too.
       if (step.containerId === undefined) this.#deps.assertLicensed();
+      // It may have been stopped by an engine that is shutting down; then it starts again with the engine.
+      else await this.#deps.engine.ping(signal);
       try {
         await this.#deps.engine.start(containerId);
       } finally {

@@ -43,6 +43,8 @@ export class FakeEngine implements Engine {
   readonly calls: string[] = [];
   /** Host ports held by somebody else. */
   readonly portsInUse = new Set<number>();
+  /** New connections are refused, the others served. */
+  shuttingDown = false;
   /** Removals fail. */
   stuck = false;
   /** While set, every pull waits for it. */
@@ -136,6 +138,12 @@ export class FakeEngine implements Engine {
       cpus: 2,
       memoryBytes: 4e9,
     }));
+  }
+
+  ping(): Promise<void> {
+    return this.#do(() => {
+      if (this.shuttingDown) throw new EngineError('EngineUnavailable', 'connect ECONNREFUSED');
+    });
   }
 
   listOwned(host: string): Promise<readonly ListedContainer[]> {

@@ -68,6 +68,17 @@ export class DockerodeEngine implements Engine {
     }
   }
 
+  async ping(signal?: AbortSignal): Promise<void> {
+    const fresh = dockerClients(this.#socketPath, this.#apiVersion);
+    try {
+      await this.#call('ping the engine', quickTimeoutMs, signal, (abortSignal) =>
+        untyped(fresh.calls).version({ abortSignal }),
+      );
+    } finally {
+      fresh.close();
+    }
+  }
+
   async listOwned(host: string, signal?: AbortSignal): Promise<readonly ListedContainer[]> {
     const all = await this.#call('list containers', callTimeoutMs, signal, (abortSignal) =>
       this.#docker.listContainers({

@@ -12,6 +12,12 @@ export interface Engine {
    */
   connect(signal?: AbortSignal): Promise<EngineInfo>;
 
+  /**
+   * Resolves when the engine takes new connections. One that shuts down takes none, but goes on answering on those
+   * that stand: it stops all containers then, and starting one of them again would spoil its state.
+   */
+  ping(signal?: AbortSignal): Promise<void>;
+
   /** Every container (running or not) whose host label is `host`. */
   listOwned(host: string, signal?: AbortSignal): Promise<readonly ListedContainer[]>;
   /** Throws NotFound when it is gone. */

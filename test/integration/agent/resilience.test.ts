@@ -330,7 +330,7 @@ describe('foreign things', () => {
 
 describe('records', () => {
   it('removed or forged by hand are set right', async () => {
-    await startAgent();
+    await startAgent({ auditMs: 500 });
     await threeRunning();
     const path = hostRecords.path({ host });
     await store.commit([], [{ type: 'delete', key: path }]);
