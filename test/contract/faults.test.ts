@@ -83,7 +83,12 @@ describe('hostile requests', () => {
   it.each([
     [
       'aliases that multiply',
-      `a: &a [x,x,x,x,x,x,x,x,x]\n${[...'bcdefghij'].map((name, index) => `${name}: &${name} [${Array(9).fill(`*${'abcdefghij'[index]}`).join(',')}]`).join('\n')}\n`,
+      `a: &a [x,x,x,x,x,x,x,x,x]\n${Array.from('bcdefghij')
+        .map(
+          (name, index) =>
+            `${name}: &${name} [${Array(9).fill(`*${'abcdefghij'[index]}`).join(',')}]`,
+        )
+        .join('\n')}\n`,
     ],
     ['tags', 'apiVersion: !!js/function "function(){}"\n'],
     ['text that is not YAML', '{a: [b'],

@@ -161,11 +161,10 @@ export class RawClient {
   }
 
   static fromKubeconfig(path: string): RawClient {
-    // eslint-disable-next-line @typescript-eslint/no-explicit-any -- a file of known shape
+    /* eslint-disable -- a file of known shape */
     const config: any = parse(readFileSync(path, 'utf8'));
     const named = (list: { name: string }[], name: string): never =>
       (list.find((item) => item.name === name) ?? {}) as never;
-    /* eslint-disable */
     const context = (named(config.contexts, config['current-context']) as any).context;
     const cluster = (named(config.clusters, context.cluster) as any).cluster;
     const user = (named(config.users, context.user) as any).user ?? {};

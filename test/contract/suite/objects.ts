@@ -256,7 +256,7 @@ export function objectsSuite(server: () => ServerUnderTest): void {
     describe('replace', () => {
       it('demands the resourceVersion', async () => {
         const { path, object } = await make();
-        const { resourceVersion: _rv, ...metadata } = object.metadata;
+        const metadata = { ...object.metadata, resourceVersion: undefined };
         const put = await client.put(path, { ...object, metadata });
         expect(put.code).toBe(422);
         expect(put.body.message).toContain(
