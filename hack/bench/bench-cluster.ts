@@ -1,0 +1,49 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Box } from '../../test/support/box.ts';
+import { output } from '../../test/support/command.ts';
+import { ControlPlane } from '../../test/support/control-plane.ts';
+
+export const benchHosts = ['h1', 'h2', 'h3'] as const;
+/** An image with busybox, built from this machine's packages. */
+export const benchImage = 'nap-demo/guestbook:1';
+
+const root = new URL('../..', import.meta.url).pathname;
+const directory = join(root, '.nap', 'bench');
+
+/** Three hosts with engines, the control plane, an agent on each host, and the image on every engine. */
+export class BenchCluster {
+  readonly box = new Box({ name: 'bench', net: '10.97.0', directory: join(directory, 'box') });
+  readonly control = new ControlPlane({
+    directory: join(directory, 'control'),
+    address: this.box.outside,
+    etcdPort: 12579,
+    apiPort: 16643,
+    binary: join(root, 'dist', 'nap.js'),
+  });
+
+  /** Clears away what a run that was broken off has left, and starts everything. */
+  async up(): Promise<void> {
+    await this.down();
+    await this.box.up(benchHosts.length);
+    await this.control.up();
+    for (const host of benchHosts) {
+      await this.box.agent(host, this.control.agentCommand(host, 'purpose=bench'));
+    }
+    await output([
+      join(root, 'hack/demo/images'),
+      ...benchHosts.map((host) => this.box.socket(host)),
+    ]);
+    const { kubectl } = this.control;
+    for (const host of benchHosts) {
+      await kubectl.run('wait', '--for=create', `host/${host}`, '--timeout=60s');
+      await kubectl.wait(`host/${host}`);
+    }
+  }
+
+  async down(): Promise<void> {
+    await this.control.down();
+    await this.box.down();
+    await rm(directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * Measures nap on a cluster in a box against the raw limits of the same machine and against Swarm mode on the same engines, in
+ * one run. Prints a table and writes .nap/bench.json. A part that cannot run says why and does not stop the others.
+ *
+ *   tsx hack/bench/main.ts [PART...]      parts: start60 failover scheduler resolve overlay idle
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { BenchCluster } from './bench-cluster.ts';
+import { benchFailover } from './failover.ts';
+import { benchIdle } from './idle.ts';
+import { benchOverlay } from './overlay.ts';
+import { benchResolve } from './resolve.ts';
+import { benchScheduler } from './scheduler.ts';
+import { benchStart60 } from './start60.ts';
+import { Swarm } from './swarm.ts';
+import { table, type Results } from './table.ts';
+
+const cluster = new BenchCluster();
+const swarm = new Swarm(cluster.box);
+let swarmIsUp = false;
+
+async function withSwarm<T>(measure: () => Promise<T>): Promise<T> {
+  if (!swarmIsUp) await swarm.up();
+  swarmIsUp = true;
+  return measure();
+}
+
+/** In this order: Swarm's engines carry more when idle, so what is idle is measured before there is a Swarm. */
+const parts: Record<string, () => unknown> = {
+  scheduler: () => benchScheduler(),
+  idle: () => benchIdle(cluster),
+  resolve: () => benchResolve(cluster),
+  overlay: () => benchOverlay(cluster),
+  start60: () => withSwarm(() => benchStart60(cluster, swarm)),
+  failover: () => withSwarm(() => benchFailover(cluster, swarm)),
+};
+
+const chosen = process.argv.slice(2);
+const unknown = chosen.filter((part) => !(part in parts));
+if (unknown.length > 0) {
+  process.stderr.write(
+    `there is no part ${unknown.join(', ')}; there are: ${Object.keys(parts).join(', ')}\n`,
+  );
+  process.exit(2);
+}
+
+const results: Results = {};
+try {
+  if (chosen.length !== 1 || chosen[0] !== 'scheduler') await cluster.up();
+  for (const [name, measure] of Object.entries(parts)) {
+    if (chosen.length > 0 && !chosen.includes(name)) continue;
+    process.stderr.write(`measuring ${name} …\n`);
+    try {
+      results[name] = (await measure()) as Record<string, number>;
+    } catch (error) {
+      results[name] = { could_not_run: error instanceof Error ? error.message : String(error) };
+    }
+  }
+} finally {
+  await swarm.down();
+  await cluster.down();
+}
+await mkdir('.nap', { recursive: true });
+await writeFile('.nap/bench.json', JSON.stringify(results, null, 2) + '\n');
+process.stdout.write(table(results));
+process.exit(Object.values(results).some((part) => 'could_not_run' in part) ? 1 : 0);
