@@ -3,7 +3,7 @@
  * Bundled, client-node costs about a quarter of the memory and start-up time that it costs unbundled.
  */
 import { chmod, readFile, rm } from 'node:fs/promises';
-import { build, type Plugin } from 'esbuild';
+import { build as bundle, type Plugin } from 'esbuild';
 import protobuf from 'protobufjs';
 
 const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
@@ -11,8 +11,8 @@ const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { vers
 /** etcd3 reads its protocol from a file beside its own sources; a bundle has no such file, so it goes inside. */
 const etcdProtocolInside: Plugin = {
   name: 'etcd-protocol-inside',
-  setup({ onLoad }) {
-    onLoad({ filter: /etcd3\/lib\/connection-pool\.js$/ }, async ({ path }) => {
+  setup(build) {
+    build.onLoad({ filter: /etcd3\/lib\/connection-pool\.js$/ }, async ({ path }) => {
       const source = await readFile(path, 'utf8');
       const call = 'proto_loader_1.loadSync)(`${__dirname}/../proto/rpc.proto`';
       if (!source.includes(call)) throw new Error(`${path} loads its protocol in another way now`);
@@ -29,16 +29,16 @@ const etcdProtocolInside: Plugin = {
 /** docker-modem can speak to engines over ssh; an agent speaks to the local socket only. */
 const noSsh: Plugin = {
   name: 'no-ssh',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^ssh2$/ }, () => ({ path: 'ssh2', namespace: 'no-ssh' }));
-    onLoad({ filter: /.*/, namespace: 'no-ssh' }, () => ({
+  setup(build) {
+    build.onResolve({ filter: /^ssh2$/ }, () => ({ path: 'ssh2', namespace: 'no-ssh' }));
+    build.onLoad({ filter: /.*/, namespace: 'no-ssh' }, () => ({
       contents: "exports.Client = class { constructor() { throw new Error('nap has no ssh'); } };",
     }));
   },
 };
 
 await rm('dist', { recursive: true, force: true });
-await build({
+await bundle({
   entryPoints: ['src/cmd/nap.ts'],
   outdir: 'dist',
   // One file for what all commands share, one for each part that only some of them load.

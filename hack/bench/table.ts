@@ -74,8 +74,7 @@ export function table(results: Results): string {
   const lines = rows.flatMap(({ part, what, show, bar, met }) => {
     const figures = results[part];
     if (figures === undefined) return [];
-    if ('could_not_run' in figures)
-      return [`${what}\n    could not run: ${figures.could_not_run ?? ''}`];
+    if ('could_not_run' in figures) return [`${what}\n    could not run: ${figures.could_not_run}`];
     const numbers = figures as Record<string, number>;
     return [`${what}\n    ${show(numbers)}\n    bar: ${bar}: ${met(numbers) ? 'met' : 'NOT MET'}`];
   });
