@@ -28,7 +28,6 @@ export interface Grant {
 }
 
 const read = ['get', 'list', 'watch'];
-const write = ['create', 'update', 'patch', 'delete', 'deletecollection'];
 
 /** Groups (organizations of client certificates) that nap's own parts belong to. */
 export const operatorsGroup = 'nap:operators';
@@ -36,8 +35,8 @@ export const agentsGroup = 'nap:agents';
 export const viewersGroup = 'nap:viewers';
 
 /**
- * Who may do what, beside `system:masters` who may do all. The operator may do exactly what its
- * ClusterRole for a real cluster says; agents speak to the registry only and may merely look.
+ * Who may do what, beside `system:masters` who may do all. The operator may do exactly what
+ * manifests/operator/rbac.yaml allows it on a real cluster (a test compares the two); agents speak to the registry only and may merely look.
  */
 export const defaultGrants: readonly Grant[] = [
   {
@@ -58,22 +57,39 @@ export const defaultGrants: readonly Grant[] = [
   {
     groups: [operatorsGroup],
     rules: [
-      { verbs: [...read, ...write], apiGroups: ['nap.dev'], resources: ['*'] },
-      { verbs: read, apiGroups: [''], resources: ['namespaces', 'configmaps', 'secrets'] },
       {
-        verbs: [...read, 'create', 'patch', 'update'],
-        apiGroups: ['', 'events.k8s.io'],
-        resources: ['events'],
+        apiGroups: ['nap.dev'],
+        resources: ['projects'],
+        verbs: ['get', 'list', 'watch', 'patch'],
       },
       {
-        verbs: [...read, 'create', 'update', 'patch'],
+        apiGroups: ['nap.dev'],
+        resources: ['services', 'hosts'],
+        verbs: ['get', 'list', 'watch', 'create', 'patch', 'delete'],
+      },
+      {
+        apiGroups: ['nap.dev'],
+        resources: ['projects/status', 'services/status', 'hosts/status'],
+        verbs: ['get', 'patch'],
+      },
+      {
+        apiGroups: ['nap.dev'],
+        resources: ['projects/finalizers', 'services/finalizers'],
+        verbs: ['update'],
+      },
+      { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] },
+    ],
+  },
+  {
+    groups: [operatorsGroup],
+    namespaces: ['nap-system'],
+    rules: [
+      { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['create'] },
+      {
         apiGroups: ['coordination.k8s.io'],
         resources: ['leases'],
-      },
-      {
-        verbs: read,
-        apiGroups: ['apiextensions.k8s.io'],
-        resources: ['customresourcedefinitions'],
+        resourceNames: ['nap-operator'],
+        verbs: ['get', 'update'],
       },
     ],
   },
