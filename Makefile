@@ -38,12 +38,14 @@ dist/nap.js: node_modules/.package-lock.json hack/build.ts $(shell find src crds
 	@$(bin)/tsx hack/build.ts
 
 .PHONY: crds
-crds: node_modules/.package-lock.json ## generate crds/ from the schemas in src/api
+crds: node_modules/.package-lock.json ## generate crds/ and README's reference from the schemas in src/api
 	@$(bin)/tsx hack/generate-crds.ts
+	@$(bin)/tsx hack/generate-reference.ts
 
 .PHONY: verify
 verify: node_modules/.package-lock.json ## check that generated files are current
 	@$(bin)/tsx hack/generate-crds.ts --check
+	@$(bin)/tsx hack/generate-reference.ts --check
 
 .PHONY: lint
 lint: node_modules/.package-lock.json ## types, style, import rules, dead code, shell scripts
@@ -68,7 +70,7 @@ test-unit: node_modules/.package-lock.json ## pure logic; needs nothing but Node
 
 .PHONY: test-contract
 test-contract: node_modules/.package-lock.json ## what Kubernetes clients expect of an API server; KUBECONFIG=… for one of your own
-	@KUBECONFIG_UNDER_TEST="$(KUBECONFIG)" $(vitest) --project contract
+	@$(if $(filter command line,$(origin KUBECONFIG)),KUBECONFIG_UNDER_TEST="$(KUBECONFIG)") $(vitest) --project contract
 
 .PHONY: test-integration
 test-integration: build ## parts of nap on real etcd, Docker and kernel (root)
