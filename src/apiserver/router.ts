@@ -194,7 +194,7 @@ export class Router {
     if (!(resource.verbs as readonly string[]).includes(verb)) throw methodNotAllowed();
     const onOne = target.name !== undefined;
     const fits = verb === 'create' ? !onOne : onOne || (verb !== 'update' && verb !== 'patch');
-    if (!fits) throw methodNotAllowed();
+    if (!fits) throw resource.custom ? badRequest('name must be provided') : methodNotAllowed();
     if (verb === 'create' && resource.namespaced && target.namespace === undefined) {
       throw methodNotAllowed();
     }
@@ -305,8 +305,9 @@ function verbOf(request: ApiRequest, path: ResourcePath): string {
   switch (request.method) {
     case 'GET':
     case 'HEAD':
-      if (isWatch && path.subresource === undefined) return 'watch';
-      return path.name === undefined ? 'list' : 'get';
+      // As in Kubernetes, only collections are watched: a GET of one object answers it, whatever `watch` says.
+      if (path.name !== undefined) return 'get';
+      return isWatch ? 'watch' : 'list';
     case 'POST':
       return 'create';
     case 'PUT':

@@ -149,6 +149,8 @@ export interface RawRequest {
 interface Endpoint {
   readonly url: URL;
   readonly agent: Agent | undefined;
+  /** Shows no client certificate. */
+  readonly anonymousAgent: Agent | undefined;
   readonly headers: Readonly<Record<string, string>>;
 }
 
@@ -175,25 +177,27 @@ export class RawClient {
           ? readFileSync(of[member])
           : undefined;
     const url = new URL(cluster.server);
-    const agent =
+    const agentOf = (credentials: any): Agent | undefined =>
       url.protocol === 'https:'
         ? new Agent({
             keepAlive: true,
             ca: data('certificate-authority', cluster),
-            cert: data('client-certificate', user),
-            key: data('client-key', user),
+            cert: data('client-certificate', credentials),
+            key: data('client-key', credentials),
             rejectUnauthorized: cluster['insecure-skip-tls-verify'] !== true,
           })
         : undefined;
+    const [agent, anonymousAgent] = [agentOf(user), agentOf({})];
     const headers: Record<string, string> = user.token
       ? { authorization: `Bearer ${user.token}` }
       : {};
     /* eslint-enable */
-    return new RawClient({ url, agent, headers });
+    return new RawClient({ url, agent, anonymousAgent, headers });
   }
 
   close(): void {
     this.#endpoint.agent?.destroy();
+    this.#endpoint.anonymousAgent?.destroy();
   }
 
   async request(method: string, path: string, options: RawRequest = {}): Promise<RawResponse> {
@@ -212,7 +216,7 @@ export class RawClient {
 
   /** Resolves when the headers are there; the body is still to be read. */
   open(method: string, path: string, options: RawRequest = {}): Promise<IncomingMessage> {
-    const { url, agent } = this.#endpoint;
+    const { url, agent, anonymousAgent } = this.#endpoint;
     const payload =
       options.bytes ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
     const type = options.type ?? 'application/json';
@@ -225,7 +229,7 @@ export class RawClient {
           port: url.port,
           method,
           path,
-          agent,
+          agent: options.anonymous === true ? anonymousAgent : agent,
           headers: {
             accept: 'application/json',
             ...(options.anonymous === true ? {} : this.#endpoint.headers),

@@ -212,6 +212,22 @@ function track(
   }) as KubeObject;
 }
 
+/** A uid in the body is that of the object written to: 409 when it is another's, or when there is no object. */
+export function checkUid(
+  resource: Resource,
+  name: string,
+  body: KubeObject,
+  old: KubeObject | undefined,
+): void {
+  const { uid } = body.metadata;
+  if (uid === undefined || uid === '' || uid === old?.metadata.uid) return;
+  throw conflict(
+    resource,
+    name,
+    `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old?.metadata.uid ?? ''}`,
+  );
+}
+
 /** A PUT names the state that it replaces: by resourceVersion (demanded for custom kinds), and by uid if given. */
 export function checkReplacePreconditions(
   resource: Resource,
@@ -219,14 +235,8 @@ export function checkReplacePreconditions(
   body: KubeObject,
 ): void {
   const name = old.metadata.name ?? '';
-  const { uid, resourceVersion = '' } = body.metadata;
-  if (uid !== undefined && uid !== '' && uid !== old.metadata.uid) {
-    throw conflict(
-      resource,
-      name,
-      `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid ?? ''}`,
-    );
-  }
+  const { resourceVersion = '' } = body.metadata;
+  checkUid(resource, name, body, old);
   if (resourceVersion === '' || resourceVersion === '0') {
     if (!resource.custom) return;
     throw invalid(resource, name, [

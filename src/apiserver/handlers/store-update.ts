@@ -3,7 +3,7 @@ import { conflict, notFound } from '../errors/api-error.ts';
 import type { KubeObject } from '../objects/object.ts';
 import type { Resource } from '../resources/resource.ts';
 import type { StoredObject } from '../storage/stored-object.ts';
-import { isNoOp } from './admit.ts';
+import { checkUid, isNoOp } from './admit.ts';
 
 /** How often a write without a precondition is tried against newer states. */
 const attempts = 10;
@@ -15,6 +15,8 @@ export interface UpdateArgs {
   readonly dryRun: boolean;
   /** Gives the admitted object for a state, in served form. Throws to refuse. Called again after a lost race. */
   readonly change: (old: KubeObject) => KubeObject | Promise<KubeObject>;
+  /** The object as the writer believes it to be: a uid of an object that is gone is a conflict, not a 404. */
+  readonly expected?: KubeObject;
 }
 
 /**
@@ -25,7 +27,10 @@ export async function updateStored(context: ApiContext, args: UpdateArgs): Promi
   const { resource, namespace, name } = args;
   for (let attempt = 0; attempt < attempts; attempt++) {
     const stored = await context.objects.get(resource, namespace, name);
-    if (stored === undefined) throw notFound(resource, name);
+    if (stored === undefined) {
+      if (args.expected !== undefined) checkUid(resource, name, args.expected, undefined);
+      throw notFound(resource, name);
+    }
     const old = resource.strategy.fromStorage?.(stored.object) ?? stored.object;
     const next = await args.change(old);
     if (isNoOp(old, next)) return stored;

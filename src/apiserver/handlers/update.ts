@@ -30,6 +30,7 @@ export async function replaceObject(
     namespace,
     name,
     dryRun: options.dryRun,
+    expected: object,
     change: (old) => {
       checkReplacePreconditions(resource, old, object);
       return admitUpdate(context, resource, old, object, options, part, 'track');

@@ -46,16 +46,12 @@ export async function watchObjects(
 
 function planWatch(context: ApiContext, request: ApiRequest, target: Target): WatchPlan {
   const { query } = request;
-  const { resource, namespace, name } = target;
+  const { resource, namespace } = target;
   const revision = parseRevision(query.get('resourceVersion'));
-  const byRequest = requestMatcher(query, resource);
   return {
     resource,
     prefix: collectionPrefix(resource, namespace),
-    matches:
-      name === undefined
-        ? byRequest
-        : (object) => object.metadata.name === name && byRequest(object),
+    matches: requestMatcher(query, resource),
     how: presentation(context, request),
     bookmarks: isTrue(query.get('allowWatchBookmarks')),
     sendInitialEvents: checkInitialEvents(query),

@@ -90,9 +90,14 @@ export function deletionSuite(server: () => ServerUnderTest): void {
         metadata: { finalizers: [finalizer, 'example.com/more'] },
       });
       expect(added.code).toBe(422);
-      expect(added.body.details.causes).toMatchObject([
-        { reason: 'FieldValueForbidden', field: 'metadata.finalizers' },
-      ]);
+      // Once or, where an object is validated twice, more often.
+      expect(added.body.details.causes.length).toBeGreaterThan(0);
+      for (const cause of added.body.details.causes) {
+        expect(cause).toMatchObject({
+          reason: 'FieldValueForbidden',
+          field: 'metadata.finalizers',
+        });
+      }
       const undeleted = await client.merge(path, { metadata: { deletionTimestamp: null } });
       expect(undeleted.body.metadata.deletionTimestamp).toBe(deletionTimestamp);
 

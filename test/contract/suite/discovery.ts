@@ -164,8 +164,13 @@ export function discoverySuite(server: () => ServerUnderTest): void {
       expect(
         (await client.get('/apis/nap.dev/v1alpha1/namespaces/default/services/a/nonsense')).code,
       ).toBe(404);
+      const removed = await client.delete('/apis/nap.dev/v1alpha1/hosts/a/status');
+      expect(removed.code).toBe(405);
+      expect(removed.body.reason).toBe('MethodNotAllowed');
+      expect((await client.put('/api/v1/namespaces', {})).code).toBe(405);
       const put = await client.put('/apis/nap.dev/v1alpha1/namespaces/default/services', {});
-      expect(put.code).toBe(405);
+      expect(put.code).toBe(400);
+      expect(put.body.message).toBe('name must be provided');
     });
   });
 }
