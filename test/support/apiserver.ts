@@ -1,4 +1,4 @@
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -398,7 +398,15 @@ export function installedKubectls(): Kubectl[] {
         }))
         .filter((one): one is Kubectl => one.version !== undefined)
     : [];
-  return [{ path: 'kubectl', version: 'on PATH' }, ...found];
+  return [{ path: 'kubectl', version: versionOf('kubectl') }, ...found];
+}
+
+/** `1.20` of a kubectl 1.20.2. */
+function versionOf(path: string): string {
+  const client = JSON.parse(
+    execFileSync(path, ['version', '--client', '-o', 'json'], { encoding: 'utf8' }),
+  ) as { clientVersion: { gitVersion: string } };
+  return /^v(\d+\.\d+)/.exec(client.clientVersion.gitVersion)?.[1] ?? '';
 }
 
 /** Runs kubectl with a kubeconfig and a fresh discovery cache. */
