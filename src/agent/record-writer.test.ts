@@ -138,6 +138,66 @@ describe('the records of a host', () => {
     expect(value(instancePath(1))).toContain('id-1');
   });
 
+  /** Has `act` happen while the next write is under way. */
+  function duringNextWrite(act: () => void): void {
+    store.beforeCommit = () => {
+      store.beforeCommit = undefined;
+      act();
+    };
+  }
+
+  it('go when they are unwanted while they are being written', async () => {
+    const desired = await placed(1);
+    duringNextWrite(() => {
+      writer.set(key(1), {}, undefined);
+    });
+    writer.set(key(1), report(1), desired);
+    await writer.settled(1000);
+    expect(value(instancePath(1))).toBeUndefined();
+    expect(value(endpointPath(1))).toBeUndefined();
+    expect(writer.standing()).toEqual([]);
+  });
+
+  it('say the last word when it is what they said before the write under way', async () => {
+    const desired = await placed(1);
+    writer.set(key(1), report(1), desired);
+    await writer.settled(1000);
+    duringNextWrite(() => {
+      writer.set(key(1), report(1), desired);
+    });
+    writer.set(key(1), report(1, false), desired);
+    await writer.settled(1000);
+    expect(value(instancePath(1))).toContain('"ready":true');
+    expect(value(endpointPath(1))).toBeDefined();
+  });
+
+  it('go although the answer to the last write of them was lost', async () => {
+    const desired = await placed(1);
+    writer.set(key(1), report(1), desired);
+    await writer.settled(1000);
+    duringNextWrite(() => {
+      store.loseAnswers(1);
+      writer.set(key(1), {}, undefined);
+    });
+    writer.set(key(1), { record: { ...report(1).record!, restarts: 1 } }, desired);
+    await writer.settled(3000);
+    expect(value(instancePath(1))).toBeUndefined();
+    expect(value(endpointPath(1))).toBeUndefined();
+  });
+
+  it('speak for an endpoint whose placement was written anew while the old version was refused', async () => {
+    const old = await placed(1);
+    const current = await placed(1);
+    let attempts = 0;
+    store.beforeCommit = () => {
+      // First all at once, then each alone: the news come in during the last.
+      if (++attempts === 3) writer.set(key(1), report(1), current);
+    };
+    writer.set(key(1), report(1), old);
+    await writer.settled(1000);
+    expect(value(endpointPath(1))).toContain('10.77.1.1');
+  });
+
   it('are set right by an audit, which writes nothing when all is well', async () => {
     for (const ordinal of [1, 2, 3])
       writer.set(key(ordinal), report(ordinal), await placed(ordinal));

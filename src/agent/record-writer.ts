@@ -23,6 +23,11 @@ interface Slot {
   guard: { readonly path: string; readonly modRevision: Revision } | undefined;
   /** What was last written under the present lease, and in which revision. */
   written: { readonly text: string; readonly revision: Revision } | undefined;
+  /**
+   * A write of it is under way, or has ended without an answer: `written` may not be what stands. Until this is settled the slot
+   * is never up to date and never forgotten.
+   */
+  doubt: boolean;
 }
 
 /**
@@ -169,7 +174,7 @@ export class RecordWriter {
     if (slot.wanted === text && slot.guard?.modRevision === guard?.modRevision) return;
     slot.wanted = text;
     slot.guard = guard;
-    if (slot.written?.text === text) this.#dirty.delete(slot);
+    if (slot.written?.text === text && !slot.doubt) this.#dirty.delete(slot);
     else this.#dirty.add(slot);
     this.#forgetIfDone(slot);
     this.#wake();
@@ -178,37 +183,44 @@ export class RecordWriter {
   #slot(path: string): Slot {
     let slot = this.#slots.get(path);
     if (slot === undefined) {
-      slot = { path, wanted: undefined, guard: undefined, written: undefined };
+      slot = { path, wanted: undefined, guard: undefined, written: undefined, doubt: false };
       this.#slots.set(path, slot);
     }
     return slot;
   }
 
   #forgetIfDone(slot: Slot): void {
-    if (slot.wanted !== undefined || slot.written !== undefined) return;
+    if (slot.wanted !== undefined || slot.written !== undefined || slot.doubt) return;
     this.#dirty.delete(slot);
     this.#slots.delete(slot.path);
   }
 
   async #flush(lease: Lease, signal: AbortSignal): Promise<void> {
     const slots = [...this.#dirty].slice(0, batchSize);
-    if (!(await this.#write(lease, slots, signal))) {
+    if ((await this.#write(lease, slots, signal)) !== undefined) {
       // One of them has lost its right (or its key to another host): let each speak for itself.
       for (const slot of slots) {
-        if (!(await this.#write(lease, [slot], signal))) this.#refused(slot);
+        const attempt = { text: slot.wanted, guard: slot.guard };
+        const current = await this.#write(lease, [slot], signal);
+        if (current !== undefined) this.#refused(slot, attempt, current.get(slot.path), lease);
       }
     }
     if (this.#dirty.size === 0) for (const done of [...this.#quiet]) done();
   }
 
-  /** Writes the slots in one transaction; false when a condition did not hold. */
-  async #write(lease: Lease, slots: readonly Slot[], signal: AbortSignal): Promise<boolean> {
+  /** Writes the slots in one transaction. When a condition did not hold: what stands at the keys that conditions name. */
+  async #write(
+    lease: Lease,
+    slots: readonly Slot[],
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, Entry | undefined> | undefined> {
     const conditions = new Map<string, Condition>();
     const operations: Operation[] = [];
-    const attempts: { readonly slot: Slot; readonly text: string | undefined }[] = [];
+    const attempts: { readonly slot: Slot; readonly text: string | undefined; doubt: boolean }[] =
+      [];
     for (const slot of slots) {
-      const { path, wanted, guard, written } = slot;
-      attempts.push({ slot, text: wanted });
+      const { path, wanted, guard, written, doubt } = slot;
+      attempts.push({ slot, text: wanted, doubt });
       if (wanted !== undefined) {
         if (guard !== undefined) {
           conditions.set(guard.path, {
@@ -218,26 +230,33 @@ export class RecordWriter {
           });
         }
         operations.push({ type: 'put', key: path, value: wanted, lease: lease.id });
-      } else if (written !== undefined) {
+      } else if (written !== undefined || doubt) {
         // Only what this host wrote is its to remove.
-        conditions.set(path, { type: 'unchanged', key: path, modRevision: written.revision });
+        const modRevision = written?.revision ?? 0n;
+        conditions.set(path, { type: 'unchanged', key: path, modRevision });
         operations.push({ type: 'delete', key: path });
       }
     }
     lease.assertAlive();
     if (operations.length === 0) {
       this.#settle(attempts, 0n);
-      return true;
+      return undefined;
     }
+    for (const { slot } of attempts) slot.doubt = true;
     const result = await this.#store.commit([...conditions.values()], operations, signal);
-    if (!result.committed) return false;
+    if (!result.committed) {
+      for (const { slot, doubt } of attempts) slot.doubt = doubt;
+      return result.current;
+    }
     if (this.#lease === lease) this.#settle(attempts, result.revision);
-    return true;
+    return undefined;
   }
 
+  /** Notes what stands now. What was wanted otherwise while the write was under way is still to be written. */
   #settle(attempts: readonly { slot: Slot; text: string | undefined }[], revision: Revision): void {
     for (const { slot, text } of attempts) {
       slot.written = text === undefined ? undefined : { text, revision };
+      slot.doubt = false;
       if (slot.wanted === text) this.#dirty.delete(slot);
       this.#forgetIfDone(slot);
     }
@@ -245,11 +264,23 @@ export class RecordWriter {
 
   /**
    * A put was refused because the placement has changed since: the watch brings the news, and with it a new report. A
-   * delete was refused because the key is another host's now, or gone.
+   * delete was refused because the key is another host's now, or gone, or this host's by a write whose answer was lost.
    */
-  #refused(slot: Slot): void {
-    this.#dirty.delete(slot);
-    if (slot.wanted === undefined) slot.written = undefined;
+  #refused(
+    slot: Slot,
+    attempt: Pick<Slot, 'guard'> & { readonly text: string | undefined },
+    present: Entry | undefined,
+    lease: Lease,
+  ): void {
+    const changed = slot.wanted !== attempt.text || slot.guard !== attempt.guard;
+    let again = changed;
+    if (attempt.text === undefined) {
+      const ours = present !== undefined && present.lease === lease.id;
+      slot.doubt = false;
+      slot.written = ours ? { text: present.value, revision: present.modRevision } : undefined;
+      again ||= ours;
+    }
+    if (!again) this.#dirty.delete(slot);
     this.#forgetIfDone(slot);
   }
 
