@@ -2,7 +2,7 @@
  * Bundles the one program: dist/nap.js and its parts, plain ESM for the lowest supported Node.
  * Bundled, client-node costs about a quarter of the memory and start-up time that it costs unbundled.
  */
-import { chmod, readFile, rm } from 'node:fs/promises';
+import { chmod, readFile, rename, rm } from 'node:fs/promises';
 import { build as bundle, type Plugin } from 'esbuild';
 import protobuf from 'protobufjs';
 
@@ -37,10 +37,12 @@ const noSsh: Plugin = {
   },
 };
 
-await rm('dist', { recursive: true, force: true });
+// Built aside and then swapped: a build that fails leaves the last good one in place.
+const aside = 'dist.new';
+await rm(aside, { recursive: true, force: true });
 await bundle({
   entryPoints: ['src/cmd/nap.ts'],
-  outdir: 'dist',
+  outdir: aside,
   // One file for what all commands share, one for each part that only some of them load.
   splitting: true,
   chunkNames: 'parts/[name]-[hash]',
@@ -65,4 +67,6 @@ await bundle({
   },
   logLevel: 'warning',
 });
-await chmod('dist/nap.js', 0o755);
+await chmod(`${aside}/nap.js`, 0o755);
+await rm('dist', { recursive: true, force: true });
+await rename(aside, 'dist');

@@ -1,4 +1,5 @@
 import { Agent } from 'node:http';
+import { inspect } from 'node:util';
 import Docker from 'dockerode';
 
 /**
@@ -23,8 +24,8 @@ export interface DockerClients {
  * @param version API version to pin, e.g. "1.41"; absent: whatever the engine takes (only for the first ping).
  */
 export function dockerClients(socketPath: string, version?: string): DockerClients {
-  const callAgent = new Agent({ keepAlive: true, maxSockets: maxCallConnections });
-  const streamAgent = new Agent({ keepAlive: false });
+  const callAgent = terse(new Agent({ keepAlive: true, maxSockets: maxCallConnections }));
+  const streamAgent = terse(new Agent({ keepAlive: false }));
   const make = (agent: Agent): Docker =>
     new Docker({
       ...fromEnvironment,
@@ -41,6 +42,14 @@ export function dockerClients(socketPath: string, version?: string): DockerClien
       streamAgent.destroy();
     },
   };
+}
+
+/**
+ * docker-modem renders the options of every call for a debug log, to any depth, whether or not somebody reads it. Through
+ * the agent that reaches all open sockets: more work than everything else that an agent does for a container.
+ */
+function terse(agent: Agent): Agent {
+  return Object.assign(agent, { [inspect.custom]: () => 'Agent' });
 }
 
 /** What docker-modem would take from the environment. */

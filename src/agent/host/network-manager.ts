@@ -280,7 +280,8 @@ export class NetworkManager {
   async #followKernel(signal: AbortSignal): Promise<void> {
     const setup = this.#ready();
     const wanted = [this.#device, setup.info.bridge].map(escaped).join('|');
-    const pattern = new RegExp(`(^|[\\s:])(${wanted})([\\s:@]|$)`);
+    // The device that a line is about, or that a route leads to; not the bridge that a container's veth is plugged into.
+    const pattern = new RegExp(`^(Deleted )?(\\d+: |.* dev )(${wanted})([\\s:@]|$)`);
     await this.#follow(
       'ip',
       ['-o', '-4', 'monitor', 'link', 'address', 'route'],
