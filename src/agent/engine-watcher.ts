@@ -1,4 +1,5 @@
 import { sleep, type Clock } from '../runtime/clock.ts';
+import { linkSignals } from '../runtime/linked-signal.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { labels } from '../api/v1alpha1/group.ts';
 import { isAborted } from './aborted.ts';
@@ -47,7 +48,9 @@ export class EngineWatcher {
     while (!isAborted(signal)) {
       const connection = new AbortController();
       try {
-        await this.#follow(AbortSignal.any([signal, connection.signal]), connection, () => {
+        // Unlinked by the abort below.
+        const either = linkSignals(signal, connection.signal);
+        await this.#follow(either.signal, connection, () => {
           failures = 0;
         });
       } catch (error) {

@@ -2,6 +2,7 @@ import { graceRecords, hostRecords, type HostRecord } from '../registry/records/
 import type { Entry, Lease, Operation, Revision, Store, WatchBatch } from '../registry/store.ts';
 import { Backoff } from '../runtime/backoff.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
+import { linkSignals } from '../runtime/linked-signal.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { isAborted } from './aborted.ts';
 import type { DesiredState } from './desired.ts';
@@ -215,7 +216,8 @@ export class HostSession {
       }
       // What changed while the record was on its way is not waited for.
       if (this.#text() !== this.#written) continue;
-      await this.#change(AbortSignal.any([signal, lease.lost]));
+      const either = linkSignals(signal, lease.lost);
+      await this.#change(either.signal).finally(either.unlink);
     }
   }
 

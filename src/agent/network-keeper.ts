@@ -1,5 +1,7 @@
 import { labels } from '../api/v1alpha1/group.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
+import { deadline } from '../runtime/deadline.ts';
+import { linkSignals } from '../runtime/linked-signal.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { isAborted } from './aborted.ts';
 import type { Engine } from './docker/engine.ts';
@@ -104,9 +106,10 @@ export class NetworkKeeper {
     let failures = 0;
     while (!isAborted(signal)) {
       try {
-        const local = await network.ensure(
-          AbortSignal.any([signal, AbortSignal.timeout(ensureTimeoutMs)]),
-        );
+        const limit = deadline(clock, ensureTimeoutMs, 'taking a subnet', signal);
+        const local = await network.ensure(limit.signal).finally(() => {
+          limit.dispose();
+        });
         if (this.#engineUp) await this.#stand(local, signal);
         failures = 0;
         await this.#pause(this.#engineUp ? auditMs : longestRetryMs, signal);
@@ -140,7 +143,7 @@ export class NetworkKeeper {
       log.info({ subnet: local.subnet, outcome }, 'the Docker network stands');
     const before = this.#current;
     this.#current = local;
-    await this.#serve(local.gateway, signal);
+    this.#serve(local.gateway, signal);
     if (before?.subnet !== local.subnet || outcome !== 'kept') this.#deps.onChange();
   }
 
@@ -149,9 +152,9 @@ export class NetworkKeeper {
     const signal = this.#signal;
     if (signal === undefined) return;
     engine.inspectNetwork(name, signal).then(
-      async (left) => {
+      (left) => {
         const proved = this.#current !== undefined;
-        if (left?.gateway !== undefined && !proved) await this.#serve(left.gateway, signal);
+        if (left?.gateway !== undefined && !proved) this.#serve(left.gateway, signal);
       },
       (error: unknown) => {
         if (!isAborted(signal)) log.debug({ err: error }, 'no earlier network to serve names on');
@@ -159,14 +162,17 @@ export class NetworkKeeper {
     );
   }
 
-  /** Has the name server answer on `gateway`, and nowhere else. */
-  async #serve(gateway: string, signal: AbortSignal): Promise<void> {
-    if (this.#dns?.gateway === gateway) return;
-    this.#dns?.stop.abort();
-    await this.#dns?.done;
+  /** Has the name server answer on `gateway`, and nowhere else: it starts when an earlier one has ended. */
+  #serve(gateway: string, signal: AbortSignal): void {
+    const before = this.#dns;
+    if (before?.gateway === gateway) return;
+    before?.stop.abort();
     const stop = new AbortController();
-    const either = AbortSignal.any([signal, stop.signal]);
-    this.#dns = { gateway, stop, done: this.#runDns(gateway, either) };
+    // Unlinked by the abort of `stop`, which comes in any case.
+    const either = linkSignals(signal, stop.signal);
+    const ended = before?.done ?? Promise.resolve();
+    const done = ended.then(() => this.#runDns(gateway, either.signal));
+    this.#dns = { gateway, stop, done };
   }
 
   async #runDns(gateway: string, signal: AbortSignal): Promise<void> {

@@ -9,6 +9,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
+import { linkSignals } from '../runtime/linked-signal.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { createAuthenticator, type Authenticator } from './auth/authenticate.ts';
 import { Authorizer, type Grant } from './auth/authorize.ts';
@@ -206,6 +207,8 @@ async function serve(
   response.on('error', () => {
     gone.abort();
   });
+  // Unlinked when the response closes, as each one does in the end.
+  const { signal } = linkSignals(gone.signal, options.stopping);
   const warnings: string[] = [];
   const target = parseTarget(incoming);
   try {
@@ -219,7 +222,7 @@ async function serve(
       user: options.authenticate(incoming),
       incoming,
       response,
-      signal: AbortSignal.any([gone.signal, options.stopping]),
+      signal,
       warn: (text) => {
         warnings.push(warningHeader(text));
       },

@@ -6,6 +6,7 @@ import type { Leadership } from '../registry/leadership.ts';
 import { sleep } from '../runtime/clock.ts';
 import { Controller, type ControllerOptions } from '../runtime/controller.ts';
 import { deadline } from '../runtime/deadline.ts';
+import { linkSignals } from '../runtime/linked-signal.ts';
 import { supervise, type Task } from '../runtime/supervise.ts';
 import { ClusterState } from '../scheduler/index.ts';
 import { announceDecisions } from './announce.ts';
@@ -169,29 +170,15 @@ export class Term {
 
   /** Runs until `signal` aborts, or rejects with what ended the term early. */
   async run(signal: AbortSignal): Promise<void> {
-    const stop = new AbortController();
-    const end = (reason: unknown): void => {
-      if (!stop.signal.aborted) stop.abort(reason);
-    };
-    const onSignal = (): void => {
-      end(signal.reason);
-    };
-    const onLost = (): void => {
-      end(this.#leadership.lost.reason);
-    };
-    signal.addEventListener('abort', onSignal, { once: true });
-    this.#leadership.lost.addEventListener('abort', onLost, { once: true });
-    if (signal.aborted) onSignal();
-    if (this.#leadership.lost.aborted) onLost();
+    const over = new AbortController();
+    const stop = linkSignals(signal, this.#leadership.lost, over.signal);
     this.#kube.subscribe();
     try {
       await supervise(this.#tasks(), { log: this.#deps.log, clock: this.#deps.clock }, stop.signal);
       if (!signal.aborted) throw this.#leadership.lost.reason;
     } finally {
-      end(new Error('the term is over'));
+      over.abort(new Error('the term is over'));
       this.#keeper.stop();
-      signal.removeEventListener('abort', onSignal);
-      this.#leadership.lost.removeEventListener('abort', onLost);
     }
   }
 

@@ -23,3 +23,10 @@ it('follows its parent with the reason of that, and leaves no timer behind', () 
   expect(clock.pending).toBe(0);
   expect(deadline(clock, 100, 'it', parent.signal).signal.reason).toBe(reason);
 });
+
+it('aborts with an error of the caller’s own', async () => {
+  const clock = new VirtualClock();
+  const limit = deadline(clock, 100, () => new RangeError('late'));
+  await clock.advance(100);
+  expect(limit.signal.reason).toEqual(new RangeError('late'));
+});

@@ -1,5 +1,5 @@
-import { setMaxListeners } from 'node:events';
 import type { Clock } from './clock.ts';
+import { linkSignals } from './linked-signal.ts';
 
 /** Something took longer than it was allowed to. */
 export class DeadlineError extends Error {
@@ -14,35 +14,30 @@ export interface Deadline {
 }
 
 /**
- * A signal that aborts after `timeoutMs` with a DeadlineError that says `what` took too long, or with
- * `parent`'s reason when that aborts first. By hand, since AbortSignal.any keeps its results
- * alive as long as a long-lived parent on Node 20.
+ * A signal that aborts after `timeoutMs`, or with `parent`'s reason when that aborts first.
+ *
+ * @param late what took too long, for a DeadlineError, or what makes an error of the caller's own.
  */
 export function deadline(
   clock: Clock,
   timeoutMs: number,
-  what: string,
+  late: string | (() => Error),
   parent?: AbortSignal,
 ): Deadline {
-  const controller = new AbortController();
-  // However many calls share it, that is no leak.
-  setMaxListeners(0, controller.signal);
-  const follow = (): void => {
-    controller.abort(parent?.reason);
-  };
-  if (parent?.aborted) {
-    follow();
-    return { signal: controller.signal, dispose: () => undefined };
-  }
-  parent?.addEventListener('abort', follow, { once: true });
+  const timeout = new AbortController();
+  const either = linkSignals(parent, timeout.signal);
   const cancel = clock.schedule(() => {
-    controller.abort(new DeadlineError(`${what} took longer than ${timeoutMs} ms`));
+    const reason =
+      typeof late === 'string'
+        ? new DeadlineError(`${late} took longer than ${timeoutMs} ms`)
+        : late();
+    timeout.abort(reason);
   }, timeoutMs);
   return {
-    signal: controller.signal,
+    signal: either.signal,
     dispose() {
       cancel();
-      parent?.removeEventListener('abort', follow);
+      either.unlink();
     },
   };
 }

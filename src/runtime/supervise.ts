@@ -1,8 +1,8 @@
-import { setMaxListeners } from 'node:events';
 import type { Logger } from '../telemetry/log.ts';
 import { Backoff, type BackoffOptions } from './backoff.ts';
 import { sleep, systemClock, type Clock } from './clock.ts';
 import { asError } from './errors.ts';
+import { linkSignals } from './linked-signal.ts';
 
 /** A loop that is meant to run until its signal aborts. */
 export interface Task {
@@ -31,14 +31,8 @@ export async function supervise(
   options: SuperviseOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const stop = new AbortController();
-  // However many loops and calls share it, that is no leak.
-  setMaxListeners(0, stop.signal);
-  const follow = (): void => {
-    stop.abort(signal.reason);
-  };
-  if (signal.aborted) follow();
-  signal.addEventListener('abort', follow, { once: true });
+  const broken = new AbortController();
+  const stop = linkSignals(signal, broken.signal);
   let failure: Error | undefined;
   try {
     await Promise.all(
@@ -49,12 +43,12 @@ export async function supervise(
           if (stop.signal.aborted) return;
           failure ??= asError(thrown);
           options.log.error({ err: failure, task: task.name }, 'task failed; stopping the others');
-          stop.abort(failure);
+          broken.abort(failure);
         }
       }),
     );
   } finally {
-    signal.removeEventListener('abort', follow);
+    stop.unlink();
   }
   if (failure !== undefined) throw failure;
 }

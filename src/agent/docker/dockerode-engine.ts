@@ -1,5 +1,6 @@
 import type Docker from 'dockerode';
 import { labels } from '../../api/v1alpha1/group.ts';
+import { linkSignals } from '../../runtime/linked-signal.ts';
 import { negotiateApiVersion } from './api-version.ts';
 import { createBody } from './container-spec.ts';
 import { dockerClients, type DockerClients } from './docker-client.ts';
@@ -187,9 +188,9 @@ export class DockerodeEngine implements Engine {
         stall.abort();
       }, pullStallMs);
     };
-    const either = signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]);
+    const either = linkSignals(signal, stall.signal);
     try {
-      const stream = await this.#streams.pull(image, { abortSignal: either });
+      const stream = await this.#streams.pull(image, { abortSignal: either.signal });
       const lines = readJsonLines(stream as AsyncIterable<Uint8Array>);
       await followPull(image, tap(lines, alive), onProgress);
     } catch (error) {
@@ -203,6 +204,7 @@ export class DockerodeEngine implements Engine {
       throw new EngineError('ImagePullFailed', pullMessage(image, failure.message));
     } finally {
       clearTimeout(timer);
+      either.unlink();
     }
     // The stream may also end early without a word, when dockerd goes down.
     if (!(await this.hasImage(image, signal))) {
@@ -322,13 +324,15 @@ export class DockerodeEngine implements Engine {
     signal: AbortSignal | undefined,
     call: (signal: AbortSignal) => Promise<Result>,
   ): Promise<Result> {
-    const timeout = AbortSignal.timeout(timeoutMs);
+    const either = linkSignals(signal, AbortSignal.timeout(timeoutMs));
     try {
-      return await call(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
+      return await call(either.signal);
     } catch (error) {
       signal?.throwIfAborted();
       if (isNotModified(error)) throw error;
       throw toEngineError(error, doing);
+    } finally {
+      either.unlink();
     }
   }
 

@@ -4,8 +4,9 @@ import { Etcd3, type IOptions } from 'etcd3';
 import { sleep, type Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import { StoreRefusedError, UnavailableError, type Revision } from '../store.ts';
+import { resetOnlyWhatFailed } from './channel-reset.ts';
 import { toStoreError } from './errors.ts';
-import { linkSignals } from './linked-signal.ts';
+import { linkSignals } from '../../runtime/linked-signal.ts';
 import { MemberBreakers, noPolicy } from './member-breaker.ts';
 
 export interface EtcdTlsMaterial {
@@ -90,6 +91,7 @@ export class EtcdClient {
         cause: error,
       });
     }
+    resetOnlyWhatFailed(this.#etcd);
   }
 
   get kv(): Etcd3['kv'] {

@@ -3,7 +3,7 @@ import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse, IDuplexStream } f
 import { UnavailableError } from '../store.ts';
 import type { EtcdClient } from './client.ts';
 import { toStoreError } from './errors.ts';
-import { linkSignals } from './linked-signal.ts';
+import { deadline } from '../../runtime/deadline.ts';
 
 type Stream = IDuplexStream<ILeaseKeepAliveRequest, ILeaseKeepAliveResponse>;
 
@@ -30,19 +30,15 @@ export class KeepaliveStream {
    * stream breaks: the next call takes a new connection, to another member if there is one.
    */
   async renew(timeoutMs: number, signal: AbortSignal): Promise<Renewal> {
-    const timeout = new AbortController();
-    const cancel = this.#client.clock.schedule(() => {
-      timeout.abort(new UnavailableError('no answer to a lease renewal'));
-    }, timeoutMs);
-    const either = linkSignals(timeout.signal, signal);
+    const late = (): Error => new UnavailableError('no answer to a lease renewal');
+    const limit = deadline(this.#client.clock, timeoutMs, late, signal);
     try {
-      return await this.#exchange(either.signal);
+      return await this.#exchange(limit.signal);
     } catch (error) {
       this.#discard();
       throw toStoreError(error);
     } finally {
-      cancel();
-      either.unlink();
+      limit.dispose();
     }
   }
 

@@ -26,7 +26,7 @@ import {
 import type { EtcdClient } from './client.ts';
 import { certainlyNotApplied } from './errors.ts';
 import { getKey, toEntry } from './kv.ts';
-import { linkSignals } from './linked-signal.ts';
+import { deadline } from '../../runtime/deadline.ts';
 
 const maxOperations = 128;
 const maxConditions = 127;
@@ -50,16 +50,13 @@ export async function commit(
   if (operations.length > maxOperations || conditions.length > maxConditions) {
     throw new StoreRefusedError('too many operations in one transaction');
   }
-  const timeout = new AbortController();
-  const cancel = client.clock.schedule(() => {
-    timeout.abort(new UnavailableError('etcd did not tell the outcome of a transaction in time'));
-  }, commitMs);
-  const limited = linkSignals(timeout.signal, signal);
+  const late = (): Error =>
+    new UnavailableError('etcd did not tell the outcome of a transaction in time');
+  const limit = deadline(client.clock, commitMs, late, signal);
   try {
-    return await attempts(client, conditions, operations, limited.signal);
+    return await attempts(client, conditions, operations, limit.signal);
   } finally {
-    cancel();
-    limited.unlink();
+    limit.dispose();
   }
 }
 

@@ -16,7 +16,7 @@ import {
   type WatchOptions,
 } from '../store.ts';
 import type { EtcdClient } from './client.ts';
-import { linkSignals } from './linked-signal.ts';
+import { linkSignals } from '../../runtime/linked-signal.ts';
 import { toStoreError } from './errors.ts';
 import { listPrefix, prefixRange, toEntry } from './kv.ts';
 import type { ProgressTrust } from './progress-trust.ts';
