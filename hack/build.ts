@@ -52,7 +52,6 @@ await bundle({
   target: 'node20',
   sourcemap: 'linked',
   legalComments: 'linked',
-  keepNames: true,
   minifyWhitespace: true,
   minifySyntax: true,
   define: { NAP_VERSION: JSON.stringify(version) },
