@@ -163,6 +163,28 @@ describe('the etcd store on a bad network', () => {
       expect(log.snapshots).toEqual([]);
     });
 
+    it('that break one after the other do not break each other again', async () => {
+      const watches: WatchLog[] = [];
+      for (let i = 0; i < 4; i++) {
+        watches.push(follow());
+        await synced(watches[i]!);
+        await pause(400); // so that each finds out at a time of its own
+      }
+      proxy.stallOld();
+      for (const watch of watches) {
+        await watch.until(
+          'broke and came back',
+          ({ connections }) => connections.length >= 3,
+          15_000,
+        );
+      }
+      // What is left behind on a closed channel fails at the next ping, 10 s later.
+      await pause(12_000);
+      expect(watches.map(({ connections }) => connections)).toEqual(
+        watches.map(() => [true, false, true]),
+      );
+    });
+
     it('notice a stalled line within 15 s and catch up afterwards', async () => {
       const log = follow();
       await synced(log);
