@@ -39,10 +39,11 @@ const connecting = 1;
  * Made for etcd3 1.1 (lib/connection-pool.js); throws when the client at hand is built otherwise.
  */
 export function resetOnlyWhatFailed(etcd: Etcd3): void {
-  const { pool } = etcd as unknown as { pool: Pool | undefined };
-  if (pool === undefined || !Array.isArray(pool.hosts) || typeof pool.withConnection !== 'function')
+  const { pool } = etcd as unknown as { pool: Partial<Pool> };
+  const { hosts, withConnection: original } = pool;
+  if (hosts === undefined || original === undefined)
     throw new Error('this version of etcd3 keeps its connections in another way');
-  for (const host of pool.hosts) {
+  for (const host of hosts) {
     const closeAll = host.resetAllServices.bind(host);
     const close = host.close.bind(host);
     host.resetAllServices = () => undefined;
@@ -51,8 +52,8 @@ export function resetOnlyWhatFailed(etcd: Etcd3): void {
       close();
     };
   }
-  const withConnection = pool.withConnection.bind(pool);
-  pool.withConnection = (service, call, hosts) =>
+  const withConnection = original.bind(pool as Pool);
+  pool.withConnection = (service, call, order) =>
     withConnection(
       service,
       async (connection) => {
@@ -71,7 +72,7 @@ export function resetOnlyWhatFailed(etcd: Etcd3): void {
           throw error;
         }
       },
-      hosts,
+      order,
     );
 }
 
