@@ -356,7 +356,7 @@ export class RawWatch {
 /** A short random word for names that must not collide. */
 export const unique = (): string => randomBytes(4).toString('hex');
 
-/** Makes a namespace of its own for a suite; `drop` starts its deletion. */
+/** Makes a namespace of its own for a suite; `drop` starts its deletion, and lets go what tests put finalizers on. */
 export async function scratchNamespace(
   client: RawClient,
 ): Promise<{ readonly name: string; drop: () => Promise<void> }> {
@@ -371,6 +371,16 @@ export async function scratchNamespace(
     name,
     drop: async () => {
       await client.delete(`/api/v1/namespaces/${name}`);
+      for (const plural of ['services', 'projects']) {
+        const path = `/apis/nap.dev/v1alpha1/namespaces/${name}/${plural}`;
+        const list = (await client.get(path)).body as {
+          items: { metadata: { name: string; finalizers?: string[] } }[];
+        };
+        for (const { metadata } of list.items) {
+          if (metadata.finalizers === undefined) continue;
+          await client.merge(`${path}/${metadata.name}`, { metadata: { finalizers: null } });
+        }
+      }
     },
   };
 }
