@@ -1,10 +1,11 @@
+import { cloneJson, isObject, type JsonObject } from '../api/json.ts';
 import { sleep } from '../runtime/clock.ts';
 import type { ApiContext } from './context.ts';
 import { ApiError } from './errors/api-error.ts';
 import { insert } from './handlers/create.ts';
 import { isNoOp } from './handlers/admit.ts';
 import type { WriteOptions } from './handlers/write-options.ts';
-import { clone, isObject, kubeTime, type JsonObject, type KubeObject } from './objects/object.ts';
+import { kubeTime, type KubeObject } from './objects/object.ts';
 import type { Resource } from './resources/resource.ts';
 
 const options: WriteOptions = {
@@ -79,12 +80,12 @@ async function ensureCrd(context: ApiContext, crd: JsonObject): Promise<void> {
     apiVersion: 'apiextensions.k8s.io/v1',
     kind: 'CustomResourceDefinition',
     metadata: {
-      ...clone(wanted.metadata),
+      ...cloneJson(wanted.metadata),
       uid: stored?.object.metadata.uid ?? context.uuid(),
       creationTimestamp: created,
       generation: 1,
     },
-    spec: clone(spec),
+    spec: cloneJson(spec),
     status: {
       conditions: [
         {
@@ -102,7 +103,7 @@ async function ensureCrd(context: ApiContext, crd: JsonObject): Promise<void> {
           message: 'the initial names have been accepted',
         },
       ],
-      acceptedNames: clone(spec['names'] ?? {}),
+      acceptedNames: cloneJson(spec['names'] ?? {}),
       storedVersions: versions
         .filter((version) => version['storage'] === true)
         .map((version) => version['name']),

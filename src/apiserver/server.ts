@@ -7,6 +7,7 @@ import {
 } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { JsonObject } from '../api/json.ts';
 import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';
@@ -24,7 +25,6 @@ import { ApiError, badRequest, forbidden, internalError, unavailable } from './e
 import { negotiate } from './http/accept.ts';
 import type { ApiRequest, Handled } from './http/request.ts';
 import { errorHeaders, respond, warningHeader } from './http/respond.ts';
-import type { JsonObject } from './objects/object.ts';
 import { builtinResources } from './resources/builtin.ts';
 import { customResources } from './resources/custom.ts';
 import { ResourceRegistry } from './resources/resource.ts';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { canonicalJson } from '../api/v1alpha1/resolve.ts';
+import { canonicalJson } from '../api/json.ts';
 
 /** Short digest of a JSON value that does not depend on the order of its keys. */
 export function digest(value: unknown): string {

@@ -1,3 +1,4 @@
+import { equalJson, isObject, type JsonObject } from '../api/json.ts';
 import type { KubeObject } from '../api/v1alpha1/meta.ts';
 import type { KubeClient } from './client.ts';
 import type { ResourceDefinition } from './resources.ts';
@@ -27,8 +28,8 @@ export async function writeStatus<T extends KubeObject & { readonly status?: obj
  * as absent. Arrays are replaced whole.
  */
 export function mergePatch(from: unknown, to: unknown): unknown {
-  if (!isRecord(from) || !isRecord(to)) return equal(from, to) ? undefined : to;
-  const patch: Record<string, unknown> = {};
+  if (!isObject(from) || !isObject(to)) return equalJson(from, to) ? undefined : to;
+  const patch: JsonObject = {};
   for (const key of new Set([...Object.keys(from), ...Object.keys(to)])) {
     const [was, is] = [from[key], to[key]];
     if (is === undefined) {
@@ -36,27 +37,8 @@ export function mergePatch(from: unknown, to: unknown): unknown {
       continue;
     }
     // An object that is new goes in whole: a merge into nothing would keep its nulls out.
-    const change = isRecord(was) ? mergePatch(was, is) : equal(was, is) ? undefined : is;
+    const change = isObject(was) ? mergePatch(was, is) : equalJson(was, is) ? undefined : is;
     if (change !== undefined) patch[key] = change;
   }
   return Object.keys(patch).length === 0 ? undefined : patch;
-}
-
-/** Deep equality of JSON values; the order of properties and properties that are `undefined` do not count. */
-export function equal(a: unknown, b: unknown): boolean {
-  if (Object.is(a, b)) return true;
-  if (Array.isArray(a) || Array.isArray(b)) {
-    return (
-      Array.isArray(a) &&
-      Array.isArray(b) &&
-      a.length === b.length &&
-      a.every((item, i) => equal(item, b[i]))
-    );
-  }
-  if (!isRecord(a) || !isRecord(b)) return false;
-  return [...new Set([...Object.keys(a), ...Object.keys(b)])].every((key) => equal(a[key], b[key]));
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

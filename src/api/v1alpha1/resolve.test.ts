@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { canonicalJson } from '../json.ts';
 import { containerSpec } from './container-spec.ts';
 import { guestbook } from './guestbook.fixture.ts';
 import { standaloneProject } from './names.ts';
 import { projectSpec } from './project.ts';
-import { canonicalJson, resolveContainerSpec, specHash } from './resolve.ts';
+import { resolveContainerSpec, specHash } from './resolve.ts';
 import { serviceSpec, type ServiceSpecInput } from './service-spec.ts';
 
 const identity = { namespace: 'default', project: 'app', service: 'web' };

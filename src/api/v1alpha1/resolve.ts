@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { canonicalJson } from '../json.ts';
 import { parseByteSize } from './byte-size.ts';
 import type { ContainerSpec, Mount } from './container-spec.ts';
 import { parseCpuQuantity } from './cpu-quantity.ts';
@@ -49,18 +50,6 @@ export function resolveContainerSpec(
  */
 export function specHash(container: ContainerSpec): string {
   return createHash('sha256').update(canonicalJson(container)).digest('hex');
-}
-
-/** JSON with sorted keys and without undefined fields: equal values give equal text. */
-export function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) => {
-    if (typeof part !== 'object' || part === null || Array.isArray(part)) return part;
-    // No prototype, so that a key like "__proto__" is data.
-    const sorted = Object.create(null) as Record<string, unknown>;
-    for (const key of Object.keys(part).sort())
-      sorted[key] = (part as Record<string, unknown>)[key];
-    return sorted;
-  });
 }
 
 function resolveMount(identity: ServiceIdentity, text: string): Mount {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isObject } from '../json.ts';
 
 /** A Kubernetes structural schema, or a part of one. */
 export type StructuralSchema = Readonly<Record<string, unknown>>;
@@ -73,8 +74,4 @@ function convert(node: unknown, path: string): StructuralSchema {
   }
   if (node['items'] !== undefined) result['items'] = convert(node['items'], `${path}[]`);
   return result;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

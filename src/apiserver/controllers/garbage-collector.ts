@@ -1,8 +1,9 @@
+import { cloneJson } from '../../api/json.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors/api-error.ts';
 import { removeObject, type PropagationPolicy } from '../handlers/delete.ts';
 import { updateStored } from '../handlers/store-update.ts';
-import { clone, type KubeObject, type OwnerReference } from '../objects/object.ts';
+import type { KubeObject, OwnerReference } from '../objects/object.ts';
 import type { Resource } from '../resources/resource.ts';
 import type { ObjectEvent } from '../storage/watch-cache.ts';
 import { OwnershipGraph, type GraphNode } from './ownership-graph.ts';
@@ -215,7 +216,7 @@ export class GarbageCollector {
         dryRun: false,
         change: (old) => {
           if (old.metadata.uid !== node.uid) return old;
-          const next = clone(old);
+          const next = cloneJson(old);
           edit(next);
           return next;
         },

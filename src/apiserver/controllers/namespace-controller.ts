@@ -1,7 +1,8 @@
+import { cloneJson, isObject } from '../../api/json.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors/api-error.ts';
 import { removeObject } from '../handlers/delete.ts';
-import { isObject, clone, type KubeObject } from '../objects/object.ts';
+import type { KubeObject } from '../objects/object.ts';
 import type { ObjectEvent } from '../storage/watch-cache.ts';
 import { updateStored } from '../handlers/store-update.ts';
 import { Wakeups } from './wakeups.ts';
@@ -128,7 +129,7 @@ export class NamespaceController {
       dryRun: false,
       change: (old) => {
         if (old.metadata.deletionTimestamp === undefined) return old;
-        const next = clone(old);
+        const next = cloneJson(old);
         const spec = isObject(next['spec']) ? next['spec'] : {};
         const finalizers = Array.isArray(spec['finalizers'])
           ? (spec['finalizers'] as unknown[])

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../schema/types.ts';
+import type { JsonObject } from '../../api/json.ts';
 import { FieldSet } from './field-set.ts';
 import { managerKey } from './managers.ts';
 import type { ManagerId, Owner, Owners } from './managers.ts';

@@ -1,4 +1,4 @@
-import { isObject } from '../schema/json.ts';
+import { isObject } from '../../api/json.ts';
 import { fieldElement, printPath } from './field-set.ts';
 import type { PathElement } from './field-set.ts';
 import { fieldNames, fieldType, itemElement } from './typed.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { JsonObject, JsonSchema } from '../schema/types.ts';
+import type { JsonObject } from '../../api/json.ts';
+import type { JsonSchema } from '../schema/types.ts';
 import { ApplyError, applyPatch, describeConflicts, trackUpdate } from './field-manager.ts';
 import type { ManagedFieldsEntry } from './field-manager.ts';
 import { FieldSet } from './field-set.ts';

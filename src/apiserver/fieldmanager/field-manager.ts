@@ -1,5 +1,5 @@
-import { isObject } from '../schema/json.ts';
-import type { JsonObject, JsonSchema } from '../schema/types.ts';
+import { isObject, type JsonObject } from '../../api/json.ts';
+import type { JsonSchema } from '../schema/types.ts';
 import { apply } from './apply.ts';
 import type { OwnedConflict } from './apply.ts';
 import { ApplyError, checkApplied } from './check-applied.ts';

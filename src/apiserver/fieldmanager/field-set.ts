@@ -1,5 +1,4 @@
-import { canonicalJson, isObject } from '../schema/json.ts';
-import type { JsonObject } from '../schema/types.ts';
+import { canonicalJson, isObject, type JsonObject } from '../../api/json.ts';
 
 /**
  * Sets of fields and their wire form FieldsV1. The model is that of structured-merge-diff

@@ -1,5 +1,4 @@
-import { cloneJson, equalJson, isObject } from '../schema/json.ts';
-import type { JsonObject } from '../schema/types.ts';
+import { cloneJson, equalJson, isObject, type JsonObject } from '../../api/json.ts';
 import { FieldSet, fieldElement } from './field-set.ts';
 import type { PathElement } from './field-set.ts';
 import { fieldNames, fieldType, itemElement, shapeOf } from './typed.ts';

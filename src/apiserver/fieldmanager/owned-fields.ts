@@ -1,5 +1,4 @@
-import { isObject } from '../schema/json.ts';
-import type { JsonObject } from '../schema/types.ts';
+import { isObject, type JsonObject } from '../../api/json.ts';
 import { FieldSet } from './field-set.ts';
 
 const metadataField = (name: string): string[] => ['f:metadata', `f:${name}`];

@@ -1,6 +1,6 @@
-import { isObject } from '../schema/json.ts';
+import { isObject, type JsonObject } from '../../api/json.ts';
 import { objectMetaSchema } from '../schema/object-meta.ts';
-import type { JsonObject, JsonSchema } from '../schema/types.ts';
+import type { JsonSchema } from '../schema/types.ts';
 import { fieldElement, keyElement, valueElement } from './field-set.ts';
 import type { FieldSet, PathElement } from './field-set.ts';
 import { FieldSet as Fields } from './field-set.ts';

@@ -1,8 +1,9 @@
+import { cloneJson, equalJson, type JsonObject } from '../../api/json.ts';
 import { trackUpdate } from '../fieldmanager/field-manager.ts';
 import type { ApiContext } from '../context.ts';
 import { badRequest, conflict, invalid, type FieldCause } from '../errors/api-error.ts';
 import { decodeMetadata, invalidValue, validateMetadata } from '../objects/metadata.ts';
-import { clone, deepEqual, kubeTime, type JsonObject, type KubeObject } from '../objects/object.ts';
+import { kubeTime, type KubeObject } from '../objects/object.ts';
 import { groupVersion, type Resource } from '../resources/resource.ts';
 import type { WriteOptions } from './write-options.ts';
 
@@ -72,7 +73,7 @@ export function admitCreate(
   tracked: 'track' | 'tracked',
 ): KubeObject {
   const now = context.clock.now();
-  let object = clone(body);
+  let object = cloneJson(body);
   const { metadata } = object;
   delete metadata.deletionTimestamp;
   delete metadata.deletionGracePeriodSeconds;
@@ -104,7 +105,7 @@ export function admitUpdate(
   part: Part,
   tracked: 'track' | 'tracked',
 ): KubeObject {
-  let object = part === 'status' ? statusOnly(old, body) : clone(body);
+  let object = part === 'status' ? statusOnly(old, body) : cloneJson(body);
   const { metadata } = object;
   metadata.uid ??= old.metadata.uid ?? '';
   metadata.name = old.metadata.name ?? '';
@@ -121,7 +122,7 @@ export function admitUpdate(
   check(resource, object, old);
   if (
     resource.custom &&
-    !deepEqual(desired(old, resource.status), desired(object, resource.status))
+    !equalJson(desired(old, resource.status), desired(object, resource.status))
   ) {
     object.metadata.generation = (old.metadata.generation ?? 0) + 1;
   }
@@ -130,7 +131,7 @@ export function admitUpdate(
 
 /** Whether nothing would change, apart from the times in managedFields. */
 export function isNoOp(old: KubeObject, next: KubeObject): boolean {
-  return deepEqual(comparable(old), comparable(next));
+  return equalJson(comparable(old), comparable(next));
 }
 
 function comparable(object: KubeObject): unknown {
@@ -164,11 +165,11 @@ function without(object: JsonObject, members: readonly string[]): JsonObject {
 
 /** `/status` takes the status and nothing else; managedFields may be reset there too. */
 function statusOnly(old: KubeObject, body: KubeObject): KubeObject {
-  const object = clone(old);
+  const object = cloneJson(old);
   if (body['status'] === undefined) delete object['status'];
-  else object['status'] = clone(body['status']);
+  else object['status'] = cloneJson(body['status']);
   if (body.metadata.managedFields !== undefined) {
-    object.metadata.managedFields = clone(body.metadata.managedFields);
+    object.metadata.managedFields = cloneJson(body.metadata.managedFields);
   }
   return object;
 }

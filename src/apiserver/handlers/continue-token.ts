@@ -1,5 +1,5 @@
+import { isObject } from '../../api/json.ts';
 import { badRequest } from '../errors/api-error.ts';
-import { isObject } from '../objects/object.ts';
 
 /** Where the next page of a list starts. Without `revision` it is read as of now. */
 export interface ContinuePoint {

@@ -1,3 +1,4 @@
+import { cloneJson } from '../../api/json.ts';
 import type { ApiContext } from '../context.ts';
 import {
   alreadyExists,
@@ -12,7 +13,7 @@ import { contentType, decodeObjectBody, readBody } from '../http/body.ts';
 import { presentOne } from '../http/present.ts';
 import type { ApiRequest, Reply, Target } from '../http/request.ts';
 import { generateName } from '../objects/names.ts';
-import { clone, type KubeObject } from '../objects/object.ts';
+import type { KubeObject } from '../objects/object.ts';
 import type { Resource } from '../resources/resource.ts';
 import type { StoredObject } from '../storage/stored-object.ts';
 import { admitCreate, decodeObject, decodingProblems } from './admit.ts';
@@ -90,7 +91,7 @@ export async function insert(
 ): Promise<StoredObject> {
   const { name = '', generateName: base = '' } = body.metadata;
   for (let attempt = 0; attempt < attempts; attempt++) {
-    const named = clone(body);
+    const named = cloneJson(body);
     if (name === '' && base !== '') named.metadata.name = generateName(base, context.random);
     const namespace = await namespaceOf(context, resource, named);
     const admitted = admitCreate(context, resource, named, options, tracked);

@@ -1,9 +1,10 @@
+import { cloneJson, isObject, type JsonObject } from '../../api/json.ts';
 import type { ApiContext } from '../context.ts';
 import { badRequest, conflict, invalid, notFound, type Status } from '../errors/api-error.ts';
 import { contentType, decodeObjectBody, readBody } from '../http/body.ts';
 import { presentList, presentOne } from '../http/present.ts';
 import type { ApiRequest, Reply, Target } from '../http/request.ts';
-import { clone, isObject, kubeTime, type JsonObject, type KubeObject } from '../objects/object.ts';
+import { kubeTime, type KubeObject } from '../objects/object.ts';
 import type { Resource } from '../resources/resource.ts';
 import type { StoredObject } from '../storage/stored-object.ts';
 import { listPage, presentation } from './read.ts';
@@ -200,7 +201,7 @@ function markDeleted(
   nowMs: number,
 ): KubeObject {
   if (old.metadata.deletionTimestamp !== undefined) return old;
-  const object = clone(old);
+  const object = cloneJson(old);
   const { metadata } = object;
   const finalizers = new Set(metadata.finalizers ?? []);
   if (policy !== undefined) {

@@ -1,7 +1,7 @@
+import { cloneJson, isObject } from '../../api/json.ts';
 import type { ApiContext } from '../context.ts';
 import { contentType, decodeObjectBody, readBody } from '../http/body.ts';
 import type { ApiRequest, Reply, Target } from '../http/request.ts';
-import { clone, isObject } from '../objects/object.ts';
 import { decodeObject } from './admit.ts';
 import { updateStored } from './store-update.ts';
 import { checkName } from './update.ts';
@@ -23,7 +23,7 @@ export async function finalizeNamespace(
     name,
     dryRun: false,
     change: (old) => {
-      const next = clone(old);
+      const next = cloneJson(old);
       next['spec'] = Array.isArray(spec['finalizers']) ? { finalizers: spec['finalizers'] } : {};
       return next;
     },

@@ -1,6 +1,6 @@
 import { applyPatch as applyJsonPatch, type Operation } from 'rfc6902';
+import { cloneJson, equalJson, isObject, setMember, type JsonObject } from '../../api/json.ts';
 import { ApiError, badRequest } from '../errors/api-error.ts';
-import { clone, deepEqual, isObject, setMember, type JsonObject } from '../objects/object.ts';
 
 /** Most operations of one JSON patch, as in the real server. */
 const maxOperations = 10_000;
@@ -21,14 +21,14 @@ export function jsonPatch(document: JsonObject, patch: unknown): unknown {
       {},
     );
   }
-  const target: unknown = clone(document);
+  const target: unknown = cloneJson(document);
   for (const operation of patch as unknown[]) {
     if (!isOperation(operation))
       throw badRequest(
         `error decoding patch: not an operation: ${JSON.stringify(operation).slice(0, 200)}`,
       );
     if (operation.path === '') throw unappliable();
-    const [problem] = applyJsonPatch(target, [clone(operation)]);
+    const [problem] = applyJsonPatch(target, [cloneJson(operation)]);
     if (problem !== null) throw unappliable();
     if (operation.op === 'copy' && JSON.stringify(target).length > maxResultBytes) {
       throw new ApiError(413, 'RequestEntityTooLarge', 'the patched object is too large', {});
@@ -56,7 +56,7 @@ const unappliable = (): ApiError =>
 
 /** RFC 7386. */
 export function mergePatch(document: unknown, patch: unknown): unknown {
-  if (!isObject(patch)) return clone(patch);
+  if (!isObject(patch)) return cloneJson(patch);
   const merged: JsonObject = isObject(document) ? { ...document } : {};
   for (const [key, value] of Object.entries(patch)) {
     if (value === null) Reflect.deleteProperty(merged, key);
@@ -85,7 +85,7 @@ const mergeKeys: Readonly<Record<string, string>> = {
  * Source: k8s.io/apimachinery/pkg/util/strategicpatch.
  */
 export function strategicMergePatch(document: unknown, patch: unknown): unknown {
-  if (!isObject(patch)) return clone(patch);
+  if (!isObject(patch)) return cloneJson(patch);
   const directive = patch['$patch'];
   if (directive === 'delete') return {};
   const base: JsonObject = isObject(document) && directive !== 'replace' ? { ...document } : {};
@@ -110,14 +110,14 @@ export function strategicMergePatch(document: unknown, patch: unknown): unknown 
 function removeValues(base: JsonObject, key: string, values: unknown): void {
   const list = base[key];
   if (!Array.isArray(list) || !Array.isArray(values)) return;
-  base[key] = list.filter((item) => !values.some((value) => deepEqual(item, value)));
+  base[key] = list.filter((item) => !values.some((value) => equalJson(item, value)));
 }
 
 function mergeMember(key: string, old: unknown, value: unknown): unknown {
   if (!Array.isArray(value)) return strategicMergePatch(old, value);
   const mergeKey = Object.hasOwn(mergeKeys, key) ? mergeKeys[key] : undefined;
   if (mergeKey === undefined || !Array.isArray(old)) {
-    return (value as unknown[]).filter((item) => !isDirective(item)).map((item) => clone(item));
+    return (value as unknown[]).filter((item) => !isDirective(item)).map((item) => cloneJson(item));
   }
   if (mergeKey === '') return [...new Set([...(old as unknown[]), ...(value as unknown[])])];
   return mergeItems(old as unknown[], value as unknown[], mergeKey);
@@ -131,14 +131,14 @@ function mergeItems(
   mergeKey: string,
 ): unknown[] {
   if (patch.some((item) => isObject(item) && item['$patch'] === 'replace')) {
-    return patch.filter((item) => !isDirective(item)).map((item) => clone(item));
+    return patch.filter((item) => !isDirective(item)).map((item) => cloneJson(item));
   }
   let merged = [...old];
   for (const item of patch) {
     if (!isObject(item)) continue;
     const at = merged.findIndex((other) => isObject(other) && other[mergeKey] === item[mergeKey]);
     if (item['$patch'] === 'delete') merged = merged.filter((_, index) => index !== at);
-    else if (at < 0) merged.push(clone(item));
+    else if (at < 0) merged.push(cloneJson(item));
     else merged[at] = strategicMergePatch(merged[at], item);
   }
   return merged;

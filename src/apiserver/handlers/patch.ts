@@ -1,3 +1,4 @@
+import { isObject, type JsonObject } from '../../api/json.ts';
 import { ApplyError, applyPatch, type FieldConflict } from '../fieldmanager/field-manager.ts';
 import type { ApiContext } from '../context.ts';
 import {
@@ -10,7 +11,7 @@ import {
 import { contentType, decodeJson, decodeYaml, readBody, type DecodedBody } from '../http/body.ts';
 import { presentOne } from '../http/present.ts';
 import type { ApiRequest, Reply, Target } from '../http/request.ts';
-import { isObject, kubeTime, type JsonObject, type KubeObject } from '../objects/object.ts';
+import { kubeTime, type KubeObject } from '../objects/object.ts';
 import { groupVersion, type Resource } from '../resources/resource.ts';
 import type { StoredObject } from '../storage/stored-object.ts';
 import { admitUpdate, decodeObject, decodingProblems, type Part } from './admit.ts';

@@ -1,8 +1,9 @@
+import { isObject, type JsonObject } from '../../api/json.ts';
 import type { Authorizer, PolicyRule } from '../auth/authorize.ts';
 import { badRequest } from '../errors/api-error.ts';
 import { contentType, decodeObjectBody, readBody } from '../http/body.ts';
 import type { ApiRequest, Reply } from '../http/request.ts';
-import { isObject, kubeTime, type JsonObject } from '../objects/object.ts';
+import { kubeTime } from '../objects/object.ts';
 import type { Discovered } from './discovery.ts';
 
 /** Questions that a client asks about itself by "creating" an object; nothing is stored. */

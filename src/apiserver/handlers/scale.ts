@@ -1,3 +1,4 @@
+import { cloneJson, isObject, type JsonObject } from '../../api/json.ts';
 import type { ApiContext } from '../context.ts';
 import {
   badRequest,
@@ -10,7 +11,7 @@ import {
 import { contentType, decodeJson, decodeObjectBody, readBody } from '../http/body.ts';
 import type { ApiRequest, Reply, Target } from '../http/request.ts';
 import { decodeMetadata, invalidValue } from '../objects/metadata.ts';
-import { clone, isObject, type JsonObject, type KubeObject } from '../objects/object.ts';
+import type { KubeObject } from '../objects/object.ts';
 import { getPath, setPath } from '../objects/path.ts';
 import type { Resource, ScalePaths } from '../resources/resource.ts';
 import { admitUpdate } from './admit.ts';
@@ -81,7 +82,7 @@ export async function writeScale(
       const scale = change(current);
       const { metadata } = decodeMetadata(scale['metadata']);
       checkIdentity(resource, old, metadata);
-      const next = clone(old);
+      const next = cloneJson(old);
       setPath(next, paths.specReplicas, replicasOf(scale, name));
       return admitUpdate(context, resource, old, next, options, 'scale', 'track');
     },

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { parseDocument } from 'yaml';
+import { isObject, type JsonObject } from '../../api/json.ts';
 import type { ApiError } from '../errors/api-error.ts';
 import { badRequest, tooLarge, unsupportedMediaType } from '../errors/api-error.ts';
-import { isObject, type JsonObject } from '../objects/object.ts';
 import { decodeProtobufBody, ProtobufBodyError, protobufMediaType } from '../protobuf/decode.ts';
 import { JsonTextError, parseJsonText } from './json-text.ts';
 

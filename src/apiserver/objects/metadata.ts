@@ -1,12 +1,7 @@
+import { isObject, setMember, type JsonObject } from '../../api/json.ts';
 import { badRequest, type FieldCause } from '../errors/api-error.ts';
 import { labelKeyError, labelValueError, subdomainError } from './names.ts';
-import {
-  isObject,
-  setMember,
-  type JsonObject,
-  type KubeObject,
-  type ObjectMeta,
-} from './object.ts';
+import { type KubeObject, type ObjectMeta } from './object.ts';
 
 type Check = (value: unknown) => boolean;
 const isString: Check = (value) => typeof value === 'string';

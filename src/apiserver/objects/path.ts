@@ -1,4 +1,4 @@
-import { isObject, setMember, type JsonObject } from './object.ts';
+import { isObject, setMember, type JsonObject } from '../../api/json.ts';
 
 /** Splits a simple dotted path as CRDs use it (`.spec.replicas`, `.metadata.annotations.a\.b`) into members. */
 export function splitPath(path: string): string[] {

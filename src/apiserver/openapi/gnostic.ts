@@ -1,6 +1,5 @@
 import protobuf from 'protobufjs/light.js';
-import { isObject } from '../schema/json.ts';
-import type { JsonObject } from '../schema/types.ts';
+import { isObject, type JsonObject } from '../../api/json.ts';
 
 /*
  * The part of gnostic's openapi.v2 messages that this server's documents use. Field numbers are those of

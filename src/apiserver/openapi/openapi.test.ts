@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import protobuf from 'protobufjs/light.js';
 import { describe, expect, it } from 'vitest';
+import type { JsonObject } from '../../api/json.ts';
 import { compileSchema } from '../schema/structural.ts';
-import type { JsonObject, JsonSchema } from '../schema/types.ts';
+import type { JsonSchema } from '../schema/types.ts';
 import type { ApiKind } from './api-kind.ts';
 import { builtinKinds } from './builtin-schemas.ts';
 import { openapiV2Document, openapiV2Protobuf } from './v2.ts';

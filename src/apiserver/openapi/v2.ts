@@ -1,4 +1,4 @@
-import type { JsonObject } from '../schema/types.ts';
+import type { JsonObject } from '../../api/json.ts';
 import type { ApiKind } from './api-kind.ts';
 import { definitions } from './definitions.ts';
 import type { PublishedSchema } from './definitions.ts';

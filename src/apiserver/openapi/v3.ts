@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { JsonObject } from '../schema/types.ts';
+import type { JsonObject } from '../../api/json.ts';
 import type { ApiKind } from './api-kind.ts';
 import { definitions, groupVersionOf, metaNames } from './definitions.ts';
 import type { PublishedSchema } from './definitions.ts';

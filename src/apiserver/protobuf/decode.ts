@@ -1,5 +1,5 @@
 import protobuf from 'protobufjs/light.js';
-import type { JsonObject } from '../schema/types.ts';
+import type { JsonObject } from '../../api/json.ts';
 import { messageOf, messages } from './messages.ts';
 import type { MessageDescriptor } from './messages.ts';
 

@@ -1,4 +1,4 @@
-import { isObject } from '../objects/object.ts';
+import { isObject } from '../../api/json.ts';
 import { age, humanDuration } from './age.ts';
 import { compileJsonPath } from './json-path.ts';
 import type { Column } from './resource.ts';

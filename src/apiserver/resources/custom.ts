@@ -1,4 +1,4 @@
-import { isObject, type JsonObject } from '../objects/object.ts';
+import { isObject, type JsonObject } from '../../api/json.ts';
 import { splitPath } from '../objects/path.ts';
 import { compileSchema } from '../schema/structural.ts';
 import type { JsonSchema } from '../schema/types.ts';

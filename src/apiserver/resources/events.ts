@@ -1,7 +1,8 @@
+import { isObject, type JsonObject } from '../../api/json.ts';
 import type { FieldCause } from '../errors/api-error.ts';
 import { invalidValue, requiredValue } from '../objects/metadata.ts';
 import { pathSegmentError } from '../objects/names.ts';
-import { isObject, type JsonObject, type KubeObject } from '../objects/object.ts';
+import type { KubeObject } from '../objects/object.ts';
 import { getPath } from '../objects/path.ts';
 import { age } from './age.ts';
 import { nameColumn } from './columns.ts';

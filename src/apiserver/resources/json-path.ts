@@ -1,4 +1,4 @@
-import { isObject } from '../objects/object.ts';
+import { isObject } from '../../api/json.ts';
 
 /**
  * The subset of JSONPath that printer columns use: `.a.b`, `['a.b']`, `[0]`, `[-1]`, `[*]`, and

@@ -1,7 +1,8 @@
+import { equalJson, isObject } from '../../api/json.ts';
 import type { FieldCause } from '../errors/api-error.ts';
 import { forbiddenValue, invalidValue } from '../objects/metadata.ts';
 import { labelNameError } from '../objects/names.ts';
-import { deepEqual, isObject, type KubeObject } from '../objects/object.ts';
+import type { KubeObject } from '../objects/object.ts';
 import type { Strategy } from './resource.ts';
 
 /** Namespaces are held by a finalizer of their own until they are empty. */
@@ -64,7 +65,7 @@ function validateImmutable(
 ): FieldCause[] {
   if (old?.['immutable'] !== true) return [];
   const causes = members
-    .filter((member) => !deepEqual(object[member] ?? {}, old[member] ?? {}))
+    .filter((member) => !equalJson(object[member] ?? {}, old[member] ?? {}))
     .map((member) => forbiddenValue(member, 'field is immutable when `immutable` is set'));
   if (object['immutable'] !== true) {
     causes.push(forbiddenValue('immutable', 'field is immutable when `immutable` is set'));

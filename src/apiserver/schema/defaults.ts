@@ -1,6 +1,5 @@
-import { cloneJson, isObject } from './json.ts';
+import { cloneJson, isObject, type JsonObject } from '../../api/json.ts';
 import type { SchemaNode } from './node.ts';
-import type { JsonObject } from './types.ts';
 
 /**
  * Fills in defaults, as k8s.io/apiextensions-apiserver's defaulting does: a default stands in for an

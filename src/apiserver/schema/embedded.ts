@@ -1,7 +1,7 @@
+import { isObject } from '../../api/json.ts';
 import { cause, noValue } from './cause.ts';
 import type { LocatedCause } from './cause.ts';
 import type { FieldPath } from './field-path.ts';
-import { isObject } from './json.ts';
 import type { SchemaNode } from './node.ts';
 
 /**

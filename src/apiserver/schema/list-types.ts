@@ -1,7 +1,7 @@
+import { canonicalJson, isObject } from '../../api/json.ts';
 import { cause } from './cause.ts';
 import type { LocatedCause } from './cause.ts';
 import type { FieldPath } from './field-path.ts';
-import { canonicalJson, isObject } from './json.ts';
 import type { SchemaNode } from './node.ts';
 
 /** Duplicates in lists of type set and map; each offending value is named once. */

@@ -1,6 +1,5 @@
-import { cloneJson, isObject } from './json.ts';
+import { cloneJson, isObject, type JsonObject } from '../../api/json.ts';
 import type { SchemaNode } from './node.ts';
-import type { JsonObject } from './types.ts';
 
 /**
  * Copies the declared part of an object. Follows k8s.io/apiextensions-apiserver's pruning: under

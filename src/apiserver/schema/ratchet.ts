@@ -1,6 +1,6 @@
+import { canonicalJson, equalJson, isObject } from '../../api/json.ts';
 import type { LocatedCause } from './cause.ts';
 import { segmentKey } from './field-path.ts';
-import { canonicalJson, equalJson, isObject } from './json.ts';
 import type { SchemaNode } from './node.ts';
 
 /**

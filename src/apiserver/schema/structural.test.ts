@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { JsonObject } from '../../api/json.ts';
 import { compileSchema, SchemaError } from './structural.ts';
-import type { JsonObject, JsonSchema } from './types.ts';
+import type { JsonSchema } from './types.ts';
 
 const port: JsonSchema = {
   type: 'object',

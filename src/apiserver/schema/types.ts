@@ -1,9 +1,4 @@
-/** Anything JSON can hold. */
-export type Json =
-  null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
-
-/** A decoded JSON object: the form in which the API server holds every Kubernetes object. */
-export type JsonObject = Record<string, unknown>;
+import type { JsonObject } from '../../api/json.ts';
 
 /** A CEL rule of a structural schema (`x-kubernetes-validations`). */
 export interface ValidationRule {

@@ -1,5 +1,6 @@
+import { isObject } from '../../api/json.ts';
 import type { Entry } from '../../registry/store.ts';
-import { isObject, type KubeObject } from '../objects/object.ts';
+import type { KubeObject } from '../objects/object.ts';
 import type { CompiledSchema } from '../schema/types.ts';
 
 /**

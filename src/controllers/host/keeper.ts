@@ -1,5 +1,5 @@
+import { equalJson } from '../../api/json.ts';
 import type { Host } from '../../api/v1alpha1/host.ts';
-import { equal } from '../../kube/status.ts';
 import type { HostRecord } from '../../registry/records/host.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { ClusterState, HostInfo } from '../../scheduler/index.ts';
@@ -66,7 +66,7 @@ export class HostKeeper {
     if (object === undefined) this.#objects.delete(host);
     else this.#objects.set(host, object);
     const matters = (o: Host | undefined): unknown => [o?.metadata.labels, o?.spec?.unschedulable];
-    if (!equal(matters(before), matters(object))) this.#refresh(host);
+    if (!equalJson(matters(before), matters(object))) this.#refresh(host);
     const { health, clock, book } = this.#options;
     if (object !== undefined && !this.#records.has(host)) {
       health.absent(host, clock.monotonic());
@@ -148,12 +148,12 @@ export class HostKeeper {
       unschedulable: object?.spec?.unschedulable === true,
     };
     const before = this.#infos.get(host);
-    if (equal(before, info)) return;
+    if (equalJson(before, info)) return;
     this.#infos.set(host, info);
     state.setHost(info);
     roomAppeared();
     // What runs there may break a rule now.
-    if (before !== undefined && !equal(before.labels, info.labels)) {
+    if (before !== undefined && !equalJson(before.labels, info.labels)) {
       for (const service of book.servicesOn(host)) mark(service);
     }
   }

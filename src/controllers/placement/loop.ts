@@ -1,3 +1,4 @@
+import { equalJson } from '../../api/json.ts';
 import { serviceRecords, type ServiceRecord } from '../../registry/records/service.ts';
 import type { CachedRecord } from '../../registry/record-cache.ts';
 import { decide } from '../../registry/decide.ts';
@@ -8,7 +9,6 @@ import type { Clock } from '../../runtime/clock.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { ClusterState } from '../../scheduler/index.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import { equal } from '../../kube/status.ts';
 import type { HostHealth } from '../host/health.ts';
 import type { ServiceWish } from '../service/desired.ts';
 import type { ServiceDirectory } from '../service/directory.ts';
@@ -114,7 +114,7 @@ export class PlacementLoop {
    * @param record undefined: gone or unreadable
    */
   serviceRecordChanged(key: string, record: ServiceRecord | undefined): void {
-    if (this.#written.has(key) && equal(this.#written.get(key), record)) return;
+    if (this.#written.has(key) && equalJson(this.#written.get(key), record)) return;
     this.#written.set(key, record);
     this.mark(key);
   }
@@ -322,7 +322,7 @@ export class PlacementLoop {
         ? this.#written.get(intent.key)
         : this.#options.serviceRecords.get(path)?.value;
       const wanted = intent.run?.record;
-      if (equal(present, wanted)) continue;
+      if (equalJson(present, wanted)) continue;
       const exists = present !== undefined || this.#options.serviceRecords.has(path);
       if (wanted === undefined && !exists) continue;
       changes.push({

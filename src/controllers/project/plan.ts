@@ -1,9 +1,9 @@
+import { equalJson } from '../../api/json.ts';
 import { apiVersion, finalizer, labels } from '../../api/v1alpha1/group.ts';
 import type { KubeObject } from '../../api/v1alpha1/meta.ts';
 import { ownedServiceName } from '../../api/v1alpha1/names.ts';
 import type { Project } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
-import { equal } from '../../kube/status.ts';
 import { digest } from '../digest.ts';
 import { controllerOf } from '../identity.ts';
 
@@ -173,7 +173,8 @@ function differs(application: ServiceApplication, present: Service): boolean {
 
 /** Whether all that `want` says stands in `have`: objects may hold more, everything else has to be equal. */
 function includes(have: unknown, want: unknown): boolean {
-  if (typeof want !== 'object' || want === null || Array.isArray(want)) return equal(have, want);
+  if (typeof want !== 'object' || want === null || Array.isArray(want))
+    return equalJson(have, want);
   if (typeof have !== 'object' || have === null || Array.isArray(have)) return false;
   const fields = have as Record<string, unknown>;
   return Object.entries(want).every(

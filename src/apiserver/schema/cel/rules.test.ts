@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { JsonObject } from '../../../api/json.ts';
 import { compileSchema, SchemaError } from '../structural.ts';
-import type { JsonObject, JsonSchema, ValidationRule } from '../types.ts';
+import type { JsonSchema, ValidationRule } from '../types.ts';
 
 const properties: Readonly<Record<string, JsonSchema>> = {
   replicas: { type: 'integer' },

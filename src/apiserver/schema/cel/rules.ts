@@ -1,9 +1,9 @@
 import { Optional } from '@marcbachmann/cel-js';
 import type { Environment, ParseResult } from '@marcbachmann/cel-js';
+import { isObject } from '../../../api/json.ts';
 import { cause } from '../cause.ts';
 import type { LocatedCause } from '../cause.ts';
 import type { FieldPath } from '../field-path.ts';
-import { isObject } from '../json.ts';
 import { SchemaError } from '../node.ts';
 import type { SchemaNode } from '../node.ts';
 import { oldListItem } from '../ratchet.ts';

@@ -1,6 +1,6 @@
 import type { Environment } from '@marcbachmann/cel-js';
 import { evaluate } from '@marcbachmann/cel-js';
-import { isObject } from '../json.ts';
+import { isObject } from '../../../api/json.ts';
 import type { SchemaNode } from '../node.ts';
 
 /**
