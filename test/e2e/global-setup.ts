@@ -84,6 +84,14 @@ async function loadImages(box: Box): Promise<void> {
   for (const applet of applets.filter((name) => name !== '' && name !== 'busybox')) {
     await symlink('busybox', join(root, 'bin', applet));
   }
+  // busybox is linked statically and cannot look names up; curl does it as all programs do.
+  const libraries = await output(['sh', '-c', 'ldd "$(command -v curl)"']);
+  const paths = [...libraries.matchAll(/(\/\S+) \(0x/g)].map(([, path]) => path ?? '');
+  const curl = (await output(['sh', '-c', 'command -v curl'])).trim();
+  for (const path of paths) {
+    await cp(path, join(root, path), { dereference: true, recursive: true });
+  }
+  await cp(curl, join(root, 'bin/curl'), { dereference: true });
   const tar = join(directory, 'tools.tar');
   await output(['tar', '-C', root, '-cf', tar, '.']);
   const changes = ['--change', 'ENV PATH=/bin', '--change', 'CMD ["sleep","1000000"]'];

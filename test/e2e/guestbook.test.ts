@@ -43,7 +43,7 @@ async function ask(host: string, message?: string): Promise<Post> {
   return { status: response.status, text: await response.text() };
 }
 
-describe.sequential('the guestbook', () => {
+describe('the guestbook', () => {
   cleansUp('guestbook');
   const whole = { web: 2, 'redis-master': 1, 'redis-slave': 2 };
 
@@ -193,7 +193,7 @@ describe.sequential('the guestbook', () => {
   });
 });
 
-describe.sequential('an update', () => {
+describe('an update', () => {
   cleansUp('update');
 
   test('of the image goes one by one, and a no-op restarts nothing', async () => {

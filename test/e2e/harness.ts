@@ -247,7 +247,9 @@ async function dump(): Promise<string> {
   ];
   for (const log of logs) {
     const text = await readFile(log, 'utf8').catch((error: unknown) => String(error));
-    parts.push(`--- end of ${log}\n${tail(text, 25)}`);
+    // Docker's shims say much at level info.
+    const lines = text.split('\n').filter((line) => !line.includes('level=info'));
+    parts.push(`--- end of ${log}\n${tail(lines.join('\n'), 20)}`);
   }
   await add('load', run(['uptime']));
   return parts.join('\n');
