@@ -1,9 +1,4 @@
-import type {
-  EndpointRecord,
-  InstanceKey,
-  InstancePhase,
-  InstanceRecord,
-} from '../registry/records/index.ts';
+import type { EndpointRecord, InstancePhase, InstanceRecord } from '../registry/records/index.ts';
 import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.ts';
 import type { DesiredInstance } from './desired.ts';
 import { formatPause } from './memory.ts';
@@ -205,9 +200,4 @@ function endpointOf(desired: DesiredInstance, host: string, ip: string): Endpoin
   }));
   const port = ports[0]?.port;
   return { host, ipv4_addr: ip, ...(port !== undefined && { port }), ports };
-}
-
-/** For log lines. */
-export function describeKey(key: InstanceKey): string {
-  return `${key.namespace}/${key.project}/${key.service}/${key.ordinal}`;
 }

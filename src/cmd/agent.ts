@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { isDnsLabel } from '../api/v1alpha1/names.ts';
 import {
   addEtcdFlags,
   addLogFlags,
@@ -77,14 +78,10 @@ Example:
 }
 
 function hostName(text: string): string {
-  if (!isHostName(text)) {
+  if (!isDnsLabel(text)) {
     throw new InvalidArgumentError(
       `"${text}" is not a host name: small letters, digits and "-", at most 63 characters.`,
     );
   }
   return text;
 }
-
-/** Whether `text` can name a host: a DNS label. */
-export const isHostName = (text: string): boolean =>
-  /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(text);

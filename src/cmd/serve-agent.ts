@@ -3,9 +3,10 @@ import { hostname } from 'node:os';
 import { hostExec } from '../agent/host/exec.ts';
 import { findUnderlay } from '../agent/host/underlay.ts';
 import { startAgent } from '../agent/start.ts';
+import { isDnsLabel } from '../api/v1alpha1/names.ts';
 import type { Store } from '../registry/store.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { isHostName, type AgentFlags } from './agent.ts';
+import type { AgentFlags } from './agent.ts';
 import { UsageError } from './flags.ts';
 import { version } from './version.ts';
 
@@ -45,7 +46,7 @@ async function machineId(): Promise<string> {
 
 function hostNameOf(name: string): string {
   const label = name.split('.')[0]?.toLowerCase() ?? '';
-  if (!isHostName(label)) {
+  if (!isDnsLabel(label)) {
     throw new UsageError(`the hostname "${name}" cannot name a host; choose one with --name`);
   }
   return label;

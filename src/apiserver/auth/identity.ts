@@ -15,13 +15,6 @@ export const anonymous: Identity = {
   groups: ['system:unauthenticated'],
 };
 
-/** The server's own controllers. */
-export const serverIdentity: Identity = {
-  name: 'system:apiserver',
-  uid: '',
-  groups: [mastersGroup, authenticatedGroup],
-};
-
 /** A bearer token and whom it stands for. */
 export interface TokenIdentity {
   readonly token: string;

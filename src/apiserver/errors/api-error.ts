@@ -201,9 +201,6 @@ export const revisionTooLarge = (asked: bigint, current: bigint): ApiError =>
 export const unavailable = (message: string): ApiError =>
   new ApiError(503, 'ServiceUnavailable', message, { retryAfterSeconds: 1 });
 
-export const tooManyRequests = (message: string): ApiError =>
-  new ApiError(429, 'TooManyRequests', message, { retryAfterSeconds: 1 });
-
 export const internalError = (message: string): ApiError =>
   new ApiError(500, 'InternalError', `Internal error occurred: ${message}`, {
     causes: [{ reason: 'InternalError', message }],

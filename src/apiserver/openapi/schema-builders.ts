@@ -20,7 +20,9 @@ export function time(description: string): JsonSchema {
 }
 
 /** metav1.MicroTime: as time, with six digits of the second. */
-export const microTime = time;
+export function microTime(description: string): JsonSchema {
+  return time(description);
+}
 
 export function map(values: JsonSchema, description: string): JsonSchema {
   return { type: 'object', additionalProperties: values, description };

@@ -84,9 +84,6 @@ export function groupVersion(resource: {
   return resource.group === '' ? resource.version : `${resource.group}/${resource.version}`;
 }
 
-/** What error messages say of a resource: its group, plural and kind. */
-export type Subject = Pick<Resource, 'group' | 'plural' | 'kind'>;
-
 /** Every kind served, found by URL or by type. */
 export class ResourceRegistry {
   readonly all: readonly Resource[];

@@ -3,8 +3,7 @@ import { serviceRecords, type ServiceRecord } from '../../registry/records/servi
 import type { CachedRecord } from '../../registry/record-cache.ts';
 import { decide } from '../../registry/decide.ts';
 import type { Revision, Store } from '../../registry/store.ts';
-import { UnavailableError } from '../../registry/store.ts';
-import type { ServiceIdentity } from '../../api/v1alpha1/names.ts';
+import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { ClusterState } from '../../scheduler/index.ts';
@@ -139,7 +138,7 @@ export class PlacementLoop {
     const { directory, book } = this.#options;
     for (const key of directory.keys()) this.mark(key);
     for (const [key] of book.services()) this.mark(key);
-    for (const record of this.#options.serviceRecords.values()) this.mark(keyOf(record.key));
+    for (const record of this.#options.serviceRecords.values()) this.mark(serviceId(record.key));
   }
 
   /** What the last pass over the service acted upon; undefined: none yet. */
@@ -416,7 +415,7 @@ export class PlacementLoop {
 
   #recordOf(key: string): CachedRecord<ServiceIdentity, ServiceRecord> | undefined {
     for (const record of this.#options.serviceRecords.values()) {
-      if (keyOf(record.key) === key) return record;
+      if (serviceId(record.key) === key) return record;
     }
     return undefined;
   }
@@ -443,13 +442,4 @@ const recordStep: Step = { type: 'create', ordinal: 0, reason: 'ScaledUp' };
 
 function isMove(step: Step): boolean {
   return step.type === 'replace' && step.reason === 'HostLost';
-}
-
-function keyOf(identity: ServiceIdentity): string {
-  return `${identity.namespace}/${identity.project}/${identity.service}`;
-}
-
-/** Whether a failed write may still come true: then only a new epoch makes sure that it does not come late. */
-export function isOutcomeUnknown(error: unknown): boolean {
-  return error instanceof UnavailableError;
 }

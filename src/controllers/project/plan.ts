@@ -11,7 +11,7 @@ import { controllerOf } from '../identity.ts';
 export const appliedReplicas = 'nap.dev/applied-replicas';
 
 /** On Services: digest of what their Project said when it was last applied. */
-export const appliedSpec = 'nap.dev/applied-spec';
+const appliedSpec = 'nap.dev/applied-spec';
 
 /** A Service as the Project's field manager applies it: only the fields that the Project owns. */
 export interface ServiceApplication extends KubeObject {

@@ -32,7 +32,6 @@ export const hostRecords = jsonRecord('host', '/nap/v1/hosts/', ['host'], hostRe
  * the same host's next agent. Until `until` (RFC 3339) the host is not lost, though its lease may be gone.
  */
 export const graceRecord = z.looseObject({ until: z.string(), reason: z.string() });
-export type GraceRecord = z.infer<typeof graceRecord>;
 
 /** `/nap/v1/grace/<host>` */
 export const graceRecords = jsonRecord('grace', '/nap/v1/grace/', ['host'], graceRecord);

@@ -2,7 +2,6 @@ import { z } from 'zod';
 import { containerSpec } from '../../api/v1alpha1/container-spec.ts';
 import { jsonRecord } from './record-kind.ts';
 
-export { containerSpec, mount, portMapping } from '../../api/v1alpha1/container-spec.ts';
 export type { ContainerSpec, Mount, PortMapping } from '../../api/v1alpha1/container-spec.ts';
 
 /** The decision that an instance runs on a host. Written by the leading operator only. */

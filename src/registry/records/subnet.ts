@@ -18,7 +18,6 @@ export const networkConfig = z.looseObject({
     Port: z.int().optional(),
   }),
 });
-export type NetworkConfig = z.infer<typeof networkConfig>;
 
 export const networkConfigPath = '/coreos.com/network/config';
 export const networkConfigRecords = jsonRecord(
