@@ -15,7 +15,8 @@ const options: WriteOptions = {
   force: false,
 };
 
-const namespaces = ['default', 'kube-system', 'kube-public', 'kube-node-lease'];
+/** Those of every cluster, and that of the operator's Lease: the operator may not make it. */
+const namespaces = ['nap-system', 'default', 'kube-system', 'kube-public', 'kube-node-lease'];
 
 /**
  * Makes what every cluster has: the standard namespaces and the CustomResourceDefinitions served. Waits for the

@@ -4,10 +4,7 @@ import { startApiServer } from '../apiserver/server.ts';
 import { ensureCredentials, writePrivate } from '../controlplane/credentials.ts';
 import { EtcdProcess } from '../controlplane/etcd-process.ts';
 import { kubeconfig } from '../controlplane/kubeconfig.ts';
-import { KubeClient } from '../kube/client.ts';
 import { KubeConfig } from '../kube/config.ts';
-import { isAlreadyExists } from '../kube/errors.ts';
-import { namespaces } from '../kube/resources.ts';
 import { openEtcdStore } from '../registry/etcd/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import { supervise, type Task } from '../runtime/supervise.ts';
@@ -18,8 +15,6 @@ import { serveAsAgent } from './serve-agent.ts';
 import { serveAsOperator } from './serve-operator.ts';
 import type { UpFlags } from './up.ts';
 import { version } from './version.ts';
-
-const systemNamespace = 'nap-system';
 
 /** Runs the whole control plane, and an agent, until `signal` aborts. */
 export async function up(
@@ -55,14 +50,13 @@ export async function up(
     });
     const kubeconfigPath = resolve(flags.kubeconfig ?? join(dataDir, 'kubeconfig'));
     await writePrivate(kubeconfigPath, kubeconfig(api.url, 'nap-admin', credentials.admin));
-    await makeSystemNamespace(kubeconfig(api.url, 'nap-admin', credentials.admin));
     const config = KubeConfig.fromString(kubeconfig(api.url, 'nap-operator', credentials.operator));
     const tasks: Task[] = [
       {
         name: 'operator',
         run: (stop) =>
           serveAsOperator(
-            { config, store, log, hostTtlMs: flags.leaseTtl, namespace: systemNamespace },
+            { config, store, log, hostTtlMs: flags.leaseTtl, namespace: 'nap-system' },
             stop,
           ),
       },
@@ -80,22 +74,6 @@ export async function up(
   } finally {
     await store.close();
     await etcd?.stop();
-  }
-}
-
-/** The namespace of the operator's Lease. On a real cluster the manifests make it; the operator may not. */
-async function makeSystemNamespace(admin: string): Promise<void> {
-  const config = KubeConfig.fromString(admin);
-  try {
-    await new KubeClient(config).create(namespaces, {
-      apiVersion: 'v1',
-      kind: 'Namespace',
-      metadata: { name: systemNamespace },
-    });
-  } catch (error) {
-    if (!isAlreadyExists(error)) throw error;
-  } finally {
-    await config.close();
   }
 }
 

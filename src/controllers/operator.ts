@@ -1,9 +1,7 @@
 import type { KubeClient } from '../kube/client.ts';
 import type { EventRecorder } from '../kube/events.ts';
-import { isAlreadyExists, isRefused } from '../kube/errors.ts';
 import { LeaseElector, type LeaseElectorOptions } from '../kube/lease-elector.ts';
 import type { ReflectorObserver } from '../kube/reflector.ts';
-import { namespaces } from '../kube/resources.ts';
 import { claimLeadership } from '../registry/leadership.ts';
 import type { Store } from '../registry/store.ts';
 import { Backoff } from '../runtime/backoff.ts';
@@ -102,7 +100,6 @@ export async function runOperator(
   let backoff = new Backoff(termBackoff);
   while (!signal.aborted) {
     try {
-      await ensureNamespace(client, namespace, log, signal);
       await elector.run(lead, signal);
       backoff = backoff.reset();
     } catch (thrown) {
@@ -112,26 +109,6 @@ export async function runOperator(
       log.error({ err: asError(thrown) }, 'contending for the leadership failed; trying again');
       await sleep(clock, backoff.delayMs, signal).catch(() => undefined);
     }
-  }
-}
-
-/**
- * Makes the Lease's namespace where nobody has (the embedded API server begins without it). Where the operator may not
- * look or create, the namespace comes with the manifests. Rejects when the API server cannot be reached.
- */
-async function ensureNamespace(
-  client: KubeClient,
-  name: string,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<void> {
-  try {
-    if ((await client.find(namespaces, { name }, signal)) !== undefined) return;
-    await client.create(namespaces, { metadata: { name } }, signal);
-  } catch (error) {
-    if (isAlreadyExists(error)) return;
-    if (!isRefused(error)) throw error;
-    log.debug({ err: error, namespace: name }, 'may not look after the namespace of the lease');
   }
 }
 

@@ -89,7 +89,6 @@ export class ControlPlane {
     await this.etcd.start();
     await this.apiServer.start();
     await this.apiReady();
-    await this.kubectl.run('create', 'namespace', 'nap-system');
     for (const operator of this.operators) await operator.start();
   }
 

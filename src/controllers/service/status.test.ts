@@ -51,6 +51,15 @@ const failed = instance(2, {
 });
 
 describe('serviceStatus', () => {
+  it('counts ready instances of all wanted, in numbers and for people', () => {
+    const status = serviceStatus(
+      service,
+      facts({ replicas: 3, instances: [instance(1), failed] }),
+      now,
+    );
+    expect(status).toMatchObject({ replicas: 2, readyReplicas: 1, readyInstances: '1/3' });
+  });
+
   it.each<{
     what: string;
     given: Partial<ServiceFacts>;

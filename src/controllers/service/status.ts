@@ -48,6 +48,7 @@ export function serviceStatus(service: Service, facts: ServiceFacts, now: string
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     replicas: existing,
     readyReplicas: ready,
+    readyInstances: `${String(ready)}/${String(facts.replicas)}`,
     updatedReplicas: wanted.filter((i) => i.updated && i.state !== undefined).length,
     selector:
       project === undefined

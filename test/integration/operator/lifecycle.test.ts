@@ -30,7 +30,12 @@ describe.each(kinds)('a project (%s API server)', (kind) => {
       'guestbook-web-3',
     ]);
     const service = await c.service('guestbook-web');
-    expect(service?.status).toMatchObject({ readyReplicas: 3, updatedReplicas: 3, replicas: 3 });
+    expect(service?.status).toMatchObject({
+      readyReplicas: 3,
+      updatedReplicas: 3,
+      replicas: 3,
+      readyInstances: '3/3',
+    });
     expect(service?.status?.instances?.[0]).toMatchObject({
       name: 'guestbook-web-1',
       phase: 'Running',
