@@ -197,28 +197,3 @@ export class TestDocker {
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
-
-/** Polls until `probe` returns something other than undefined or false; throws with `what` after `withinMs`. */
-export async function eventually<Result>(
-  what: string,
-  probe: () => Promise<Result | undefined | false> | Result | undefined | false,
-  withinMs = 20_000,
-): Promise<Result> {
-  const deadline = Date.now() + withinMs;
-  let last: unknown;
-  for (;;) {
-    try {
-      const result = await probe();
-      if (result !== undefined && result !== false) return result;
-      last = result;
-    } catch (error) {
-      last = error;
-    }
-    if (Date.now() > deadline) {
-      throw new Error(
-        `not within ${withinMs} ms: ${what}${last instanceof Error ? ` (${last.message})` : ''}`,
-      );
-    }
-    await pause(20);
-  }
-}

@@ -5,7 +5,7 @@
 export async function eventually<T>(
   what: string,
   probe: () => T | Promise<T>,
-  withinMs = 5_000,
+  withinMs = 20_000,
   everyMs = 10,
 ): Promise<Exclude<T, undefined | false>> {
   const deadline = performance.now() + withinMs;

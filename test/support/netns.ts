@@ -168,22 +168,3 @@ export class TestNetwork {
     }
   }
 }
-
-/** Waits until `check` gives something other than undefined or false; fails after `timeoutMs` with the last error. */
-export async function eventually<T>(
-  check: () => Promise<T | undefined | false>,
-  timeoutMs = 5_000,
-): Promise<T> {
-  const end = performance.now() + timeoutMs;
-  let last: unknown;
-  do {
-    try {
-      const result = await check();
-      if (result !== undefined && result !== false) return result;
-    } catch (error) {
-      last = error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  } while (performance.now() < end);
-  throw new Error(`not so after ${timeoutMs} ms`, { cause: last });
-}

@@ -2,6 +2,7 @@ import dnsPacket from 'dns-packet';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
+import { eventually } from '../../../test/support/eventually.ts';
 import { silentLogger } from '../../telemetry/log.ts';
 import { Forwarder, type Upstream } from './forwarder.ts';
 import { DnsServer, type DnsServerOptions } from './server.ts';
@@ -11,14 +12,6 @@ const cleanups: (() => void | Promise<void>)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
-
-async function until(check: () => boolean): Promise<void> {
-  const end = performance.now() + 5_000;
-  while (!check()) {
-    if (performance.now() > end) throw new Error('not so after 5 s');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 /** A server that repeats each message, unless told otherwise. */
 async function serve(options: Partial<DnsServerOptions> = {}): Promise<DnsServer> {
@@ -36,7 +29,7 @@ async function serve(options: Partial<DnsServerOptions> = {}): Promise<DnsServer
     stop.abort();
     await running;
   });
-  await until(() => server.port !== undefined);
+  await eventually('the server listens', () => server.port !== undefined);
   return server;
 }
 
@@ -75,11 +68,11 @@ describe('who may ask', () => {
     const stranger = await udp('127.0.0.9');
     stranger.socket.send(Buffer.from('no'), server.port, '127.0.0.1');
     friend.socket.send(Buffer.from('yes'), server.port, '127.0.0.1');
-    await until(() => friend.received.length === 1);
+    await eventually('an answer', () => friend.received.length === 1);
     expect(stranger.received).toEqual([]);
     const caller = tcp(server, '127.0.0.9');
     caller.socket.write(frame(Buffer.from('no')));
-    await until(caller.closed);
+    await eventually('the end of the connection', caller.closed);
     expect(caller.received).toEqual([]);
   });
 });
@@ -99,7 +92,7 @@ describe('one source that asks without end', () => {
       greedy.socket.send(Buffer.from('me'), server.port ?? 0, '127.0.0.1');
     // Its packets stand before ours in the same queue of the same socket.
     modest.socket.send(Buffer.from('please'), server.port ?? 0, '127.0.0.1');
-    await until(() => modest.received.length === 1);
+    await eventually('an answer', () => modest.received.length === 1);
   });
 });
 
@@ -114,7 +107,7 @@ describe('TCP', () => {
     const { socket, received, closed } = tcp(server);
     const questions = Array.from({ length: 100 }, (_, i) => frame(Buffer.from(`q${i}`)));
     socket.end(Buffer.concat(questions));
-    await until(closed);
+    await eventually('the end of the connection', closed);
     expect(new Set(received.map(String)).size).toBe(100);
   });
 
@@ -126,30 +119,30 @@ describe('TCP', () => {
       clearInterval(drip);
     });
     socket.write(Buffer.from([2]));
-    await until(closed);
+    await eventually('the end of the connection', closed);
   });
 
   it('hangs up on a peer that announces a giant', async () => {
     const { socket, closed } = tcp(await serve());
     socket.write(Buffer.from([0xff, 0xff, 1]));
-    await until(closed);
+    await eventually('the end of the connection', closed);
   });
 
   it('gives one source only so many connections, and frees them again', async () => {
     const server = await serve({ maxConnectionsPerSource: 2 });
     const [a, b] = [tcp(server), tcp(server)];
     for (const c of [a, b]) c.socket.write(frame(Buffer.from('q')));
-    await until(() => a.received.length === 1 && b.received.length === 1);
+    await eventually('both answers', () => a.received.length === 1 && b.received.length === 1);
     const third = tcp(server);
-    await until(third.closed);
+    await eventually('the end of the connection', third.closed);
     a.socket.destroy();
-    await until(() => a.closed());
+    await eventually('the end of the connection', () => a.closed());
     let served = false;
     const end = performance.now() + 5_000;
     while (!served && performance.now() < end) {
       const next = tcp(server);
       next.socket.write(frame(Buffer.from('q')));
-      await until(() => next.closed() || next.received.length === 1);
+      await eventually('an end or an answer', () => next.closed() || next.received.length === 1);
       served = next.received.length === 1;
     }
     expect(served).toBe(true);
@@ -170,13 +163,13 @@ describe('an address that is not free', () => {
     });
     const stop = new AbortController();
     const running = server.run(stop.signal);
-    await until(() => server.problem?.includes('EADDRINUSE') === true);
+    await eventually('the problem is told', () => server.problem?.includes('EADDRINUSE') === true);
     await new Promise<void>((resolve) =>
       holder.close(() => {
         resolve();
       }),
     );
-    await until(() => server.port === port);
+    await eventually('the server listens', () => server.port === port);
     expect(server.problem).toBeUndefined();
     stop.abort();
     await running;

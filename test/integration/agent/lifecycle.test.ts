@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Store } from '../../../src/registry/store.ts';
-import { eventually, TestDocker, testImage } from '../../support/docker.ts';
+import { TestDocker, testImage } from '../../support/docker.ts';
+import { eventually } from '../../support/eventually.ts';
 import { TestEtcd } from '../../support/etcd.ts';
 import { key, openTestStore, Operator, RunningAgent, spec } from './harness.ts';
 

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DockerodeEngine } from '../../../src/agent/docker/dockerode-engine.ts';
 import type { PullProgress } from '../../../src/agent/docker/engine.ts';
 import { MemoryStore } from '../../../src/registry/memory/store.ts';
-import { eventually, TestDocker, testImage } from '../../support/docker.ts';
+import { TestDocker, testImage } from '../../support/docker.ts';
+import { eventually } from '../../support/eventually.ts';
 import { key, Operator, RunningAgent, spec } from './harness.ts';
 
 let docker: TestDocker;

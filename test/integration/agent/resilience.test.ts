@@ -6,7 +6,8 @@ import {
   placementRecords,
 } from '../../../src/registry/records/index.ts';
 import type { Store } from '../../../src/registry/store.ts';
-import { eventually, TestDocker, testImage } from '../../support/docker.ts';
+import { TestDocker, testImage } from '../../support/docker.ts';
+import { eventually } from '../../support/eventually.ts';
 import { TestEtcd } from '../../support/etcd.ts';
 import { TcpProxy } from '../../support/tcp-proxy.ts';
 import { host, key, openTestStore, Operator, RunningAgent, spec } from './harness.ts';

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { eventually, TestNetwork, type TestHost } from '../../support/netns.ts';
+import { eventually } from '../../support/eventually.ts';
+import { TestNetwork, type TestHost } from '../../support/netns.ts';
 
 const network = new TestNetwork();
 const bridge = { subnet: '10.77.1.0/24', gateway: '10.77.1.1', bridge: 'nap0', mtu: 1450 };
@@ -36,10 +37,14 @@ it('answers containers as soon as their bridge exists, and again when it was mad
     return (await from.exec('dig', args)).stdout.trim();
   };
   const container = await network.addContainer(host, bridge);
-  await eventually(async () => (await dig(container)) === '192.0.2.7', 15_000);
+  await eventually(
+    'the name is answered',
+    async () => (await dig(container)) === '192.0.2.7',
+    15_000,
+  );
   await host.exec('ip', ['link', 'del', bridge.bridge]);
   const next = await network.addContainer(host, bridge, 3);
-  await eventually(async () => (await dig(next)) === '192.0.2.7');
+  await eventually('the name is answered', async () => (await dig(next)) === '192.0.2.7');
   expect(await dig(next, '+tcp')).toBe('192.0.2.7');
 });
 

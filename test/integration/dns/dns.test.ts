@@ -13,7 +13,7 @@ import {
   type ServiceRecord,
 } from '../../../src/registry/records/index.ts';
 import { silentLogger } from '../../../src/telemetry/log.ts';
-import { eventually } from '../../support/netns.ts';
+import { eventually } from '../../support/eventually.ts';
 
 const store = new MemoryStore();
 const stop = new AbortController();
@@ -95,8 +95,11 @@ beforeAll(async () => {
   await putEndpoint('default', 'guestbook', 'redis-master', 1, '10.77.3.2', 6379);
   await putEndpoint('default', 'shop', 'web', 1, '10.77.4.2');
   await putEndpoint('default', '_', 'cache', 1, '10.77.5.2');
-  await eventually(async () => dns.port !== undefined && dns.view.synced);
-  await eventually(async () => (await dig('+short', 'cache.default.nap.local')) === '10.77.5.2');
+  await eventually('the name server serves', async () => dns.port !== undefined && dns.view.synced);
+  await eventually(
+    'the name is answered',
+    async () => (await dig('+short', 'cache.default.nap.local')) === '10.77.5.2',
+  );
 });
 
 afterAll(async () => {
@@ -220,7 +223,10 @@ describe('many names and many changes', () => {
       await putEndpoint('load', `p${i % 100}`, `s${i}`, 1, `10.77.${(i >> 8) & 255}.${i & 255}`);
     }
     const socket = await askerSocket('127.0.0.2');
-    await eventually(async () => (await ask(socket, 's1999.p99.load.nap.local')).length === 1);
+    await eventually(
+      'the last name is answered',
+      async () => (await ask(socket, 's1999.p99.load.nap.local')).length === 1,
+    );
     for (let i = 0; i < 2_000; i += 7) {
       expect(await ask(socket, `s${i}.p${i % 100}.load.nap.local`)).toEqual([
         `10.77.${(i >> 8) & 255}.${i & 255}`,
@@ -265,7 +271,10 @@ describe('faults', () => {
       connection.write(garbage);
       connection.destroySoon();
     }
-    await eventually(async () => (await dig('+short', 'cache.default.nap.local')) === '10.77.5.2');
+    await eventually(
+      'the name is answered',
+      async () => (await dig('+short', 'cache.default.nap.local')) === '10.77.5.2',
+    );
     expect(await dig('+tcp', '+short', 'cache.default.nap.local')).toBe('10.77.5.2');
   });
 
@@ -278,12 +287,13 @@ describe('faults', () => {
     });
     for (const value of ['oops', '{"host":"h","ipv4_addr":"1.2.3","ports":[]}']) {
       await store.commit([], [{ type: 'put', key, value }]);
-      await eventually(async () => dns.view.problems().has(key));
+      await eventually('the problem is told', async () => dns.view.problems().has(key));
       expect(await dig('+short', 'web.shop.default.nap.local')).toBe('10.77.4.2');
     }
     await store.commit([], [{ type: 'put', key: '/services/too/short', value: '{}' }]);
     await putEndpoint('default', 'shop', 'web', 1, '10.77.4.9');
     await eventually(
+      'the next answer',
       async () => (await dig('+short', 'web.shop.default.nap.local')) === '10.77.4.9',
     );
     expect([...dns.view.problems().keys()]).toEqual(['/services/too/short']);
@@ -294,7 +304,10 @@ describe('faults', () => {
     expect(await dig('-b', '127.0.0.2', '+short', 'db')).toBe('10.77.3.2');
     store.reconnect();
     await putEndpoint('default', 'guestbook', 'redis-master', 1, '10.77.3.9', 6379);
-    await eventually(async () => (await dig('-b', '127.0.0.2', '+short', 'db')) === '10.77.3.9');
+    await eventually(
+      'the name is answered',
+      async () => (await dig('-b', '127.0.0.2', '+short', 'db')) === '10.77.3.9',
+    );
   });
 
   it('of time do not matter: an asker that becomes known a moment after its question is answered', async () => {

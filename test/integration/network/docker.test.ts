@@ -8,7 +8,8 @@ import type { OverlayInfo } from '../../../src/agent/host/network-options.ts';
 import { MemoryDatabase } from '../../../src/registry/memory/database.ts';
 import { MemoryStore } from '../../../src/registry/memory/store.ts';
 import { silentLogger } from '../../../src/telemetry/log.ts';
-import { eventually, TestNetwork, type TestContainer, type TestHost } from '../../support/netns.ts';
+import { eventually } from '../../support/eventually.ts';
+import { TestNetwork, type TestContainer, type TestHost } from '../../support/netns.ts';
 
 /** A Docker engine on a test host, with its packet filter rules. */
 class Engine {
@@ -40,7 +41,7 @@ class Engine {
       ],
       { stdio: 'ignore' },
     );
-    await eventually(() => this.cli('version'), 60_000);
+    await eventually('dockerd answers', () => this.cli('version'), 60_000);
   }
 
   async stop(): Promise<void> {
@@ -135,8 +136,8 @@ describe('beside a real engine', () => {
     const [first, second] = members as [Member, Member];
     // dockerd sets it only where forwarding was off before.
     for (const m of members) await m.host.exec('iptables', ['-P', 'FORWARD', 'DROP']);
-    await eventually(() => ping(first.container, second.container));
-    await eventually(() => ping(second.container, first.container));
+    await eventually('a ping', () => ping(first.container, second.container));
+    await eventually('a ping', () => ping(second.container, first.container));
     for (const m of members) {
       const { stdout } = await m.host.exec('iptables', ['-S']);
       expect(stdout.match(/-A FORWARD -j DOCKER-USER/g)).toHaveLength(1);
@@ -149,7 +150,7 @@ describe('beside a real engine', () => {
     await first.engine.stop();
     await ping(second.container, first.container);
     await first.engine.start();
-    await eventually(() => ping(second.container, first.container));
+    await eventually('a ping', () => ping(second.container, first.container));
     expect(await first.manager.audit()).toEqual([]);
   });
 
@@ -160,6 +161,6 @@ describe('beside a real engine', () => {
     await first.host.exec('iptables', ['-X']);
     await first.engine.start();
     expect(await first.manager.audit()).not.toEqual([]);
-    await eventually(() => ping(second.container, first.container));
+    await eventually('a ping', () => ping(second.container, first.container));
   });
 });

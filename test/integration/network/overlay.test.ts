@@ -5,7 +5,8 @@ import { MemoryDatabase } from '../../../src/registry/memory/database.ts';
 import { MemoryStore } from '../../../src/registry/memory/store.ts';
 import { subnetRecords } from '../../../src/registry/records/subnet.ts';
 import { silentLogger } from '../../../src/telemetry/log.ts';
-import { eventually, TestNetwork, type TestContainer, type TestHost } from '../../support/netns.ts';
+import { eventually } from '../../support/eventually.ts';
+import { TestNetwork, type TestContainer, type TestHost } from '../../support/netns.ts';
 
 interface Member {
   readonly host: TestHost;
@@ -67,7 +68,7 @@ async function callerSeen(
     "require('net').createServer((s) => { console.log(s.remoteAddress); s.end(); process.exit(); }).listen(7777, '0.0.0.0')",
   ]);
   const connect = `const s = require('net').connect(7777, '${to.ip}'); s.on('error', () => process.exit(1)); s.on('connect', () => process.exit(0))`;
-  await eventually(async () => {
+  await eventually('a connection', async () => {
     await from.exec(process.execPath, ['-e', connect], { timeoutMs: 2000 });
     return true;
   });
@@ -88,7 +89,7 @@ describe('overlay of three hosts', () => {
   it('joins every container with every other one, whatever the forward policy says', async () => {
     for (const a of members) {
       for (const b of members) {
-        if (a !== b) await eventually(() => ping(a.container, b.container.ip));
+        if (a !== b) await eventually('a ping', () => ping(a.container, b.container.ip));
       }
     }
     expect(new Set(members.map((m) => m.overlay.subnet)).size).toBe(3);
@@ -157,7 +158,7 @@ describe('audit', () => {
     await m.host.exec(program, args);
     // The kernel's own hint may have led to the repair already.
     await m.manager.audit();
-    await eventually(() => ping(m.container, other.container.ip));
+    await eventually('a ping', () => ping(m.container, other.container.ip));
     expect(m.manager.counters.repairs).toBeGreaterThan(repairs);
     expect(m.problems.map((p) => p.state)).toContain('repaired');
     expect(await m.manager.audit()).toEqual([]);
@@ -181,7 +182,7 @@ describe('audit', () => {
     ]);
     await expect(ping(m.container, other.container.ip)).rejects.toThrow();
     expect(await m.manager.audit()).toHaveLength(1);
-    await eventually(() => ping(m.container, other.container.ip));
+    await eventually('a ping', () => ping(m.container, other.container.ip));
   });
 
   it.each([
@@ -190,7 +191,7 @@ describe('audit', () => {
   ])('need not be asked for when the device is %s: the kernel tells of it', async (_, command) => {
     const [m, other] = members as [Member, Member];
     await m.host.exec('ip', [...command, 'dev', m.overlay.device]);
-    await eventually(() => ping(m.container, other.container.ip), 5_000);
+    await eventually('a ping', () => ping(m.container, other.container.ip), 5_000);
   });
 
   it('leaves the rules of the host’s owner alone', async () => {
@@ -213,7 +214,7 @@ describe('audit', () => {
       '-A DOCKER-USER -j NAP-FORWARD',
       '-A DOCKER-USER -j RETURN',
     ]);
-    await eventually(() => ping(m.container, other.container.ip));
+    await eventually('a ping', () => ping(m.container, other.container.ip));
   });
 });
 
@@ -221,16 +222,20 @@ describe('hosts that come and go', () => {
   it('are reachable as soon as their record is there, and forgotten when it goes', async () => {
     const [a] = members as [Member];
     const late = await join();
-    await eventually(() => ping(a.container, late.container.ip), 2_000);
+    await eventually('a ping', () => ping(a.container, late.container.ip), 2_000);
     await late.stop();
     members.pop();
     const key = subnetRecords.path({ subnet: late.overlay.subnet });
     await observer.commit([], [{ type: 'delete', key }]);
-    await eventually(async () => {
-      const { stdout } = await a.host.exec('ip', ['route', 'show', 'dev', a.overlay.device]);
-      const fdb = await a.host.exec('bridge', ['fdb', 'show', 'dev', a.overlay.device]);
-      return !stdout.includes(late.overlay.subnet) && !fdb.stdout.includes(late.host.address);
-    }, 2_000);
+    await eventually(
+      'the tables forget the host',
+      async () => {
+        const { stdout } = await a.host.exec('ip', ['route', 'show', 'dev', a.overlay.device]);
+        const fdb = await a.host.exec('bridge', ['fdb', 'show', 'dev', a.overlay.device]);
+        return !stdout.includes(late.overlay.subnet) && !fdb.stdout.includes(late.host.address);
+      },
+      2_000,
+    );
   });
 
   it('may be of flannel’s make: a device by hand and a record in its format', async () => {
@@ -267,8 +272,8 @@ describe('hosts that come and go', () => {
     });
     const key = '/coreos.com/network/subnets/10.77.200.0-24';
     await observer.commit([], [{ type: 'put', key, value }]);
-    await eventually(() => ping(a.container, container.ip), 2_000);
-    await eventually(() => ping(container, a.container.ip), 2_000);
+    await eventually('a ping', () => ping(a.container, container.ip), 2_000);
+    await eventually('a ping', () => ping(container, a.container.ip), 2_000);
     await observer.commit([], [{ type: 'delete', key }]);
   });
 
@@ -278,13 +283,17 @@ describe('hosts that come and go', () => {
     const key = '/coreos.com/network/subnets/10.77.250.0-24';
     const forged = (stolen?.value ?? '').replace(b.host.address, '10.99.0.66');
     await observer.commit([], [{ type: 'put', key, value: forged }]);
-    await eventually(async () => a.manager.problems().some((p) => p.includes('10.77.250.0/24')));
+    await eventually('the problem is told', async () =>
+      a.manager.problems().some((p) => p.includes('10.77.250.0/24')),
+    );
     await ping(a.container, b.container.ip);
     await observer.commit([], [{ type: 'put', key, value: '{"PublicIP": 5' }]);
-    await eventually(async () => a.manager.problems().some((p) => p.includes('not JSON')));
+    await eventually('the problem is told', async () =>
+      a.manager.problems().some((p) => p.includes('not JSON')),
+    );
     await ping(a.container, c.container.ip);
     await observer.commit([], [{ type: 'delete', key }]);
-    await eventually(async () => a.manager.problems().length === 0);
+    await eventually('no problem is told', async () => a.manager.problems().length === 0);
   });
 
   it('stay joined when a record of theirs is spoilt, and write it again when it is lost', async () => {
@@ -293,10 +302,16 @@ describe('hosts that come and go', () => {
     const good = (await observer.get(key))?.value;
     await observer.commit([], [{ type: 'put', key, value: 'oops' }]);
     await ping(a.container, b.container.ip);
-    await eventually(async () => (await observer.get(key))?.value === good);
+    await eventually(
+      'the record is written again',
+      async () => (await observer.get(key))?.value === good,
+    );
     await observer.commit([], [{ type: 'delete', key }]);
-    await eventually(async () => (await observer.get(key))?.value === good);
-    await eventually(() => ping(a.container, b.container.ip));
+    await eventually(
+      'the record is written again',
+      async () => (await observer.get(key))?.value === good,
+    );
+    await eventually('a ping', () => ping(a.container, b.container.ip));
   });
 });
 
@@ -313,7 +328,7 @@ describe('a new agent', () => {
     const overlay = await next.manager.ensure();
     expect(overlay).toEqual(m.overlay);
     members[0] = { ...m, ...next };
-    await eventually(async () => next.manager.counters.audits > 0);
+    await eventually('an audit', async () => next.manager.counters.audits > 0);
     expect((await pings).stdout).toContain(' 0% packet loss');
     expect(next.manager.counters).toMatchObject({ repairs: 0, tableChanges: 0 });
   });
@@ -332,13 +347,13 @@ describe('a new agent', () => {
     const overlay = await manager.ensure();
     const running = manager.run(controller.signal);
     const container = await network.addContainer(host, overlay);
-    await eventually(() => ping(container, b.container.ip));
+    await eventually('a ping', () => ping(container, b.container.ip));
     store.disconnect();
     await manager.audit();
     await ping(container, b.container.ip);
     const late = await join();
     store.reconnect();
-    await eventually(() => ping(container, late.container.ip));
+    await eventually('a ping', () => ping(container, late.container.ip));
     controller.abort();
     await running;
   });
@@ -393,15 +408,19 @@ describe('throughput', () => {
       const stop = new AbortController();
       const server = to.exec('iperf3', ['-s'], { timeoutMs: 30_000 }, stop.signal);
       const ended = server.catch(() => undefined);
-      const rate = await eventually(async () => {
-        // Its exit status says nothing: it prints why there is no result.
-        const args = ['-c', ip, '-t', '2', '-J'];
-        const { stdout } = await from.exec('iperf3', args, { timeoutMs: 10_000 });
-        const { end } = JSON.parse(stdout) as {
-          end: { sum_received?: { bits_per_second: number } };
-        };
-        return end.sum_received?.bits_per_second;
-      }, 20_000).finally(() => {
+      const rate = await eventually(
+        'a measurement',
+        async () => {
+          // Its exit status says nothing: it prints why there is no result.
+          const args = ['-c', ip, '-t', '2', '-J'];
+          const { stdout } = await from.exec('iperf3', args, { timeoutMs: 10_000 });
+          const { end } = JSON.parse(stdout) as {
+            end: { sum_received?: { bits_per_second: number } };
+          };
+          return end.sum_received?.bits_per_second;
+        },
+        20_000,
+      ).finally(() => {
         stop.abort();
       });
       await ended;
