@@ -6,16 +6,22 @@ export interface Clock {
   now(): number;
   /** Monotonic time in milliseconds from an arbitrary origin. For every decision about elapsed time. */
   monotonic(): number;
-  /** Calls `callback` once after `delayMs`; the returned function cancels it (idempotent). */
+  /**
+   * Calls `callback` once after `delayMs`, or after `maxDelayMs` if that is less; the returned function cancels it
+   * (idempotent).
+   */
   schedule(callback: () => void, delayMs: number): () => void;
 }
+
+/** Almost 25 days, the most that setTimeout can wait: given more, it would fire at once. */
+export const maxDelayMs = 2 ** 31 - 1;
 
 /** The machine's own clocks. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   schedule(callback, delayMs) {
-    const timer = setTimeout(callback, delayMs);
+    const timer = setTimeout(callback, Math.min(delayMs, maxDelayMs));
     return () => {
       clearTimeout(timer);
     };
