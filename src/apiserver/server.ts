@@ -8,6 +8,7 @@ import {
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { JsonObject } from '../api/json.ts';
+import { isLoopback } from '../network/loopback.ts';
 import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';
@@ -32,7 +33,7 @@ import { Router, type VersionInfo } from './router.ts';
 import { ObjectStore } from './storage/object-store.ts';
 import { WatchCache } from './storage/watch-cache.ts';
 
-export interface TlsFiles {
+export interface TlsMaterial {
   /** PEM of the authority whose client certificates are believed. */
   readonly ca: string;
   readonly cert: string;
@@ -44,7 +45,7 @@ export interface ApiServerOptions {
   /** CustomResourceDefinition objects whose kinds are served. */
   readonly crds: readonly JsonObject[];
   /** Left out: plain http, where everybody is an administrator. Only on a loopback address. */
-  readonly tls?: TlsFiles;
+  readonly tls?: TlsMaterial;
   readonly tokens: readonly TokenIdentity[];
   /** `port` 0 takes a free one. */
   readonly listen: { readonly host: string; readonly port: number };
@@ -155,7 +156,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
 }
 
 function createServer(
-  tls: TlsFiles | undefined,
+  tls: TlsMaterial | undefined,
   listener: (request: IncomingMessage, response: ServerResponse) => void,
 ): Server {
   const limits = { requestTimeout: 60_000, headersTimeout: 20_000, keepAliveTimeout: 75_000 };
@@ -295,10 +296,6 @@ function checkLocal(incoming: IncomingMessage): void {
       'plain http is for clients on this machine only',
     );
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 function versionInfo(version: string): VersionInfo {

@@ -42,7 +42,7 @@ export function apiServerCommand(): Command {
       import('../apiserver/server.ts'),
       import('./crds.ts'),
     ]);
-    const tls = await tlsFiles(flags);
+    const tls = await tlsMaterial(flags);
     await runUntilSignal(log, (signal) =>
       withStore(flags, log, async (store) => {
         const server = await startApiServer({
@@ -77,7 +77,7 @@ function aborted(signal: AbortSignal): Promise<void> {
   });
 }
 
-async function tlsFiles(
+async function tlsMaterial(
   flags: ApiServerFlags & EtcdFlags,
 ): Promise<{ ca: string; cert: string; key: string } | undefined> {
   const { clientCa, cert, key } = flags;

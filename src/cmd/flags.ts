@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { isLoopback } from '../network/loopback.ts';
 import type { EtcdTlsMaterial } from '../registry/etcd/store.ts';
 import { createLogger, type Logger, type LogLevel, logLevels } from '../telemetry/log.ts';
 
@@ -149,8 +150,4 @@ export function seconds(minimum: number): (text: string) => number {
     }
     return value * 1000;
   };
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '[::1]' || /^127\./.test(host);
 }

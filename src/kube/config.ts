@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import type { RequestOptions } from 'node:https';
 import { KubeConfig as ClientNodeKubeConfig } from '@kubernetes/client-node';
 import { Agent, ProxyAgent, type Dispatcher } from 'undici';
+import { isLoopback } from '../network/loopback.ts';
 import { systemClock, type Clock } from '../runtime/clock.ts';
 
 export interface KubeConfigOptions {
@@ -249,8 +250,4 @@ function allowServer(config: ClientNodeKubeConfig, insecureLoopback: boolean): v
   if (cluster.proxyUrl !== undefined && !/^https?:/.test(cluster.proxyUrl)) {
     throw new Error(`proxy-url ${cluster.proxyUrl}: only http and https proxies are supported`);
   }
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }
