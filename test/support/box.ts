@@ -39,7 +39,6 @@ const listing = [
 /** A cluster in a box (hack/cluster), seen from outside. */
 export class Box {
   readonly place: BoxPlace;
-  readonly #pids = new Map<string, string>();
 
   constructor(place: BoxPlace) {
     this.place = place;
@@ -164,22 +163,11 @@ export class Box {
     container: Pick<Container, 'host' | 'id'>,
     command: readonly string[],
   ): Promise<Outcome> {
-    const key = `${container.host}/${container.id}`;
-    let pid = this.#pids.get(key);
-    if (pid === undefined) {
-      const { host, id } = container;
-      pid = (await this.docker(host, 'inspect', '--format', '{{.State.Pid}}', id)).trim();
-      if (pid === '0') throw new Error(`container ${id} does not run`);
-      this.#pids.set(key, pid);
-    }
-    const outcome = await this.sh(container.host, [
-      'nsenter',
-      `--net=/proc/${pid}/ns/net`,
-      ...command,
-    ]);
-    // The container may have been started again meanwhile.
-    if (outcome.code !== 0) this.#pids.delete(key);
-    return outcome;
+    const { host, id } = container;
+    // Asked each time: it changes when the container is started again.
+    const pid = (await this.docker(host, 'inspect', '--format', '{{.State.Pid}}', id)).trim();
+    if (pid === '0') throw new Error(`container ${id} does not run`);
+    return this.sh(host, ['nsenter', `--net=/proc/${pid}/ns/net`, ...command]);
   }
 
   #cluster(...args: readonly string[]): Promise<string> {

@@ -50,7 +50,8 @@ export class Kubectl {
   /** `kubectl apply` of one object or several, whatever its exit code. */
   tryApply(objects: object | readonly object[], ...args: readonly string[]): Promise<Outcome> {
     const items = Array.isArray(objects) ? (objects as readonly object[]) : [objects];
-    const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
+    // Several documents, as in the files that people write: kubectl checks a List in another way.
+    const input = items.map((item) => JSON.stringify(item)).join('\n');
     return this.try(['apply', '-f', '-', ...args], input);
   }
 
