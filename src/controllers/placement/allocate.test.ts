@@ -26,7 +26,7 @@ function world(...hosts: string[]) {
   return {
     state,
     book,
-    run: (intents: readonly Intent[]): Allocation =>
+    run: (intents: readonly Intent[], createsPerPass?: number): Allocation =>
       allocate(intents, {
         state,
         book,
@@ -34,6 +34,7 @@ function world(...hosts: string[]) {
         newId: () => `id-${String(++ids)}`,
         now: '2026-01-01T00:00:00Z',
         seed: 1,
+        ...(createsPerPass === undefined ? {} : { createsPerPass }),
       }),
     commit(allocation: Allocation): void {
       revision++;
@@ -68,6 +69,19 @@ describe('allocate', () => {
     const result = w.run([intent('web', half, creates(6))]);
     expect(result.changes.map((c) => c.host).sort()).toEqual(['a', 'a', 'b', 'b']);
     expect(result.unplaced.get('default/_/web')).toMatchObject({ pending: 2, staying: 0 });
+  });
+
+  it('leaves instances beyond what one pass may try for another, and counts them when there is no room', () => {
+    const w = world('a', 'b');
+    const many = creates(100_000);
+    const first = w.run([intent('web', {}, many), intent('few', {}, creates(10))], 40);
+    expect(first.changes).toHaveLength(30);
+    expect([...first.unfinished]).toEqual(['default/_/web']);
+    expect(first.unplaced.size).toBe(0);
+    const full = w.run([intent('big', half, many)], 40);
+    expect(full.changes).toHaveLength(4);
+    expect(full.unplaced.get('default/_/big')).toMatchObject({ pending: 99_996 });
+    expect(full.unfinished.size).toBe(0);
   });
 
   it('gives room that one service leaves to another in the same pass', () => {

@@ -50,7 +50,17 @@ export interface Allocation {
   readonly changes: readonly Change[];
   /** By serviceId. */
   readonly unplaced: ReadonlyMap<string, Unplaced>;
+  /** Services, by serviceId, with more new instances than one pass may try, of which all that were tried found a host. */
+  readonly unfinished: ReadonlySet<string>;
 }
+
+/**
+ * New instances that one pass tries, over all services. A pass takes the whole thread: leases must be renewed between
+ * passes, however many instances somebody asks for.
+ */
+const defaultCreatesPerPass = 4_000;
+/** Each service gets so many at least, however many services share a pass. */
+const leastCreates = 10;
 
 export interface AllocateContext {
   readonly state: ClusterState;
@@ -61,6 +71,8 @@ export interface AllocateContext {
   readonly now: string;
   /** Of the random strategy. */
   readonly seed: number;
+  /** Default 4,000; shared evenly by the services of the pass. */
+  readonly createsPerPass?: number;
 }
 
 interface Request extends InstanceRequest {
@@ -81,9 +93,15 @@ export function allocate(intents: readonly Intent[], context: AllocateContext): 
   const unplaced = new Map<string, Unplaced>();
   const later: { readonly intent: Intent; readonly step: Extract<Step, { type: 'replace' }> }[] =
     [];
+  /** How many new instances of a service were left for another pass. */
+  const left = new Map<string, number>();
+  const share = createsOfEach(intents, context.createsPerPass ?? defaultCreatesPerPass);
   for (const intent of intents) {
+    let creates = 0;
     for (const step of intent.steps) {
-      if (step.type === 'remove') {
+      if (step.type === 'create' && ++creates > share) {
+        left.set(intent.key, creates - share);
+      } else if (step.type === 'remove') {
         changes.push(removal(intent, step, state));
       } else if (intent.run === undefined) {
         continue;
@@ -118,7 +136,19 @@ export function allocate(intents: readonly Intent[], context: AllocateContext): 
     else entry.staying++;
     unplaced.set(asked.intent.key, entry);
   }
-  return { changes, unplaced };
+  const unfinished = new Set<string>();
+  for (const [key, count] of left) {
+    const entry = unplaced.get(key);
+    // All instances of a service ask for the same: where one finds no host, the others find none.
+    if (entry === undefined) unfinished.add(key);
+    else entry.pending += count;
+  }
+  return { changes, unplaced, unfinished };
+}
+
+function createsOfEach(intents: readonly Intent[], inAll: number): number {
+  const growing = intents.filter((intent) => intent.steps.some((step) => step.type === 'create'));
+  return Math.max(leastCreates, Math.floor(inAll / Math.max(1, growing.length)));
 }
 
 function removal(

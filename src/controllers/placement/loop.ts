@@ -179,7 +179,7 @@ export class PlacementLoop {
       const intent = this.#intend(key, open, signal);
       if (intent !== undefined) intents.push(intent);
     }
-    const { changes, unplaced } = allocate(intents, {
+    const { changes, unplaced, unfinished } = allocate(intents, {
       state,
       book,
       instances,
@@ -191,7 +191,8 @@ export class PlacementLoop {
     for (const [key, want] of wants) {
       if (want === undefined) this.#forget(key);
       else {
-        this.#actedUpon.set(key, want);
+        if (unfinished.has(key)) this.mark(key);
+        else this.#actedUpon.set(key, want);
         this.#conclude(key, unplaced.get(key), open.get(key) ?? {});
       }
     }

@@ -438,4 +438,17 @@ describe('what does not fit', () => {
     await c.scale('shop-web', 30);
     await c.ready('shop');
   });
+
+  it('of more replicas than one pass tries finds hosts for all of them', async () => {
+    const c = await cluster();
+    await c.agent('a');
+    c.operator();
+    await c.apply('shop', web(4_100));
+    await eventually(
+      'all are placed',
+      async () => (await c.placements()).length === 4_100,
+      30_000,
+      200,
+    );
+  });
 });
