@@ -116,7 +116,7 @@ describe('the guestbook', () => {
     expect(service).toMatch(/Normal +Scheduled .*guestbook-web-1 on h\d/);
 
     const explained = await kubectl.run('explain', 'project.spec.services');
-    expect(explained).toMatch(/FIELD: services/);
+    expect(explained).toMatch(/(FIELD|RESOURCE): services/);
     for (const field of ['image', 'environment', 'ports', 'links', 'volumes', 'placement']) {
       expect(explained).toContain(`  ${field}\t`);
     }
