@@ -35,7 +35,10 @@ export interface ServerUnderTest {
   close(): Promise<void>;
 }
 
-/** The server of KUBECONFIG_UNDER_TEST; without that, an embedded one on `store` (default: in memory). */
+/**
+ * The server of KUBECONFIG_UNDER_TEST; without that, an embedded one in memory. It serves nap's CRDs, and no operator acts
+ * on it: that would change objects under the tests' hands.
+ */
 export async function serverUnderTest(): Promise<ServerUnderTest> {
   const kubeconfig = process.env['KUBECONFIG_UNDER_TEST'];
   if (kubeconfig === undefined || kubeconfig === '') return startEmbedded();

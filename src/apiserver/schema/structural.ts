@@ -20,6 +20,7 @@ const maxCauses = 100;
 const blocking = new Set<CauseReason>([
   'FieldValueRequired',
   'FieldValueTypeInvalid',
+  'FieldValueNotSupported',
   'FieldValueTooLong',
   'FieldValueTooMany',
 ]);

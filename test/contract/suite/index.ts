@@ -3,6 +3,7 @@ import { applySuite } from './apply.ts';
 import { builtinsSuite } from './builtins.ts';
 import { deletionSuite } from './deletion.ts';
 import { discoverySuite } from './discovery.ts';
+import { kindsSuite } from './kinds.ts';
 import { listsSuite } from './lists.ts';
 import { objectsSuite } from './objects.ts';
 import { watchesSuite } from './watches.ts';
@@ -11,6 +12,7 @@ import { watchesSuite } from './watches.ts';
 export function contractSuite(server: () => ServerUnderTest): void {
   discoverySuite(server);
   objectsSuite(server);
+  kindsSuite(server);
   listsSuite(server);
   watchesSuite(server);
   applySuite(server);
