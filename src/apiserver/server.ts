@@ -1,4 +1,5 @@
 import { randomInt, randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import {
   createServer as createHttpServer,
   type IncomingMessage,
@@ -92,6 +93,8 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     random: (below) => randomInt(below),
   };
   const stopping = new AbortController();
+  // Each request in flight listens to it.
+  setMaxListeners(0, stopping.signal);
   const probe = new StoreProbe(context);
   const authorizer = new Authorizer(options.grants);
   const router = new Router({

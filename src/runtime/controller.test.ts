@@ -42,6 +42,20 @@ describe('Controller', () => {
     await finish();
   });
 
+  it('leaves no timer behind when it stops', async () => {
+    const { controller, clock, finish } = start({
+      reconcile: async (key) => {
+        if (key === 'failing') throw new Error('again');
+        return { requeueAfterMs: 3_600_000 };
+      },
+    });
+    for (const key of ['failing', 'later']) controller.enqueue(key);
+    await clock.advance(1000);
+    expect(clock.pending).toBeGreaterThan(0);
+    await finish();
+    expect(clock.pending).toBe(0);
+  });
+
   it('does not retry a TerminalError, but looks again at the next change', async () => {
     const { controller, clock, outcomes, finish } = start({
       reconcile: async () => {

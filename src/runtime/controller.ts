@@ -82,10 +82,14 @@ export class Controller {
     this.queue.addAfter(key, delayMs);
   }
 
-  /** Works until `signal` aborts; resolves when the last running pass has ended. Never rejects. */
+  /**
+   * Works until `signal` aborts; resolves when the last running pass has ended, and leaves no timer behind. Never
+   * rejects. Call once.
+   */
   async run(signal: AbortSignal): Promise<void> {
     const workers = Array.from({ length: this.#options.workers ?? 4 }, () => this.#work(signal));
     await Promise.all(workers);
+    this.queue.shutDown();
   }
 
   async #work(signal: AbortSignal): Promise<void> {

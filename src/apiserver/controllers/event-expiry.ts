@@ -1,6 +1,5 @@
-import { sleep } from '../../runtime/clock.ts';
+import { runPeriodically } from '../../runtime/periodic.ts';
 import type { ApiContext } from '../context.ts';
-import { ApiError } from '../errors/api-error.ts';
 import { lastSeen } from '../resources/events.ts';
 import { collectionPrefix } from '../storage/keys.ts';
 import type { StoredObject } from '../storage/stored-object.ts';
@@ -17,35 +16,26 @@ export class EventExpiry {
     this.#context = context;
   }
 
-  async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.sweep();
-      try {
-        await sleep(this.#context.clock, intervalMs, signal);
-      } catch {
-        return;
-      }
-    }
+  /** Runs until `signal` aborts. */
+  run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#context;
+    return runPeriodically(
+      { name: 'event expiry', intervalMs, clock, log },
+      () => this.#sweep(),
+      signal,
+    );
   }
 
   /** One pass. An event that changes in between stays. */
-  async sweep(): Promise<void> {
-    const { cache, clock, objects, log, resources } = this.#context;
+  async #sweep(): Promise<void> {
+    const { cache, clock, objects, resources } = this.#context;
     const resource = resources.find('v1', 'events');
     if (resource === undefined) return;
     const before = clock.now() - keepMs;
     const old = [...cache.list(resource.storage, collectionPrefix(resource))].filter(
       (stored) => seenAt(stored) < before,
     );
-    for (const stored of old) {
-      try {
-        await objects.delete(stored);
-      } catch (error) {
-        if (!(error instanceof ApiError) || !error.retryable) throw error;
-        log.debug({ err: error }, 'old events stay until the next pass');
-        return;
-      }
-    }
+    for (const stored of old) await objects.delete(stored);
   }
 }
 

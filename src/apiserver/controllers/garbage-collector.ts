@@ -1,4 +1,5 @@
 import { cloneJson } from '../../api/json.ts';
+import { Controller } from '../../runtime/controller.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors/api-error.ts';
 import { removeObject, type PropagationPolicy } from '../handlers/delete.ts';
@@ -7,12 +8,9 @@ import type { KubeObject, OwnerReference } from '../objects/object.ts';
 import type { Resource } from '../resources/resource.ts';
 import type { ObjectEvent } from '../storage/watch-cache.ts';
 import { OwnershipGraph, type GraphNode } from './ownership-graph.ts';
-import { Wakeups } from './wakeups.ts';
 
 const foreground = 'foregroundDeletion';
 const orphan = 'orphan';
-/** After a failure of the store an object is looked at again. */
-const retryMs = 1_000;
 
 /** What a look at an owner showed. `waiting` owners are in foreground deletion. */
 type OwnerState = 'solid' | 'dangling' | 'waiting';
@@ -25,14 +23,21 @@ type OwnerState = 'solid' | 'dangling' | 'waiting';
 export class GarbageCollector {
   readonly #context: ApiContext;
   readonly #graph = new OwnershipGraph();
-  readonly #wakeups: Wakeups;
+  readonly #controller: Controller;
 
   constructor(context: ApiContext) {
     this.#context = context;
-    this.#wakeups = new Wakeups(context.clock);
+    this.#controller = new Controller({
+      name: 'garbage collector',
+      reconcile: (uid) => this.#collect(uid),
+      log: context.log,
+      workers: 1,
+      clock: context.clock,
+    });
   }
 
-  async run(signal: AbortSignal): Promise<void> {
+  /** Runs until `signal` aborts. */
+  run(signal: AbortSignal): Promise<void> {
     this.#context.cache.follow(
       (event) => {
         this.#notice(event);
@@ -42,11 +47,7 @@ export class GarbageCollector {
       },
     );
     this.#rebuild();
-    for (;;) {
-      const uid = await this.#wakeups.next(signal);
-      if (uid === undefined) return;
-      await this.#process(uid);
-    }
+    return this.#controller.run(signal);
   }
 
   #rebuild(): void {
@@ -70,36 +71,32 @@ export class GarbageCollector {
   #noticeGone(uid: string): void {
     const owners = this.#graph.get(uid)?.owners ?? [];
     this.#graph.remove(uid);
-    for (const dependent of this.#graph.dependentsOf(uid)) this.#wakeups.wake(dependent.uid);
+    for (const dependent of this.#graph.dependentsOf(uid)) this.#controller.enqueue(dependent.uid);
     for (const owner of owners) this.#wakeIfHeld(owner.uid);
   }
 
   #wakeIfDue(node: GraphNode): void {
-    if (isHeldByCollector(node)) this.#wakeups.wake(node.uid);
-    else if (!node.deleting && !this.#graph.ownersAreKnown(node)) this.#wakeups.wake(node.uid);
+    if (isHeldByCollector(node)) this.#controller.enqueue(node.uid);
+    else if (!node.deleting && !this.#graph.ownersAreKnown(node))
+      this.#controller.enqueue(node.uid);
   }
 
   #wakeIfHeld(uid: string): void {
     const node = this.#graph.get(uid);
-    if (node !== undefined && isHeldByCollector(node)) this.#wakeups.wake(uid);
+    if (node !== undefined && isHeldByCollector(node)) this.#controller.enqueue(uid);
   }
 
-  async #process(uid: string): Promise<void> {
+  async #collect(uid: string): Promise<void> {
     const node = this.#graph.get(uid);
     if (node === undefined) return;
     try {
-      await this.#collect(node);
+      await this.#collectNode(node);
     } catch (error) {
-      if (error instanceof ApiError && error.code === 404) return;
-      this.#context.log.warn(
-        { err: error, kind: node.kind, name: node.name },
-        'object could not be collected yet',
-      );
-      this.#wakeups.wakeAfter(uid, retryMs);
+      if (!(error instanceof ApiError) || error.code !== 404) throw error;
     }
   }
 
-  async #collect(node: GraphNode): Promise<void> {
+  async #collectNode(node: GraphNode): Promise<void> {
     const resource = this.#context.resources.byKind(node.apiVersion, node.kind);
     if (resource === undefined) return;
     const stored = await this.#context.objects.get(resource, node.namespace, node.name);
@@ -127,7 +124,8 @@ export class GarbageCollector {
   /** Deletes dependents; when none is left that blocks, the owner may go. */
   async #deleteDependents(resource: Resource, owner: GraphNode): Promise<void> {
     const dependents = this.#graph.dependentsOf(owner.uid);
-    for (const dependent of dependents) if (!dependent.deleting) this.#wakeups.wake(dependent.uid);
+    for (const dependent of dependents)
+      if (!dependent.deleting) this.#controller.enqueue(dependent.uid);
     const blocking = dependents.some((dependent) =>
       dependent.owners.some(
         ({ uid, blockOwnerDeletion }) => uid === owner.uid && blockOwnerDeletion === true,

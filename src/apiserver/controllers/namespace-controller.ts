@@ -1,26 +1,33 @@
 import { cloneJson, isObject } from '../../api/json.ts';
+import { Controller, type Result } from '../../runtime/controller.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors/api-error.ts';
 import { removeObject } from '../handlers/delete.ts';
 import type { KubeObject } from '../objects/object.ts';
 import type { ObjectEvent } from '../storage/watch-cache.ts';
 import { updateStored } from '../handlers/store-update.ts';
-import { Wakeups } from './wakeups.ts';
 
 /** A namespace that is not empty yet is looked at again after this, even without an event. */
-const retryMs = 2_000;
+const lookAgainMs = 2_000;
 
 /** Empties namespaces that are being deleted, and then lets them go. */
 export class NamespaceController {
   readonly #context: ApiContext;
-  readonly #wakeups: Wakeups;
+  readonly #controller: Controller;
 
   constructor(context: ApiContext) {
     this.#context = context;
-    this.#wakeups = new Wakeups(context.clock);
+    this.#controller = new Controller({
+      name: 'namespace',
+      reconcile: (name, _log, signal) => this.#finalize(name, signal),
+      log: context.log,
+      workers: 1,
+      clock: context.clock,
+    });
   }
 
-  async run(signal: AbortSignal): Promise<void> {
+  /** Runs until `signal` aborts. */
+  run(signal: AbortSignal): Promise<void> {
     const { cache } = this.#context;
     cache.follow(
       (event) => {
@@ -31,17 +38,13 @@ export class NamespaceController {
       },
     );
     this.#noticeAll();
-    for (;;) {
-      const name = await this.#wakeups.next(signal);
-      if (name === undefined) return;
-      await this.#finalize(name);
-    }
+    return this.#controller.run(signal);
   }
 
   #noticeAll(): void {
     for (const { object } of this.#context.cache.list('core/namespaces', '')) {
       if (object.metadata.deletionTimestamp !== undefined)
-        this.#wakeups.wake(object.metadata.name ?? '');
+        this.#controller.enqueue(object.metadata.name ?? '');
     }
   }
 
@@ -49,12 +52,12 @@ export class NamespaceController {
     const object = current?.object;
     if (object?.kind === 'Namespace' && object.apiVersion === 'v1') {
       if (object.metadata.deletionTimestamp !== undefined)
-        this.#wakeups.wake(object.metadata.name ?? '');
+        this.#controller.enqueue(object.metadata.name ?? '');
       return;
     }
     const namespace = previous?.object.metadata.namespace;
     if (current !== undefined || namespace === undefined) return;
-    if (this.#isTerminating(namespace)) this.#wakeups.wake(namespace);
+    if (this.#isTerminating(namespace)) this.#controller.enqueue(namespace);
   }
 
   #isTerminating(name: string): boolean {
@@ -65,27 +68,27 @@ export class NamespaceController {
     return namespace?.object.metadata.deletionTimestamp !== undefined;
   }
 
-  async #finalize(name: string): Promise<void> {
-    const { log } = this.#context;
+  async #finalize(name: string, signal: AbortSignal): Promise<Result> {
     try {
-      const left = await this.#empty(name);
-      if (left === 0) await this.#release(name);
-      else this.#wakeups.wakeAfter(name, retryMs);
+      const left = await this.#empty(name, signal);
+      if (left > 0) return { requeueAfterMs: lookAgainMs };
+      await this.#release(name);
     } catch (error) {
-      if (error instanceof ApiError && error.code === 404) return;
-      log.warn({ err: error, namespace: name }, 'namespace could not be emptied yet');
-      this.#wakeups.wakeAfter(name, retryMs);
+      if (!(error instanceof ApiError) || error.code !== 404) throw error;
     }
+    return {};
   }
 
   /** Deletes everything in the namespace. Gives how many objects are left. */
-  async #empty(name: string): Promise<number> {
+  async #empty(name: string, signal: AbortSignal): Promise<number> {
     const { resources, objects } = this.#context;
     let left = 0;
     for (const resource of resources.stored()) {
       if (!resource.namespaced) continue;
       const listing = await objects.list(resource, name);
       for (const { object } of listing.items) {
+        // What is done is done: a pass that took too long goes on in the next one.
+        signal.throwIfAborted();
         const gone = await this.#remove(resource, name, object);
         if (!gone) left++;
       }
