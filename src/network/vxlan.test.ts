@@ -13,7 +13,12 @@ import {
   type Peer,
 } from './vxlan.ts';
 
-const self = { subnet: parseCidr('10.77.1.0/24'), mac: '02:00:00:00:00:01', address: '10.99.0.1' };
+const self = {
+  network: parseCidr('10.77.0.0/16'),
+  subnet: parseCidr('10.77.1.0/24'),
+  mac: '02:00:00:00:00:01',
+  address: '10.99.0.1',
+};
 
 function peer(n: number, changes: Partial<Peer> = {}): Peer {
   return {
@@ -97,6 +102,39 @@ describe('desired tables', () => {
     ]);
     expect([...tables.routes.keys()]).toEqual(['10.77.2.0/24']);
     expect(refused.map((r) => r.subnet)).toEqual(['10.77.3.0/24', '10.77.4.0/24', '10.77.5.0/24']);
+  });
+
+  it.each([
+    [
+      '10.99.0.0/24',
+      'the network of the hosts',
+      /not part of the overlay's network 10\.77\.0\.0\/16/,
+    ],
+    ['0.0.0.0/1', 'half of the internet', /not part of the overlay/],
+    ['10.77.0.0/16', 'the whole overlay', /overlaps/],
+    ['10.77.1.128/25', 'half of our own subnet', /overlaps/],
+    ['10.77.2.0/25', "half of another host's subnet", /overlaps/],
+  ])('lead nothing of %s (%s) away', (subnet, _, reason) => {
+    const { tables, refused } = desiredTables(self, [
+      peer(9, { subnet: parseCidr(subnet) }),
+      peer(2),
+    ]);
+    expect([...tables.routes.keys()]).toEqual(['10.77.2.0/24']);
+    expect(refused).toEqual([{ subnet, reason: expect.stringMatching(reason) as string }]);
+  });
+
+  it('send nothing into the overlay through the overlay', () => {
+    const { tables, refused } = desiredTables(self, [peer(2, { address: '10.77.3.4' })]);
+    expect(tables).toEqual(emptyTables);
+    expect(refused).toHaveLength(1);
+  });
+
+  it('take in hosts with subnets of another size where they are free', () => {
+    const odd = peer(9, { subnet: parseCidr('10.77.8.0/22') });
+    expect([...desiredTables(self, [peer(2), odd]).tables.routes.keys()]).toEqual([
+      '10.77.2.0/24',
+      '10.77.8.0/22',
+    ]);
   });
 
   it('are empty without peers', () => {

@@ -7,7 +7,15 @@
  * source for what the host itself sends into the overlay, and the remote device's address is the route's next hop.
  * Tables thus hold one entry per host, however many containers there are.
  */
-import { formatCidr, formatIpv4, tryParseIpv4, type Cidr } from './cidr.ts';
+import {
+  containsAddress,
+  containsCidr,
+  formatCidr,
+  formatIpv4,
+  overlaps,
+  tryParseIpv4,
+  type Cidr,
+} from './cidr.ts';
 
 /** VXLAN header, UDP, IPv4 and inner Ethernet: what the device's MTU must lie below the underlay's. RFC 7348. */
 export const vxlanOverheadBytes = 50;
@@ -68,31 +76,53 @@ export interface RefusedPeer {
 }
 
 /**
- * The tables that connect this host to `peers`. Peers that would clash (the same MAC twice, or an address or MAC that
- * is this host's own) are refused, the one with the lower subnet wins: a broken or hostile record must not take
- * another host's traffic.
+ * The tables that connect this host to `peers`. Peers that would clash (the same MAC twice, an address or MAC that is
+ * this host's own, a subnet that overlaps another, or one outside of the overlay's network) are refused: a broken or
+ * hostile record must not take another host's traffic, and least of all that to the hosts themselves, which would cut all of
+ * them off. Of two that clash, the one whose subnet is of the usual size wins, then the one with the lower subnet.
  */
 export function desiredTables(
-  self: { readonly subnet: Cidr; readonly mac: string; readonly address: string },
+  self: {
+    readonly network: Cidr;
+    readonly subnet: Cidr;
+    readonly mac: string;
+    readonly address: string;
+  },
   peers: Iterable<Peer>,
 ): { readonly tables: OverlayTables; readonly refused: readonly RefusedPeer[] } {
   const routes = new Map<string, string>();
   const neighbours = new Map<string, string>();
   const forwarding = new Map<string, string>();
   const refused: RefusedPeer[] = [];
-  for (const peer of [...peers].sort((a, b) => a.subnet.base - b.subnet.base)) {
+  const usual = (peer: Peer): number => (peer.subnet.prefix === self.subnet.prefix ? 0 : 1);
+  const sorted = [...peers].sort((a, b) => usual(a) - usual(b) || a.subnet.base - b.subnet.base);
+  // Blocks of one size do not overlap unless they are the same: only the unusual are compared with all.
+  const taken: Cidr[] = [self.subnet];
+  for (const peer of sorted) {
     const subnet = formatCidr(peer.subnet);
+    const address = tryParseIpv4(peer.address);
+    const clash =
+      usual(peer) === 0
+        ? subnet === formatCidr(self.subnet)
+        : taken.some((other) => overlaps(other, peer.subnet));
     const reason =
       peer.mac === self.mac || peer.address === self.address
         ? 'it claims the address of this host'
         : forwarding.has(peer.mac)
           ? `its MAC ${peer.mac} is also that of another host`
-          : undefined;
+          : !containsCidr(self.network, peer.subnet)
+            ? `it is not part of the overlay's network ${formatCidr(self.network)}`
+            : clash
+              ? 'it overlaps the subnet of another host'
+              : address === undefined || containsAddress(self.network, address)
+                ? `its host's address ${peer.address} is itself in the overlay`
+                : undefined;
     if (reason !== undefined) {
       refused.push({ subnet, reason });
       continue;
     }
     const via = formatIpv4(peer.subnet.base);
+    taken.push(peer.subnet);
     routes.set(subnet, via);
     neighbours.set(via, peer.mac);
     forwarding.set(peer.mac, peer.address);

@@ -95,10 +95,11 @@ export class HostNetwork {
     audit: boolean,
     signal?: AbortSignal,
   ): Promise<{ readonly operations: number; readonly refused: readonly RefusedPeer[] }> {
-    const { subnet, mac, underlay, device } = this.#spec;
+    const { config, subnet, mac, underlay, device } = this.#spec;
+    const self = { network: config.network, subnet, mac, address: underlay.address };
     const observed =
       (audit ? undefined : this.#believed) ?? (await readTables(this.#exec, device, signal));
-    const { tables, refused } = desiredTables({ subnet, mac, address: underlay.address }, [
+    const { tables, refused } = desiredTables(self, [
       ...view.peers(),
       ...[...view.unreadable()].flatMap((lost) => peerInTables(observed, lost)),
     ]);
