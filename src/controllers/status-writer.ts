@@ -2,7 +2,7 @@ import type { KubeObject } from '../api/v1alpha1/meta.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { ResourceDefinition } from '../kube/resources.ts';
 import { isNotFound } from '../kube/errors.ts';
-import { mergePatch } from '../kube/status.ts';
+import { writeStatus } from '../kube/status.ts';
 import { keyOf } from '../kube/store.ts';
 import type { Clock } from '../runtime/clock.ts';
 
@@ -11,6 +11,8 @@ export type WithStatus = KubeObject & { readonly status?: object };
 
 /** Least time between two status writes of one object, milliseconds: five a second. */
 const baseGapMs = 200;
+/** And so much more for each instance that it lists: half a second for 60, under three for 500. */
+const perInstanceGapMs = 5;
 
 /**
  * Writes the status of the objects of one kind: only what differs, and of one object not more often than five times a
@@ -52,23 +54,16 @@ export class StatusWriter<T extends WithStatus> {
   /** Makes the status so. Says whether anything had to be written. An object that is gone is fine. */
   async write(object: T, status: NonNullable<T['status']>, signal: AbortSignal): Promise<boolean> {
     const key = keyOf(object);
-    const patch = mergePatch(object.status ?? {}, status);
-    if (patch === undefined) return false;
-    const { uid } = object.metadata;
-    // The uid is a precondition: a new object of the same name must not get the status of the old one.
-    const body = { ...(uid === undefined ? {} : { metadata: { uid } }), status: patch };
-    this.#notBefore.set(key, this.#clock.monotonic() + gapMs(status));
+    const notBefore = this.#clock.monotonic() + gapMs(status);
     try {
-      const written = await this.#client.patchStatus(
-        this.#resource,
-        object.metadata,
-        { type: 'merge', body },
-        signal,
-      );
+      const written = await writeStatus(this.#client, this.#resource, object, status, signal);
+      if (written === undefined) return false;
       this.#latest.set(key, written);
+      this.#notBefore.set(key, notBefore);
       return true;
     } catch (error) {
       this.#latest.delete(key);
+      this.#notBefore.set(key, notBefore);
       if (isNotFound(error)) return false;
       throw error;
     }
@@ -81,10 +76,13 @@ export class StatusWriter<T extends WithStatus> {
   }
 }
 
-/** Large statuses are written less often: one millisecond more for each instance that is listed. */
+/**
+ * Large statuses are written less often. While sixty instances start, whose engines need every core there is, each write
+ * costs the API server and all who watch it as much as the start of a container.
+ */
 function gapMs(status: object): number {
   const { instances } = status as { readonly instances?: unknown };
-  return baseGapMs + (Array.isArray(instances) ? instances.length : 0);
+  return baseGapMs + perInstanceGapMs * (Array.isArray(instances) ? instances.length : 0);
 }
 
 /** Versions are opaque by contract; every known server uses etcd's revision, and otherwise the informer wins. */
