@@ -39,11 +39,6 @@ export function mergeConditions(
   return [...ours, ...foreign];
 }
 
-/** Whether the condition of this type is present and True. */
-export function isTrue(conditions: readonly Condition[] | undefined, type: string): boolean {
-  return conditions?.some((c) => c.type === type && c.status === 'True') ?? false;
-}
-
 /** `text`, cut to `limit` characters with an ellipsis. */
 export function clip(text: string, limit: number): string {
   return text.length <= limit ? text : `${text.slice(0, limit - 1)}…`;

@@ -3,40 +3,7 @@ import type { KubeClient } from './client.ts';
 import { isNotFound } from './errors.ts';
 import type { ResourceDefinition } from './resources.ts';
 
-/** Where an object stands between its creation and its end. */
-export type FinalizeState<T> =
-  /** It lives, and cannot go without our clean-up. `object` carries our finalizer. */
-  | { readonly state: 'active'; readonly object: T }
-  /** It is being deleted, and the clean-up is not done yet: look again later. */
-  | { readonly state: 'cleaning' }
-  /** It is being deleted and needs nothing more from us. */
-  | { readonly state: 'released' };
-
-/**
- * Keeps `finalizer` on an object that lives; for one that is being deleted, runs `cleanUp` and takes the finalizer
- * away only when that said `true` (all done). If `cleanUp` throws or says `false`, the finalizer stays, so that nothing
- * is ever left behind.
- */
-export async function finalize<T extends KubeObject>(
-  client: KubeClient,
-  resource: ResourceDefinition<T>,
-  object: T,
-  finalizer: string,
-  cleanUp: (signal: AbortSignal) => Promise<boolean>,
-  signal: AbortSignal,
-): Promise<FinalizeState<T>> {
-  if (object.metadata.deletionTimestamp === undefined) {
-    return {
-      state: 'active',
-      object: await addFinalizer(client, resource, object, finalizer, signal),
-    };
-  }
-  if (!hasFinalizer(object, finalizer)) return { state: 'released' };
-  if (!(await cleanUp(signal))) return { state: 'cleaning' };
-  await removeFinalizer(client, resource, object, finalizer, signal);
-  return { state: 'released' };
-}
-
+/** Whether `finalizer` holds the object. */
 export function hasFinalizer(object: KubeObject, finalizer: string): boolean {
   return object.metadata.finalizers?.includes(finalizer) ?? false;
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Condition } from '../../src/api/v1alpha1/conditions.ts';
 import { KubeClient } from '../../src/kube/client.ts';
-import { setCondition } from '../../src/kube/conditions.ts';
 import { KubeConfig } from '../../src/kube/config.ts';
 import {
   isAlreadyExists,
@@ -11,7 +11,7 @@ import {
   type KubeError,
 } from '../../src/kube/errors.ts';
 import { EventRecorder } from '../../src/kube/events.ts';
-import { finalize } from '../../src/kube/finalizers.ts';
+import { addFinalizer, removeFinalizer } from '../../src/kube/finalizers.ts';
 import { Informer } from '../../src/kube/informer.ts';
 import { LeaseElector } from '../../src/kube/lease-elector.ts';
 import { configMaps, coreEvents, leases, namespaces, projects } from '../../src/kube/resources.ts';
@@ -118,12 +118,14 @@ describe('nap’s client on a real API server', () => {
   it('writes status and finalizers so that nothing is left behind', async () => {
     const name = { namespace, name: 'finalized' };
     const made = await client.create(projects, { metadata: name, spec });
-    const conditions = [
-      ...setCondition(
-        undefined,
-        { type: 'Ready', status: 'False', reason: 'Starting', message: '0/1' },
-        Date.now(),
-      ),
+    const conditions: Condition[] = [
+      {
+        type: 'Ready',
+        status: 'False',
+        reason: 'Starting',
+        message: '0/1',
+        lastTransitionTime: '2026-01-01T00:00:00Z',
+      },
     ];
     expect(
       await writeStatus(client, projects, made, { state: 'Pending', conditions }),
@@ -133,19 +135,12 @@ describe('nap’s client on a real API server', () => {
     expect(
       await writeStatus(client, projects, read, { conditions, state: 'Pending' }),
     ).toBeUndefined();
-    const step = async (done: boolean) =>
-      finalize(
-        client,
-        projects,
-        await client.get(projects, name),
-        'nap.dev/test',
-        async () => done,
-        signal,
-      );
-    expect((await step(true)).state).toBe('active');
+    const held = await addFinalizer(client, projects, read, 'nap.dev/test', signal);
+    expect(held.metadata.finalizers).toContain('nap.dev/test');
     await client.delete(projects, name);
-    expect((await step(false)).state).toBe('cleaning');
-    expect((await step(true)).state).toBe('released');
+    const deleted = await client.get(projects, name);
+    expect(deleted.metadata.deletionTimestamp).toBeDefined();
+    await removeFinalizer(client, projects, deleted, 'nap.dev/test', signal);
     expect(await client.find(projects, name)).toBeUndefined();
   });
 

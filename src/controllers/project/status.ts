@@ -1,6 +1,7 @@
 import type { Project, ProjectStatus } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
-import { clip, isTrue, mergeConditions, type ConditionClaim } from '../conditions.ts';
+import { isTrue } from '../../kube/conditions.ts';
+import { clip, mergeConditions, type ConditionClaim } from '../conditions.ts';
 import { askedReplicas, serviceNames, type NameClash } from './plan.ts';
 
 /** What is known of a project. */
