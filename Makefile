@@ -77,8 +77,8 @@ test-integration: build ## parts of nap on real etcd, Docker and kernel (root)
 	@$(vitest) --project integration
 
 .PHONY: test-e2e
-test-e2e: build ## the whole of nap on a cluster in a box (root)
-	@$(vitest) --project e2e
+test-e2e: build ## the whole of nap on a cluster in a box (root); KUBECONFIG=… for an API server other than nap's
+	@$(if $(filter command line,$(origin KUBECONFIG)),NAP_E2E_KUBECONFIG="$(KUBECONFIG)") $(vitest) --project e2e
 
 .PHONY: bench
 bench: build ## measure against the raw limit and against Swarm mode; writes .nap/bench.json (root)

@@ -5,6 +5,7 @@ import { Box } from '../support/box.ts';
 import { output } from '../support/command.ts';
 import { ControlPlane } from '../support/control-plane.ts';
 import { eventually } from '../support/eventually.ts';
+import { clearApiServer } from '../support/foreign-api-server.ts';
 import { boxPlace, directory, hosts, otherToolsImage, planePlace, toolsImage } from './place.ts';
 
 const repository = new URL('../..', import.meta.url).pathname;
@@ -20,6 +21,7 @@ export async function setup(): Promise<() => Promise<void>> {
   const plane = new ControlPlane(planePlace);
   const remove = async (): Promise<void> => {
     await plane.down();
+    if (plane.foreign) await clearApiServer(plane.kubectl, hosts);
     await box.down();
     await rm(directory, { recursive: true, force: true, maxRetries: 5 });
   };

@@ -1,5 +1,5 @@
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { BoxPlace } from '../support/box.ts';
 import type { ControlPlanePlace } from '../support/control-plane.ts';
 
@@ -15,12 +15,16 @@ export const boxPlace: BoxPlace = {
   directory: join(directory, 'box'),
 };
 
+/** Of an API server to use instead of nap's own. It must be there for these tests alone: they remove what they find. */
+const kubeconfig = process.env['NAP_E2E_KUBECONFIG'] ?? '';
+
 export const planePlace: ControlPlanePlace = {
   directory: join(directory, 'control'),
   address: '10.98.0.254',
   etcdPort: 22_379,
   apiPort: 26_443,
   binary: join(directory, 'dist/nap.js'),
+  ...(kubeconfig === '' ? {} : { kubeconfig: resolve(kubeconfig) }),
 };
 
 /** busybox, for everything that needs no more. */

@@ -7,6 +7,7 @@ import { kubeconfig } from '../../src/controlplane/kubeconfig.ts';
 import { output } from './command.ts';
 import { ControlPlaneProcess } from './control-plane-process.ts';
 import { eventually } from './eventually.ts';
+import { prepareApiServer } from './foreign-api-server.ts';
 import { Kubectl } from './kubectl.ts';
 
 /** Where a control plane is. Plain data, so that it can be handed to other processes. */
@@ -19,12 +20,15 @@ export interface ControlPlanePlace {
   readonly apiPort: number;
   /** The bundle that its programs run. */
   readonly binary: string;
+  /** An administrator's kubeconfig of an API server that is there already. Without: nap's own is started. */
+  readonly kubeconfig?: string;
 }
 
 /** etcd, the API server and two operators, each a process of its own that can be killed, frozen and restarted. */
 export class ControlPlane {
   readonly place: ControlPlanePlace;
   readonly etcd: ControlPlaneProcess;
+  /** nap's own API server; never started where another one is used. */
   readonly apiServer: ControlPlaneProcess;
   readonly operators: readonly ControlPlaneProcess[];
   readonly kubectl: Kubectl;
@@ -58,7 +62,15 @@ export class ControlPlane {
           ...this.#etcdFlags('client'),
         ]),
     );
-    this.kubectl = new Kubectl(join(directory, 'admin.kubeconfig'), join(directory, 'kubectl'));
+    this.kubectl = new Kubectl(
+      place.kubeconfig ?? join(directory, 'admin.kubeconfig'),
+      join(directory, 'kubectl'),
+    );
+  }
+
+  /** Whether the API server is not ours to start and stop. */
+  get foreign(): boolean {
+    return this.place.kubeconfig !== undefined;
   }
 
   get etcdUrl(): string {
@@ -66,7 +78,7 @@ export class ControlPlane {
   }
 
   get processes(): readonly ControlPlaneProcess[] {
-    return [this.etcd, this.apiServer, ...this.operators];
+    return [this.etcd, ...(this.foreign ? [] : [this.apiServer]), ...this.operators];
   }
 
   /** Makes certificates and starts everything; resolves when the API is ready. */
@@ -79,6 +91,12 @@ export class ControlPlane {
       operatorGroups: [operatorsGroup],
       now: Date.now(),
     });
+    await this.etcd.start();
+    if (this.foreign) {
+      await prepareApiServer(this.kubectl, join(directory, 'operator.kubeconfig'));
+      for (const operator of this.operators) await operator.start();
+      return;
+    }
     const api = `https://${address}:${apiPort}`;
     const write = (user: 'admin' | 'operator'): Promise<void> =>
       writePrivate(
@@ -86,7 +104,6 @@ export class ControlPlane {
         kubeconfig(api, `nap-${user}`, credentials[user]),
       );
     await Promise.all([write('admin'), write('operator')]);
-    await this.etcd.start();
     await this.apiServer.start();
     await this.apiReady();
     for (const operator of this.operators) await operator.start();

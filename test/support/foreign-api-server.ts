@@ -1,0 +1,61 @@
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { writePrivate } from '../../src/controlplane/credentials.ts';
+import type { Kubectl, KubeObject } from './kubectl.ts';
+
+const repository = new URL('../..', import.meta.url).pathname;
+
+/** As much of a kubeconfig as is copied. */
+interface Config {
+  readonly clusters: readonly { readonly name: string; readonly cluster: object }[];
+}
+
+/**
+ * Prepares an API server that is not ours as its administrator would: CRDs, namespace, role. Writes a kubeconfig for the
+ * operator's ServiceAccount to `operatorConfig`.
+ */
+export async function prepareApiServer(kubectl: Kubectl, operatorConfig: string): Promise<void> {
+  await kubectl.run('apply', '-k', join(repository, 'crds'));
+  await kubectl.run('wait', '--for=condition=Established', '--timeout=30s', 'crd', ...crds);
+  for (const file of ['namespace.yaml', 'rbac.yaml']) {
+    await kubectl.run('apply', '-f', join(repository, 'manifests/operator', file));
+  }
+  const account = ['nap-operator', '--namespace', 'nap-system', '--duration', '24h'];
+  const token = (await kubectl.run('create', 'token', ...account)).trim();
+  const view = ['config', 'view', '--raw', '--minify', '-o', 'json'];
+  const { clusters } = JSON.parse(await kubectl.run(...view)) as Config;
+  const config = {
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters,
+    users: [{ name: 'operator', user: { token } }],
+    contexts: [{ name: 'operator', context: { cluster: clusters[0]?.name, user: 'operator' } }],
+    'current-context': 'operator',
+  };
+  await writePrivate(operatorConfig, stringify(config));
+}
+
+/**
+ * Removes what a run left behind on an API server that lives longer than it. No operator runs then: finalizers are removed here.
+ * Refuses, before it removes anything, where there are hosts that are not `hosts`: somebody works with that cluster.
+ */
+export async function clearApiServer(kubectl: Kubectl, hosts: readonly string[]): Promise<void> {
+  const served = (await kubectl.try(['get', 'crd', ...crds])).code === 0;
+  if (!served) return;
+  const { items } = await kubectl.get<{ items: KubeObject[] }>('hosts');
+  const stranger = items.find(({ metadata }) => !hosts.includes(metadata.name));
+  if (stranger !== undefined) {
+    throw new Error(`this API server has a host ${stranger.metadata.name}: not one to test on`);
+  }
+  const left = await kubectl.get<{ items: KubeObject[] }>('projects,napsvc', '--all-namespaces');
+  for (const { kind, metadata } of left.items) {
+    const one = [`${kind.toLowerCase()}.nap.dev/${metadata.name}`, '-n', metadata.namespace ?? ''];
+    const release = ['--type=merge', '-p', '{"metadata":{"finalizers":null}}'];
+    await kubectl.try(['delete', ...one, '--wait=false']);
+    await kubectl.try(['patch', ...one, ...release]);
+  }
+  await kubectl.run('delete', 'hosts', '--all', '--timeout=30s');
+  await kubectl.try(['delete', 'lease', 'nap-operator', '--namespace', 'nap-system']);
+}
+
+const crds = ['projects.nap.dev', 'services.nap.dev', 'hosts.nap.dev'];
