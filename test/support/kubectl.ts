@@ -62,12 +62,24 @@ export class Kubectl {
     return outcome.stdout;
   }
 
-  /** `kubectl wait`. @param condition as behind `--for=condition=` */
+  /**
+   * `kubectl wait`, also for an object that a controller is about to make: kubectl itself gives up at once on what is not there.
+   * @param condition as behind `--for=condition=`
+   */
   async wait(object: string, condition = 'Ready', seconds = 60, namespace?: string): Promise<void> {
-    await this.run(
+    const args = [
       ...['wait', `--for=condition=${condition}`, object, `--timeout=${seconds}s`],
       ...(namespace === undefined ? [] : ['--namespace', namespace]),
-    );
+    ];
+    const deadline = performance.now() + 10_000;
+    for (;;) {
+      const outcome = await this.try(args);
+      if (outcome.code === 0) return;
+      if (!outcome.stderr.includes('NotFound') || performance.now() > deadline) {
+        throw new CommandError(['kubectl', ...args], outcome);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
   }
 
   /** Starts a kubectl that goes on until `stop`; gives its lines up to then. */
