@@ -57,7 +57,16 @@ function relevantErrors(errors: readonly ErrorObject[]): ErrorObject[] {
     const [, ...rest] = [...branches.values()].sort((a, b) => a.length - b.length);
     for (const error of rest.flat()) dropped.add(error);
   }
-  return errors.filter((error) => !dropped.has(error) && error.keyword !== 'if');
+  const mistyped = new Set(
+    errors.filter(({ keyword }) => keyword === 'type').map(({ instancePath }) => instancePath),
+  );
+  return errors.filter(
+    (error) =>
+      !dropped.has(error) &&
+      error.keyword !== 'if' &&
+      // A fraction is no int32, but first of all it is no integer.
+      !(error.keyword === 'format' && mistyped.has(error.instancePath)),
+  );
 }
 
 /** JSON Pointer to path, telling list indexes from map keys by the data. */

@@ -232,6 +232,12 @@ export function kindsSuite(server: () => ServerUnderTest): void {
       expect(answer.body.message).toMatch(message);
     });
 
+    it('refuse a value of the wrong type once', async () => {
+      const answer = await client.post(projectsPath(ns.name), web({ replicas: 1.5 }));
+      const causes: { field: string }[] = answer.body.details.causes;
+      expect(causes.filter(({ field }) => field === 'spec.services.web.replicas')).toHaveLength(1);
+    });
+
     it('refuse a Service whose instances would have too long a name', async () => {
       const path = `${servicesPath(ns.name)}?dryRun=All`;
       const long = (length: number): unknown => service('s'.repeat(length), { replicas: 100 });
