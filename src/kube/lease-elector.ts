@@ -53,6 +53,7 @@ interface Observation {
 
 const jitterFactor = 1.2;
 
+/** Contends for one Lease; see the top of this file for what makes it safe. */
 export class LeaseElector {
   readonly #client: KubeClient;
   readonly #options: LeaseElectorOptions;

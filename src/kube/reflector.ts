@@ -78,6 +78,7 @@ const failuresBeforeList = 5;
 const watchSecondsMin = 300;
 const watchSecondsMax = 600;
 
+/** Feeds a sink from one collection; see the top of this file for its rules. */
 export class Reflector<T extends KubeObject> {
   /** Path of the collection, for logs and metrics. */
   readonly name: string;

@@ -38,6 +38,7 @@ export function parseIpv4(text: string): number {
   return value;
 }
 
+/** "10.77.0.1" */
 export function formatIpv4(address: number): string {
   return [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join('.');
 }
@@ -63,6 +64,7 @@ export function parseCidr(text: string): Cidr {
   return blockOf(address, prefix);
 }
 
+/** "10.77.0.0/16" */
 export function formatCidr(cidr: Cidr): string {
   return `${formatIpv4(cidr.base)}/${cidr.prefix}`;
 }
@@ -72,14 +74,17 @@ export function lastOf(cidr: Cidr): number {
   return cidr.base + blockSize(cidr.prefix) - 1;
 }
 
+/** Whether the address lies in the block. */
 export function containsAddress(cidr: Cidr, address: number): boolean {
   return address >= cidr.base && address <= lastOf(cidr);
 }
 
+/** Whether the whole of the inner block lies in the outer one. */
 export function containsCidr(outer: Cidr, inner: Cidr): boolean {
   return inner.base >= outer.base && lastOf(inner) <= lastOf(outer);
 }
 
+/** Whether the blocks share an address. */
 export function overlaps(a: Cidr, b: Cidr): boolean {
   return a.base <= lastOf(b) && b.base <= lastOf(a);
 }

