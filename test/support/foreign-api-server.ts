@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { writePrivate } from '../../src/controlplane/credentials.ts';
+import { CommandError } from './command.ts';
 import type { Kubectl, KubeObject } from './kubectl.ts';
 
 const repository = new URL('../..', import.meta.url).pathname;
@@ -20,8 +21,7 @@ export async function prepareApiServer(kubectl: Kubectl, operatorConfig: string)
   for (const file of ['namespace.yaml', 'rbac.yaml']) {
     await kubectl.run('apply', '-f', join(repository, 'manifests/operator', file));
   }
-  const account = ['nap-operator', '--namespace', 'nap-system', '--duration', '24h'];
-  const token = (await kubectl.run('create', 'token', ...account)).trim();
+  const token = await tokenOf(kubectl, 'nap-system', 'nap-operator');
   const view = ['config', 'view', '--raw', '--minify', '-o', 'json'];
   const { clusters } = JSON.parse(await kubectl.run(...view)) as Config;
   const config = {
@@ -33,6 +33,20 @@ export async function prepareApiServer(kubectl: Kubectl, operatorConfig: string)
     'current-context': 'operator',
   };
   await writePrivate(operatorConfig, stringify(config));
+}
+
+/** A token for a day. `kubectl create token` would need kubectl 1.24; Debian 12 has 1.20. */
+async function tokenOf(kubectl: Kubectl, namespace: string, account: string): Promise<string> {
+  const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${account}/token`;
+  const request = {
+    apiVersion: 'authentication.k8s.io/v1',
+    kind: 'TokenRequest',
+    spec: { expirationSeconds: 86_400 },
+  };
+  const args = ['create', '--raw', path, '-f', '-'];
+  const outcome = await kubectl.try(args, JSON.stringify(request));
+  if (outcome.code !== 0) throw new CommandError(['kubectl', ...args], outcome);
+  return (JSON.parse(outcome.stdout) as { status: { token: string } }).status.token;
 }
 
 /**
