@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { operatorsGroup } from '../apiserver/auth/authorize.ts';
 import { startApiServer } from '../apiserver/server.ts';
 import { ensureCredentials, writePrivate } from '../controlplane/credentials.ts';
+import { DataDirectoryError, holdDataDirectory } from '../controlplane/data-directory.ts';
 import { EtcdProcess } from '../controlplane/etcd-process.ts';
 import { kubeconfig } from '../controlplane/kubeconfig.ts';
 import { KubeConfig } from '../kube/config.ts';
@@ -10,7 +11,7 @@ import { systemClock } from '../runtime/clock.ts';
 import { supervise, type Task } from '../runtime/supervise.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { crds } from './crds.ts';
-import { etcdConnection, type EtcdConnection, type EtcdFlags } from './flags.ts';
+import { etcdConnection, UsageError, type EtcdConnection, type EtcdFlags } from './flags.ts';
 import { serveAsAgent } from './serve-agent.ts';
 import { serveAsOperator } from './serve-operator.ts';
 import type { UpFlags } from './up.ts';
@@ -22,13 +23,33 @@ export async function up(
   log: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  const clock = systemClock;
   const dataDir = resolve(flags.dataDir);
+  const release = await holdDataDirectory(dataDir);
+  try {
+    await upIn(dataDir, flags, log, signal);
+  } finally {
+    release();
+  }
+}
+
+async function upIn(
+  dataDir: string,
+  flags: UpFlags & EtcdFlags,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const clock = systemClock;
+  const pki = join(dataDir, 'pki');
   const credentials = await ensureCredentials({
-    directory: join(dataDir, 'pki'),
+    directory: pki,
     hosts: [flags.listen],
     operatorGroups: [operatorsGroup],
     now: clock.now(),
+  }).catch((error: unknown) => {
+    throw new DataDirectoryError(
+      `cannot use the certificates in ${pki}: ${error instanceof Error ? error.message : String(error)}; ` +
+        'put them back from a copy, or remove that directory to have new ones made (further hosts then need the new files)',
+    );
   });
   const etcd = flags.etcd === undefined ? ownEtcd(flags, dataDir, log) : undefined;
   await etcd?.start(signal);
@@ -47,6 +68,11 @@ export async function up(
       log,
       clock,
       version,
+    }).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+      throw new UsageError(
+        `port ${String(flags.apiPort)} of ${flags.listen} is taken by another program: stop that, or take another with --api-port`,
+      );
     });
     const kubeconfigPath = resolve(flags.kubeconfig ?? join(dataDir, 'kubeconfig'));
     await writePrivate(kubeconfigPath, kubeconfig(api.url, 'nap-admin', credentials.admin));

@@ -89,7 +89,11 @@ export class EtcdProcess {
 
   #spawn(): void {
     const { binary, log, clock } = this.#options;
-    const child = spawn(binary, this.#arguments(), { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(binary, this.#arguments(), {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      // Out of the terminal's process group: Ctrl-C must not end it before those who still write to it.
+      detached: true,
+    });
     this.#child = child;
     if (child.pid !== undefined) void writeFile(this.#pidFile(), String(child.pid));
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
