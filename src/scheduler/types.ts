@@ -16,6 +16,8 @@ export interface HostInfo {
   readonly ready: boolean;
   /** Cordoned: what runs there stays, nothing new comes. */
   readonly unschedulable: boolean;
+  /** Being emptied: nothing new comes, and what runs there goes elsewhere. */
+  readonly draining?: boolean;
 }
 
 /** A port that an instance takes on its host. */
@@ -47,11 +49,39 @@ export interface PlacementRules {
   readonly machineMetadata?: Readonly<Record<string, string>>;
   /** Machine ID, an unambiguous beginning of one, or a host's name. */
   readonly machineID?: string;
+  /** Key of a service: only hosts that have an instance of it. */
+  readonly machineOf?: string;
+  /** `project/service` patterns of services of the namespace whose instances must not be on the same host. */
+  readonly conflicts?: readonly string[];
+  /** Most instances of the service on one host. */
+  readonly maxPerHost?: number;
+  /** Which of the fitting hosts are better than others, before the strategy is asked. */
+  readonly preferences?: readonly Preference[];
+}
+
+/** What makes a host better. It costs `weight` for each point in which it is worse. */
+export type Preference = { readonly weight: number } & (
+  | {
+      /** One point for a host that does not have all these labels (as machineMetadata, but soft). */
+      readonly machineMetadata: Readonly<Record<string, string>>;
+    }
+  | {
+      /** One point for each instance of the service on hosts with the same value of this label, or equally without it. */
+      readonly spread: string;
+    }
+);
+
+/** The one host that an instance may be on. */
+export interface OnlyHost {
+  readonly host: string;
+  /** `volume`: its data is there. `host`: it is wanted there and nowhere else. */
+  readonly why: 'volume' | 'host';
 }
 
 /** An instance that looks for a host. */
 export interface InstanceRequest extends InstanceDemand {
   readonly rules: PlacementRules;
+  readonly only?: OnlyHost;
 }
 
 /** Where a request goes, or why it goes nowhere. */
