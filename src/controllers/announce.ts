@@ -44,6 +44,27 @@ const wordings: Readonly<Record<string, Wording>> = {
     reason: 'Updated',
     say: (name, change) => `${name} on ${change.host ?? '?'}`,
   },
+  'accompany SpecChanged': {
+    type: 'Normal',
+    reason: 'Updating',
+    say: (name, change) => `${name}: its successor starts on ${change.host ?? '?'}`,
+  },
+  'accompany RulesChanged': {
+    type: 'Normal',
+    reason: 'Moving',
+    say: (name, change) =>
+      `${name} from ${from(change.step)}, which its placement rules exclude now, to ${change.host ?? '?'}`,
+  },
+  'finish Updated': {
+    type: 'Normal',
+    reason: 'Updated',
+    say: (name, change) => `${name} on ${change.host ?? '?'}`,
+  },
+  'remove Superseded': {
+    type: 'Normal',
+    reason: 'Superseded',
+    say: (name, change) => `${name} on ${from(change.step)}, since the spec changed once more`,
+  },
   'remove ScaledDown': {
     type: 'Normal',
     reason: 'ScaledDown',
@@ -84,6 +105,10 @@ export function announceDecisions(
     const more = group.length > mostNamed ? ` and ${String(group.length - mostNamed)} more` : '';
     const message = said.join(', ') + more;
     events.record(wish.object, wording.type, wording.reason, message);
+    const fallback = wish.want.type === 'run' ? wish.want.instances.update?.fallback : undefined;
+    if (kind === 'replace SpecChanged' && fallback !== undefined) {
+      events.record(wish.object, 'Warning', 'StartFirstNotPossible', `updating ${fallback}`);
+    }
     const project = wording.onProject === true ? projectOf(wish) : undefined;
     if (project !== undefined) events.record(project, wording.type, wording.reason, message);
   }

@@ -1,3 +1,4 @@
+import { seatKey } from '../../api/v1alpha1/seat.ts';
 import { placementRecords, type PlacementRecord } from '../../registry/records/placement.ts';
 import type { Condition, Operation } from '../../registry/store.ts';
 import { hostPorts } from '../../scheduler/filters/host-ports.ts';
@@ -65,7 +66,7 @@ export interface AllocateContext {
 
 interface Request extends InstanceRequest {
   readonly intent: Intent;
-  readonly step: Extract<Step, { type: 'create' | 'replace' }>;
+  readonly step: Extract<Step, { type: 'create' | 'replace' | 'accompany' }>;
   readonly record: PlacementRecord;
 }
 
@@ -79,8 +80,10 @@ export function allocate(intents: readonly Intent[], context: AllocateContext): 
   const changes: Change[] = [];
   const requests: Request[] = [];
   const unplaced = new Map<string, Unplaced>();
-  const later: { readonly intent: Intent; readonly step: Extract<Step, { type: 'replace' }> }[] =
-    [];
+  const later: {
+    readonly intent: Intent;
+    readonly step: Extract<Step, { type: 'replace' | 'accompany' }>;
+  }[] = [];
   for (const intent of intents) {
     for (const step of intent.steps) {
       if (step.type === 'remove') {
@@ -92,6 +95,10 @@ export function allocate(intents: readonly Intent[], context: AllocateContext): 
       } else if (step.type === 'replace') {
         state.unplace(step.placed.path);
         later.push({ intent, step });
+      } else if (step.type === 'accompany') {
+        later.push({ intent, step });
+      } else if (step.type === 'finish') {
+        changes.push(finishing(intent, intent.run.instances, step, state));
       } else {
         requests.push(request(intent, intent.run, step, context));
       }
@@ -146,23 +153,70 @@ function rewriting(
 ): Change {
   const { placed } = step;
   const fresh = newPlacement(desired, placed.ordinal, context.newId(), context.now);
+  const base = { key: intent.key, step, host: placed.host, touched: [placed.path] };
+  if (placed.record !== undefined && ['Proved', 'Alone', 'Released'].includes(step.reason)) {
+    const without: (keyof PlacementRecord)[] =
+      step.reason === 'Proved'
+        ? ['replaces', 'beside']
+        : [step.reason === 'Alone' ? 'beside' : 'hold'];
+    return { ...base, ...rewritten(intent, placed, stripped(placed.record, without)) };
+  }
   // What the agent runs keeps its identity if it is what is wanted: then nothing restarts.
-  const running = context.instances.get(intent.key, placed.host, placed.ordinal);
+  const running = context.instances.of(intent.key, placed);
   const record =
     placed.record !== undefined
       ? { ...placed.record, serviceUID: desired.uid }
       : running?.specHash === fresh.specHash
         ? { ...fresh, id: running.id }
         : fresh;
-  const key = { ...intent.identity, host: placed.host, ordinal: String(placed.ordinal) };
+  return { ...base, ...rewritten(intent, placed, record) };
+}
+
+/** The record at its place with another content. */
+function rewritten(
+  intent: Intent,
+  placed: Placed,
+  record: PlacementRecord,
+): Required<Pick<Change, 'conditions' | 'operations' | 'put'>> {
+  const ordinal = seatKey(placed.ordinal, placed.second === true);
+  const key = { ...intent.identity, host: placed.host, ordinal };
   return {
-    key: intent.key,
-    step,
-    host: placed.host,
     conditions: [unchanged(placed)],
     operations: [{ type: 'put', key: placed.path, value: placementRecords.encode(record) }],
     put: { key, path: placed.path, record },
-    touched: [placed.path],
+  };
+}
+
+function stripped(
+  record: PlacementRecord,
+  without: readonly (keyof PlacementRecord)[],
+): PlacementRecord {
+  const rest = { ...record };
+  for (const field of without) Reflect.deleteProperty(rest, field);
+  return rest;
+}
+
+/** Both in one transaction: the ordinal never stands without an instance that answers for it. */
+function finishing(
+  intent: Intent,
+  desired: DesiredInstances,
+  step: Extract<Step, { type: 'finish' }>,
+  state: ClusterState,
+): Change {
+  const { placed, next, proved } = step;
+  const before = next.record ?? newPlacement(desired, next.ordinal, '', '');
+  const record = stripped(before, proved ? ['beside', 'replaces'] : ['beside']);
+  const { put, conditions, operations } = rewritten(intent, next, record);
+  state.unplace(placed.path);
+  return {
+    key: intent.key,
+    step,
+    host: next.host,
+    conditions: [unchanged(placed), ...conditions],
+    operations: [{ type: 'delete', key: placed.path }, ...operations],
+    put,
+    deleted: placed.path,
+    touched: [placed.path, next.path],
   };
 }
 
@@ -173,7 +227,7 @@ function request(
   context: AllocateContext,
 ): Request {
   const ordinal = step.type === 'create' ? step.ordinal : step.placed.ordinal;
-  const record = newPlacement(run.instances, ordinal, context.newId(), context.now);
+  const record = newPlacement(run.instances, ordinal, context.newId(), context.now, marksOf(step));
   return {
     id: `new ${record.id}`,
     service: intent.key,
@@ -185,18 +239,37 @@ function request(
   };
 }
 
+/** What the record of a new instance says of the one before it. */
+function marksOf(step: Request['step']): Pick<PlacementRecord, 'replaces' | 'beside' | 'hold'> {
+  if (step.type === 'create') return step.hold === true ? { hold: true } : {};
+  const old = step.placed.record;
+  // A replacement that was lost on trial has not proved itself yet.
+  const replaces = step.reason === 'HostLost' ? old?.replaces : old?.id;
+  return {
+    ...(replaces === undefined ? {} : { replaces }),
+    ...(step.type === 'accompany' ? { beside: true } : {}),
+  };
+}
+
 function placing(asked: Request, host: string, state: ClusterState): Change {
-  const { intent, step, record, service, reservation, ports } = asked;
+  const { intent, step, service, reservation, ports } = asked;
   const ordinal = step.type === 'create' ? step.ordinal : step.placed.ordinal;
-  const key = { ...intent.identity, host, ordinal: String(ordinal) };
+  const seated = step.type !== 'create' && step.placed.second === true;
+  const second = step.type === 'accompany' ? !seated : seated;
+  const moves = step.type === 'replace' && step.reason !== 'HostLost' && step.placed.host !== host;
+  const record = moves ? { ...asked.record, hold: true } : asked.record;
+  const key = { ...intent.identity, host, ordinal: seatKey(ordinal, second) };
   const path = placementRecords.path(key);
   state.place({ id: path, service, reservation, ports }, host);
   const put: Operation = { type: 'put', key: path, value: placementRecords.encode(record) };
   const base = { key: intent.key, step, host, put: { key, path, record } };
-  if (step.type === 'create') {
+  if (step.type !== 'replace') {
     return {
       ...base,
-      conditions: [{ type: 'absent', key: path }],
+      conditions: [
+        { type: 'absent', key: path },
+        ...(step.type === 'accompany' ? [unchanged(step.placed)] : []),
+      ],
       operations: [put],
       touched: [path],
     };

@@ -3,6 +3,7 @@ import type { CachedRecord } from '../../registry/record-cache.ts';
 import { decide } from '../../registry/decide.ts';
 import type { Revision, Store } from '../../registry/store.ts';
 import { UnavailableError } from '../../registry/store.ts';
+import { parseSeat, seatKey } from '../../api/v1alpha1/seat.ts';
 import type { ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { Trigger } from '../../runtime/trigger.ts';
@@ -26,6 +27,14 @@ export interface Outcome {
   readonly roll?: RollState;
   /** Instances of lost hosts that are held back, with the reason. */
   readonly held?: { readonly count: number; readonly message: string };
+}
+
+/** What one pass finds out about a service before anything is written. */
+interface Open {
+  readonly roll?: RollState;
+  readonly held?: Outcome['held'];
+  /** There is more to do at once. */
+  readonly again?: boolean;
 }
 
 /** Told what was decided; must not throw. */
@@ -81,6 +90,8 @@ export class PlacementLoop {
   readonly #waiting = new Set<string>();
   /** Services whose update waits for instances. */
   readonly #rolling = new Set<string>();
+  /** Services with an instance that waits for another one to be gone. */
+  readonly #watching = new Set<string>();
   readonly #outcomes = new Map<string, Outcome>();
   /** What the last pass over each service acted upon. */
   readonly #actedUpon = new Map<string, ServiceWish['want']>();
@@ -106,7 +117,7 @@ export class PlacementLoop {
 
   /** An instance of the service changed its state. */
   instanceChanged(key: string): void {
-    if (this.#rolling.has(key)) this.mark(key);
+    if (this.#rolling.has(key) || this.#watching.has(key)) this.mark(key);
   }
 
   /**
@@ -175,7 +186,7 @@ export class PlacementLoop {
     this.#dirty = new Set();
     const wants = new Map(keys.map((key) => [key, this.#options.directory.get(key)?.want]));
     const intents: Intent[] = [];
-    const open = new Map<string, { roll?: RollState; held?: Outcome['held'] }>();
+    const open = new Map<string, Open>();
     for (const key of keys) {
       const intent = this.#intend(key, open, signal);
       if (intent !== undefined) intents.push(intent);
@@ -200,11 +211,7 @@ export class PlacementLoop {
   }
 
   /** What to do for one service, or undefined when nothing can or need be done now. */
-  #intend(
-    key: string,
-    open: Map<string, { roll?: RollState; held?: Outcome['held'] }>,
-    signal: AbortSignal,
-  ): Intent | undefined {
+  #intend(key: string, open: Map<string, Open>, signal: AbortSignal): Intent | undefined {
     const { directory, book } = this.#options;
     const wish = directory.get(key);
     if (wish === undefined) return this.#orphan(key, signal);
@@ -215,7 +222,10 @@ export class PlacementLoop {
     if (want.type === 'remove') return { key, identity, steps: planRemoval(placed) };
     const plan = planService(want.instances, placed, this.#view(key, want.rules));
     const { steps, held } = this.#brake(plan.steps);
+    if (plan.watches === true) this.#watching.add(key);
+    else this.#watching.delete(key);
     open.set(key, {
+      ...(plan.again === true ? { again: true } : {}),
       ...(plan.roll === undefined ? {} : { roll: plan.roll }),
       ...(held === undefined ? {} : { held }),
     });
@@ -258,7 +268,9 @@ export class PlacementLoop {
     const { instances, readiness, health, state, clock } = this.#options;
     const now = clock.monotonic();
     const misfits = new Map<string, string | undefined>();
+    let leaving: ReadonlySet<number> | undefined;
     return {
+      lacksRoom: this.#waiting.has(key),
       state: (placed) => this.stateOf(key, placed),
       host: (name) => health.standing(name, now),
       misfit: (host) => {
@@ -267,26 +279,49 @@ export class PlacementLoop {
       },
       trouble: (placed) => {
         const settlesIn = readiness.settlesInMs(placed.path, placed.record?.id ?? '', now);
-        return settlesIn !== undefined
-          ? undefined
-          : troubleOf(instances.get(key, placed.host, placed.ordinal));
+        return settlesIn !== undefined ? undefined : troubleOf(instances.of(key, placed));
+      },
+      rested: (placed) => (this.#settlesIn(key, placed, true) ?? 0) === 0,
+      leaving: (ordinal) => {
+        leaving ??= this.#leaving(key);
+        return leaving.has(ordinal);
       },
     };
   }
 
   /** How a placed instance stands; and a wake-up for when it will have settled, if an update waits for that. */
   stateOf(key: string, placed: Placed): InstanceState {
-    const { instances, readiness, clock } = this.#options;
-    const record = instances.get(key, placed.host, placed.ordinal);
-    const settlesIn = readiness.settlesInMs(
-      placed.path,
-      placed.record?.id ?? record?.id ?? '',
-      clock.monotonic(),
-    );
+    const record = this.#options.instances.of(key, placed);
+    return instanceState(placed, record, this.#settlesIn(key, placed, false));
+  }
+
+  /** As Readiness says it by the service's own policy; sets a wake-up if an update waits for that. */
+  #settlesIn(key: string, placed: Placed, rest: boolean): number | undefined {
+    const { instances, readiness, directory, clock } = this.#options;
+    const want = directory.get(key)?.want;
+    const policy = want?.type === 'run' ? want.instances.update : undefined;
+    const id = placed.record?.id ?? instances.of(key, placed)?.id ?? '';
+    const settlesIn = readiness.settlesInMs(placed.path, id, clock.monotonic(), policy, rest);
     if (settlesIn !== undefined && settlesIn > 0 && this.#rolling.has(key)) {
-      this.#markAfter(key, settlesIn);
+      this.#wakeAfter(`settled ${placed.path}${rest ? ' and rested' : ''}`, settlesIn, () => {
+        this.mark(key);
+      });
     }
-    return instanceState(placed, record, settlesIn);
+    return settlesIn;
+  }
+
+  /** Ordinals of which some host still has an instance that is not placed there any more. */
+  #leaving(key: string): ReadonlySet<number> {
+    const { book, instances } = this.#options;
+    const here = new Set(
+      book.ofService(key).map((p) => `${p.host}/${seatKey(p.ordinal, p.second === true)}`),
+    );
+    const ordinals = new Set<number>();
+    for (const { key: at } of instances.ofService(key)) {
+      const seat = parseSeat(at.ordinal);
+      if (seat !== undefined && !here.has(`${at.host}/${at.ordinal}`)) ordinals.add(seat.ordinal);
+    }
+    return ordinals;
   }
 
   /** While many hosts are lost at once, lets moves away from lost hosts through one by one. */
@@ -380,11 +415,8 @@ export class PlacementLoop {
     if ([...done.values()].flat().some(({ deleted }) => deleted !== undefined)) this.roomAppeared();
   }
 
-  #conclude(
-    key: string,
-    unplaced: Unplaced | undefined,
-    open: { roll?: RollState; held?: Outcome['held'] },
-  ): void {
+  #conclude(key: string, unplaced: Unplaced | undefined, open: Open): void {
+    if (open.again === true) this.mark(key);
     if (unplaced === undefined) this.#waiting.delete(key);
     else this.#waiting.add(key);
     if (open.roll === undefined) this.#rolling.delete(key);
@@ -411,7 +443,7 @@ export class PlacementLoop {
   /** Nobody asks for the service any more. */
   #forget(key: string): void {
     for (const memory of [this.#outcomes, this.#actedUpon, this.#written]) memory.delete(key);
-    for (const set of [this.#waiting, this.#rolling]) set.delete(key);
+    for (const set of [this.#waiting, this.#rolling, this.#watching]) set.delete(key);
   }
 
   #recordOf(key: string): CachedRecord<ServiceIdentity, ServiceRecord> | undefined {

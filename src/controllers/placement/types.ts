@@ -1,3 +1,4 @@
+import type { UpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
 import type { ContainerSpec, PlacementRecord } from '../../registry/records/placement.ts';
 import type { Revision } from '../../registry/store.ts';
 
@@ -14,6 +15,10 @@ export interface DesiredInstances {
   /** Ordinals 1 to `replicas` have to exist. */
   readonly replicas: number;
   instance(ordinal: number): DesiredInstance;
+  /** How to get from one spec to another. Absent: one by one, each stopped first. */
+  readonly update?: UpdatePolicy;
+  /** What runs stays as it is for now; only what is lost is made anew. */
+  readonly paused?: boolean;
 }
 
 /** A placement record as it stands in the registry. */
@@ -26,6 +31,8 @@ export interface Placed {
   readonly record: PlacementRecord | undefined;
   /** The record cannot be read now (somebody wrote it by hand); `record` is what it said before. */
   readonly broken?: boolean;
+  /** It has the second seat of its ordinal, see api/v1alpha1/seat.ts. */
+  readonly second?: boolean;
 }
 
 /**
@@ -50,4 +57,10 @@ export interface PlacementView {
   misfit(host: string): string | undefined;
   /** Why the agent says that it is not ready: "ImagePullFailed: no such image". */
   trouble(placed: Placed): string | undefined;
+  /** The last pass found no room for some of its instances. */
+  readonly lacksRoom?: boolean;
+  /** Whether a ready instance has been so for the update's delay, too. Default: yes. */
+  rested?(placed: Placed): boolean;
+  /** Whether some host still has something of this ordinal that is not placed there any more. Default: no. */
+  leaving?(ordinal: number): boolean;
 }

@@ -1,9 +1,12 @@
+import { pausedAnnotation } from '../../api/v1alpha1/group.ts';
+import { standaloneProject } from '../../api/v1alpha1/names.ts';
 import { formatFieldError } from '../../api/v1alpha1/field-error.ts';
 import { parseLink } from '../../api/v1alpha1/link-string.ts';
 import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import { parseService } from '../../api/v1alpha1/parse.ts';
 import { parsePorts } from '../../api/v1alpha1/port-string.ts';
 import { resolveContainerSpec, specHash } from '../../api/v1alpha1/resolve.ts';
+import { defaultUpdatePolicy, updatePolicyOf } from '../../api/v1alpha1/update-policy.ts';
 import type { ServiceSpec } from '../../api/v1alpha1/service-spec.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import type { ServiceRecord } from '../../registry/records/service.ts';
@@ -45,9 +48,21 @@ function wantOf(object: Service, identity: ServiceIdentity): ServiceWish['want']
   }
   const { spec } = parsed.value;
   const uid = object.metadata.uid ?? '';
+  const update = updatePolicyOf(spec.update, (spec.ports ?? []).flatMap(parsePorts));
+  if (update.failureAction === 'rollback' && identity.project === standaloneProject) {
+    const message =
+      'spec.update.failureAction: "rollback": only a Project keeps revisions to go back to: use pause';
+    return { type: 'invalid', message };
+  }
   return {
     type: 'run',
-    instances: { uid, replicas: spec.replicas, instance: memoisedInstances(identity, spec) },
+    instances: {
+      uid,
+      replicas: spec.replicas,
+      instance: memoisedInstances(identity, spec),
+      ...(update === defaultUpdatePolicy ? {} : { update }),
+      ...(object.metadata.annotations?.[pausedAnnotation] === 'true' ? { paused: true } : {}),
+    },
     rules: rulesOf(spec),
     record: serviceRecordOf(uid, spec),
   };
@@ -101,6 +116,7 @@ export function asksTheSame(a: Service, b: Service): boolean {
     left.generation !== undefined &&
     left.generation === right.generation &&
     (left.deletionTimestamp === undefined) === (right.deletionTimestamp === undefined) &&
+    left.annotations?.[pausedAnnotation] === right.annotations?.[pausedAnnotation] &&
     serviceId(identityOf(left)) === serviceId(identityOf(right))
   );
 }

@@ -1,3 +1,4 @@
+import { parseSeat } from '../../api/v1alpha1/seat.ts';
 import { instanceName } from '../../api/v1alpha1/names.ts';
 import type { InstanceRecord } from '../../registry/records/instance.ts';
 import type { InstanceBook, PlacementBook } from '../placement/book.ts';
@@ -31,18 +32,20 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
         : (wish.object.spec.replicas ?? 1);
   const reports: InstanceReport[] = [];
   const seen = new Set<number>();
-  for (const p of placed) {
-    if (!Number.isFinite(p.ordinal)) continue;
-    seen.add(p.ordinal);
-    reports.push(placedReport(wish, p, from, outcome));
+  for (const [ordinal, several] of byOrdinal(placed)) {
+    seen.add(ordinal);
+    reports.push(several.map((p) => placedReport(wish, p, from, outcome)).reduce(asOne));
   }
   let leaving = reports.filter((report) => report.ordinal > replicas).length;
   // Instances whose placement is gone, and which their agents still see.
   for (const { key: at, record } of from.instances.ofService(key)) {
-    const ordinal = Number(at.ordinal);
+    const seat = parseSeat(at.ordinal);
+    if (seat === undefined) continue;
+    const { ordinal } = seat;
     if (
-      !Number.isFinite(ordinal) ||
-      placed.some((p) => p.ordinal === ordinal && p.host === at.host)
+      placed.some(
+        (p) => p.ordinal === ordinal && p.host === at.host && (p.second === true) === seat.second,
+      )
     )
       continue;
     leaving++;
@@ -87,6 +90,30 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
   };
 }
 
+function byOrdinal(placed: readonly Placed[]): Map<number, Placed[]> {
+  const map = new Map<number, Placed[]>();
+  for (const p of placed) {
+    if (!Number.isFinite(p.ordinal)) continue;
+    const list = map.get(p.ordinal);
+    if (list === undefined) map.set(p.ordinal, [p]);
+    else list.push(p);
+  }
+  return map;
+}
+
+/** Two instances of one ordinal, in an update, as one: what serves is shown, with how the other one does. */
+function asOne(a: InstanceReport, b: InstanceReport): InstanceReport {
+  const worth = (r: InstanceReport): number => (r.ready ? 2 : 0) + (r.updated ? 1 : 0);
+  const [shown, other] = worth(b) > worth(a) ? [b, a] : [a, b];
+  if (shown.updated || !other.updated) return shown;
+  const how = [other.phase, other.reason, other.message].filter((t) => t !== undefined && t !== '');
+  return {
+    ...shown,
+    reason: 'Updating',
+    message: `its successor on ${other.host ?? '?'}: ${how.join(', ')}`,
+  };
+}
+
 function placedReport(
   wish: ServiceWish,
   p: Placed,
@@ -94,7 +121,7 @@ function placedReport(
   outcome: Outcome,
 ): InstanceReport {
   const { want, key } = wish;
-  const record = from.instances.get(key, p.host, p.ordinal);
+  const record = from.instances.of(key, p);
   const mine = record?.id === p.record?.id ? record : undefined;
   const standing = from.standing(p.host);
   const wanted = want.type === 'run' && p.ordinal <= want.instances.replicas;

@@ -6,6 +6,8 @@ import type { InstanceState } from '../placement/types.ts';
 
 /** Most entries of status.instances. With all strings cut this keeps an object below 400 kB; etcd takes 1.5 MB. */
 export const maxListedInstances = 500;
+/** Reason of the condition Stalled when the project has to go back to an earlier revision. */
+export const updateFailed = 'UpdateFailed';
 const maxInstanceMessage = 300;
 /** An instance's own words are not bounded by anybody before us. */
 const maxSummary = 1_000;
@@ -107,6 +109,13 @@ function summarise(
   if (facts.behind) {
     const word = wanted.some((i) => i.state !== undefined) ? 'Updating' : 'Starting';
     return say(word, 'Deciding', `${count}; the change is being acted upon`, { reconciling: true });
+  }
+  if (facts.roll?.state === 'failed') {
+    return say('Failed', updateFailed, facts.roll.message, { stalled: true });
+  }
+  if (facts.roll?.state === 'paused') {
+    const all = ready + done >= facts.replicas;
+    return say('Paused', 'UpdatePaused', `${count}; ${facts.roll.message}`, { ready: all });
   }
   if (facts.roll?.state === 'stopped') {
     return say('Failed', 'UpdateStopped', facts.roll.message, { stalled: true });
