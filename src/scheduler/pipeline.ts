@@ -9,6 +9,7 @@ import { maxPerHost } from './filters/max-per-host.ts';
 import { onlyHost } from './filters/only-host.ts';
 import { ready } from './filters/ready.ts';
 import { resources } from './filters/resources.ts';
+import { sealing } from './filters/sealing.ts';
 import { schedulable } from './filters/schedulable.ts';
 import type { Check, Filter } from './filter.ts';
 import type { HostState } from './host-state.ts';
@@ -21,6 +22,7 @@ const filters: readonly Filter[] = [
   machineMetadata,
   ready,
   schedulable,
+  sealing,
   machineOf,
   conflicts,
   maxPerHost,

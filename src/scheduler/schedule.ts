@@ -121,11 +121,12 @@ function leadersFirst<R extends InstanceRequest>(groups: readonly Group<R>[]): r
     while (stack.length > 0) {
       const group = stack.at(-1);
       if (group === undefined) break;
-      const leader = group.members[0]?.request.rules.machineOf;
-      const before =
-        begun.has(group) || leader === undefined
-          ? []
-          : (byService.get(leader) ?? []).filter((other) => !begun.has(other));
+      const leaders = group.members[0]?.request.rules.machineOf ?? [];
+      const before = begun.has(group)
+        ? []
+        : leaders
+            .flatMap((leader) => byService.get(leader) ?? [])
+            .filter((other) => !begun.has(other));
       begun.add(group);
       if (before.length > 0) stack.push(...before);
       else {

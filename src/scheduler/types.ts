@@ -14,6 +14,8 @@ export interface HostInfo {
   readonly capacity: Amounts;
   /** False while the host cannot take instances: lost, engine down, no overlay. */
   readonly ready: boolean;
+  /** Public key of the host, for which contents are sealed; absent: its agent takes none. */
+  readonly sealingKey?: string;
   /** Cordoned: what runs there stays, nothing new comes. */
   readonly unschedulable: boolean;
   /** Being emptied: nothing new comes, and what runs there goes elsewhere. */
@@ -44,13 +46,15 @@ export type StrategyName = 'spread' | 'binpack' | 'random';
 
 /** Which hosts may run it. */
 export interface PlacementRules {
+  /** Its instances are given contents that are sealed for the host. */
+  readonly sealed?: boolean;
   readonly strategy: StrategyName;
   /** All keys must match; a comma separates values of which one must. */
   readonly machineMetadata?: Readonly<Record<string, string>>;
   /** Machine ID, an unambiguous beginning of one, or a host's name. */
   readonly machineID?: string;
-  /** Key of a service: only hosts that have an instance of it. */
-  readonly machineOf?: string;
+  /** Keys of services: only hosts that have an instance of each. */
+  readonly machineOf?: readonly string[];
   /** `project/service` patterns of services of the namespace whose instances must not be on the same host. */
   readonly conflicts?: readonly string[];
   /** Most instances of the service on one host. */

@@ -3,12 +3,13 @@ import { placementRecords, type PlacementRecord } from '../../registry/records/p
 import type { Condition, Operation } from '../../registry/store.ts';
 import { hostPorts } from '../../scheduler/filters/host-ports.ts';
 import { resources } from '../../scheduler/filters/resources.ts';
+import { sealing } from '../../scheduler/filters/sealing.ts';
 import { schedule, type ClusterState, type InstanceRequest } from '../../scheduler/index.ts';
 import type { ServiceWish } from '../service/desired.ts';
 import type { HostedKey, InstanceBook, PlacementBook } from './book.ts';
 import { needsOf } from './demand.ts';
 import { newPlacement, type Step } from './plan.ts';
-import type { DesiredInstances, Placed } from './types.ts';
+import type { DesiredInstance, DesiredInstances, Placed } from './types.ts';
 
 /** The steps that a pass wants to take for one service. */
 export interface Intent {
@@ -152,7 +153,12 @@ function rewriting(
   context: AllocateContext,
 ): Change {
   const { placed } = step;
-  const fresh = newPlacement(desired, placed.ordinal, context.newId(), context.now);
+  const fresh = onHost(
+    newPlacement(desired, placed.ordinal, context.newId(), context.now),
+    desired.instance(placed.ordinal),
+    placed.host,
+    context.state,
+  );
   const base = { key: intent.key, step, host: placed.host, touched: [placed.path] };
   if (placed.record !== undefined && ['Proved', 'Alone', 'Released'].includes(step.reason)) {
     const without: (keyof PlacementRecord)[] =
@@ -257,7 +263,8 @@ function placing(asked: Request, host: string, state: ClusterState): Change {
   const seated = step.type !== 'create' && step.placed.second === true;
   const second = step.type === 'accompany' ? !seated : seated;
   const moves = step.type === 'replace' && step.reason !== 'HostLost' && step.placed.host !== host;
-  const record = moves ? { ...asked.record, hold: true } : asked.record;
+  const made = onHost(asked.record, intent.run?.instances.instance(ordinal), host, state);
+  const record = moves ? { ...made, hold: true } : made;
   const key = { ...intent.identity, host, ordinal: seatKey(ordinal, second) };
   const path = placementRecords.path(key);
   state.place({ id: path, service, reservation, ports }, host);
@@ -287,11 +294,24 @@ function placing(asked: Request, host: string, state: ClusterState): Change {
   };
 }
 
+/** The record of an instance that may have to know its host. */
+function onHost(
+  record: PlacementRecord,
+  want: DesiredInstance | undefined,
+  host: string,
+  state: ClusterState,
+): PlacementRecord {
+  const machineID = state.host(host)?.info?.machineID ?? '';
+  return want?.on === undefined ? record : { ...record, ...want.on({ host, machineID }) };
+}
+
 /** Whether the instance can stay where its predecessor is: also on a cordoned host, if there is room. */
 function fitsOn(hostName: string, wanted: Request, state: ClusterState): boolean {
   const host = state.host(hostName);
   if (host?.info === undefined) return false;
-  return [hostPorts, resources].every((filter) => filter(wanted, state)?.check(host) ?? true);
+  return [hostPorts, resources, sealing].every(
+    (filter) => filter(wanted, state)?.check(host) ?? true,
+  );
 }
 
 function unchanged(placed: Placed): Condition {

@@ -1,3 +1,4 @@
+import type { PlaceholderValues } from '../../api/v1alpha1/placeholders.ts';
 import type { UpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
 import type { ContainerSpec, PlacementRecord } from '../../registry/records/placement.ts';
 import type { Revision } from '../../registry/store.ts';
@@ -6,7 +7,17 @@ import type { Revision } from '../../registry/store.ts';
 export interface DesiredInstance {
   readonly specHash: string;
   readonly container: ContainerSpec;
+  /** How its volumes are to be made; no part of the hash, since what exists is not made again. */
+  readonly volumes?: NonNullable<PlacementRecord['volumes']>;
+  /**
+   * The same on one host, when it depends on that (%H, %m). The hash is that of the spec for any host: an instance
+   * never changes its host without becoming another one.
+   */
+  on?(host: HostIdentity): Pick<DesiredInstance, 'container' | 'volumes'>;
 }
+
+/** What an instance may know of its host. */
+export type HostIdentity = Pick<PlaceholderValues, 'host' | 'machineID'>;
 
 /** What a service has to be, as far as its instances are concerned. */
 export interface DesiredInstances {
@@ -53,6 +64,8 @@ export type HostStanding = 'present' | 'absent' | 'lost';
 export interface PlacementView {
   state(placed: Placed): InstanceState;
   host(name: string): HostStanding;
+  /** Whether it lacks the present contents of its files. Default: no. */
+  undelivered?(placed: Placed): boolean;
   /** Why the host breaks the service's placement rules; undefined when it does not. */
   misfit(host: string): string | undefined;
   /** Why the agent says that it is not ready: "ImagePullFailed: no such image". */
