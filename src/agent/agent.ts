@@ -6,11 +6,14 @@ import { DesiredState } from './desired.ts';
 import type { EngineInfo } from './docker/engine.ts';
 import { EngineWatcher } from './engine-watcher.ts';
 import { Executor } from './executor.ts';
+import { HealthMonitor } from './health/monitor.ts';
+import { containerProber } from './health/probe.ts';
 import { HostSession } from './host-session.ts';
 import { NetworkKeeper } from './network-keeper.ts';
 import { ObservedState } from './observed.ts';
 import type { AgentDeps, AgentOptions, LocalInstances } from './options.ts';
 import { Reconciler } from './reconciler.ts';
+import { Interruptions } from './restart/interruptions.ts';
 import { RecordWriter } from './record-writer.ts';
 import { holdAlone } from './single-agent.ts';
 
@@ -55,6 +58,7 @@ class Agent {
   readonly #reconciler: Reconciler;
   readonly #hostSession: HostSession;
   readonly #networkKeeper: NetworkKeeper;
+  readonly #interruptions: Interruptions;
   #engine: EngineInfo | undefined;
   /** The last answer of an engine, shown while it is away. */
   #lastEngine: EngineInfo | undefined;
@@ -71,6 +75,7 @@ class Agent {
     const touch: Reconciler['touch'] = (id, key) => {
       this.#reconciler.touch(id, key);
     };
+    this.#interruptions = new Interruptions(clock, deps.machine.bootedAt);
     this.#desired = new DesiredState(host, touch, (path, problem) => {
       log.warn({ path, problem }, 'ignoring a placement record that cannot be read');
     });
@@ -98,8 +103,16 @@ class Agent {
       },
       withdraw: () => this.#writer.settled(withdrawMs),
     });
+    const health = new HealthMonitor({
+      network: networkName,
+      clock,
+      random,
+      prober: deps.prober ?? containerProber(engine),
+      onChange: touch,
+    });
     this.#reconciler = new Reconciler({
       host,
+      health,
       network: networkName,
       desired: this.#desired,
       observed: this.#observed,
@@ -201,6 +214,7 @@ class Agent {
 
   #onEngine(info: EngineInfo | undefined, problem: string): void {
     this.#engine = info;
+    this.#interruptions.engine(info !== undefined);
     if (info !== undefined) this.#lastEngine = info;
     this.#engineProblem = problem;
     this.#networkKeeper.engineChanged(info !== undefined);
@@ -212,6 +226,7 @@ class Agent {
     if (this.#engine === undefined) return undefined;
     const current = this.#networkKeeper.current;
     return {
+      interrupted: (ended) => this.#interruptions.interrupted(ended),
       mayCreate: this.#hostSession.lease !== undefined,
       network: current && { name: this.#networkKeeper.name, gateway: current.gateway },
     };

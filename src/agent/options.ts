@@ -3,6 +3,7 @@ import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Engine } from './docker/engine.ts';
+import type { Prober } from './health/probe.ts';
 
 /** Who this host is, and the agent's few settings. */
 export interface AgentOptions {
@@ -77,5 +78,9 @@ export interface AgentDeps {
     readonly cpus: number;
     readonly memoryBytes: number;
     readonly kernel: string;
+    /** When it was booted, wall clock milliseconds. Absent: unknown. */
+    readonly bootedAt?: number;
   };
+  /** Makes health checks. Default: over the network and through the engine. */
+  readonly prober?: Prober;
 }

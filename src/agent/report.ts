@@ -1,3 +1,4 @@
+import { formatDuration } from '../api/v1alpha1/duration.ts';
 import type {
   EndpointRecord,
   InstanceKey,
@@ -7,6 +8,7 @@ import type {
 import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.ts';
 import type { DesiredInstance } from './desired.ts';
 import { formatPause } from './memory.ts';
+import { decideRestart, engineRestarts } from './restart/decision.ts';
 import { betterFirst, type InstanceView } from './plan.ts';
 import type { OwnedContainer } from './ownership.ts';
 
@@ -53,12 +55,14 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
     ? { ...failed(view), phase: 'Stopping' }
     : conditionOf(view, desired, shown, context);
   const ip = shown.addresses[context.network];
+  const health = view.health?.find(({ containerId }) => containerId === shown.id);
   const unsettledMs = condition.phase === 'Running' ? unsettled(view, shown, context) : 0;
   const ready =
     condition.phase === 'Running' &&
     shown.state === 'running' &&
     ip !== undefined &&
-    unsettledMs === 0;
+    unsettledMs === 0 &&
+    (health === undefined || health.status === 'healthy');
   const record: InstanceRecord = {
     id: shown.placementId,
     specHash: shown.specHash,
@@ -67,6 +71,8 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
     restarts: view.memory.earlierRestarts + shown.restartCount,
     ...condition,
     ...(ip !== undefined && { ip }),
+    ...(health !== undefined && { health: health.status }),
+    ...(health !== undefined && health.flaps > 0 && { flaps: health.flaps }),
     ...(hasEnded(shown) && { exitCode: shown.exitCode }),
     ...(shown.startedAt !== undefined && { startedAt: shown.startedAt }),
   };
@@ -139,7 +145,7 @@ function conditionOf(
           message: `${endOf(shown)} before this run`,
         };
       }
-      return { phase: 'Running' };
+      return { phase: 'Running', ...healthReason(view, shown) };
     }
     case 'paused':
       return {
@@ -159,15 +165,63 @@ function conditionOf(
     case 'removing':
       return failed(view) ?? { phase: context.activity?.phase ?? 'Starting' };
     case 'exited': {
-      if (desired.placement.container.restart === 'always') {
+      if (engineRestarts(desired.placement.container)) {
         const why: Condition = { phase: 'Starting', reason: 'Stopped', message: endOf(shown) };
         return failed(view) ?? why;
       }
-      const reason = shown.oomKilled ? 'OOMKilled' : shown.exitCode === 0 ? 'Completed' : 'Error';
-      return { phase: 'Exited', reason, message: endOf(shown) };
+      return ended(view, desired, shown);
     }
   }
 }
+
+/** What there is to say of one that runs and whose check does not pass. */
+function healthReason(view: InstanceView, shown: OwnedContainer): Partial<Condition> {
+  const health = view.health?.find(({ containerId }) => containerId === shown.id);
+  if (health === undefined || health.status === 'healthy') return {};
+  const { status, message } = health;
+  return {
+    reason: status === 'unhealthy' ? 'Unhealthy' : 'HealthUnknown',
+    message:
+      status === 'unhealthy'
+        ? (message ?? 'its health check fails')
+        : `not healthy yet${message === undefined ? '' : `: ${message}`}`,
+  };
+}
+
+/** One that is down and that the engine does not start again. */
+function ended(view: InstanceView, desired: DesiredInstance, shown: OwnedContainer): Condition {
+  const { container: spec } = desired.placement;
+  const decision = decideRestart(shown, spec, view.memory);
+  const { cause } = decision;
+  const end = cause === 'timeout' ? 'stopped because it was unhealthy' : endOf(shown);
+  switch (decision.type) {
+    case 'start': {
+      const failure = failed(view);
+      if (failure !== undefined) return failure;
+      const message = `${end}; next start in ${formatPause(decision.pauseMs)}`;
+      const crashes = cause !== 'clean' && (view.memory.crash?.shortRuns ?? 0) >= crashLoopRuns;
+      if (crashes) return { phase: 'Failed', reason: 'CrashLoop', message };
+      const reason =
+        cause === 'oom' ? 'OOMKilled' : cause === 'timeout' ? 'Unhealthy' : 'Restarting';
+      return { phase: 'Starting', reason, message };
+    }
+    case 'limit': {
+      const within = formatDuration(spec.startLimit?.intervalMs ?? 0);
+      const message = `${String(decision.starts)} starts within ${within}; ${end}`;
+      return { phase: 'Failed', reason: 'StartLimitHit', message };
+    }
+    case 'stay':
+      return { phase: 'Exited', reason: endReasons[decision.cause], message: end };
+  }
+}
+
+const endReasons = {
+  clean: 'Completed',
+  'exit-code': 'Error',
+  signal: 'Killed',
+  oom: 'OOMKilled',
+  timeout: 'Unhealthy',
+} as const;
 
 function failed({ memory: { failure } }: InstanceView): Condition | undefined {
   if (failure === undefined) return undefined;

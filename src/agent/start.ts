@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { availableParallelism, release, totalmem } from 'node:os';
+import { availableParallelism, release, totalmem, uptime } from 'node:os';
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -58,7 +58,12 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
       dns,
       clock: systemClock,
       random: Math.random,
-      machine: { cpus: availableParallelism(), memoryBytes: totalmem(), kernel: release() },
+      machine: {
+        cpus: availableParallelism(),
+        memoryBytes: totalmem(),
+        kernel: release(),
+        bootedAt: Date.now() - uptime() * 1000,
+      },
     },
     signal,
   );

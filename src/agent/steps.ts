@@ -12,6 +12,8 @@ export const stepReasons = {
   dead: 'the engine gave the container up',
   neverStarted: 'created but not started yet',
   stoppedOutside: 'stopped by something other than nap',
+  restartPolicy: 'ended, and the restart policy starts it again',
+  unhealthy: 'unhealthy for too long',
 } as const;
 export type StepReason = (typeof stepReasons)[keyof typeof stepReasons];
 

@@ -8,7 +8,9 @@ import { Controller, type ControllerOptions } from '../runtime/controller.ts';
 import { deadline } from '../runtime/deadline.ts';
 import { supervise, type Task } from '../runtime/supervise.ts';
 import { ClusterState } from '../scheduler/index.ts';
+import { instanceNews } from './announce-instances.ts';
 import { announceDecisions } from './announce.ts';
+import { ContentFeed } from './content/feed.ts';
 import { HostHealth } from './host/health.ts';
 import { HostKeeper } from './host/keeper.ts';
 import { hostReconciler } from './host/reconcile.ts';
@@ -18,6 +20,7 @@ import type { OperatorDeps, OperatorOptions } from './operator.ts';
 import { InstanceBook, PlacementBook } from './placement/book.ts';
 import { PlacementLoop } from './placement/loop.ts';
 import { Readiness } from './placement/readiness.ts';
+import { RevisionBook } from './project/revision-book.ts';
 import { projectReconciler } from './project/reconcile.ts';
 import { RegistryFeed } from './registry-feed.ts';
 import { ServiceDirectory } from './service/directory.ts';
@@ -40,7 +43,8 @@ export class Term {
   readonly #state = new ClusterState();
   readonly #book = new PlacementBook(this.#state);
   readonly #instances = new InstanceBook();
-  readonly #directory = new ServiceDirectory();
+  readonly #contents: ContentFeed;
+  readonly #directory: ServiceDirectory;
   readonly #readiness: Readiness;
   readonly #health: HostHealth;
   readonly #keeper: HostKeeper;
@@ -66,6 +70,24 @@ export class Term {
     this.#deps = deps;
     this.#leadership = leadership;
     const { clock, log, client, store } = deps;
+    this.#contents = new ContentFeed(
+      client,
+      { log, clock, ...(deps.reflector && { observer: deps.reflector }) },
+      (users) => {
+        for (const user of users) {
+          const key = this.#directory.refresh(user);
+          if (key === undefined) continue;
+          this.#loop.mark(key);
+          this.#controllers.service.enqueue(user);
+        }
+      },
+    );
+    this.#directory = new ServiceDirectory({
+      name: (user, namespace, refs) => {
+        this.#contents.name(user, namespace, refs);
+      },
+      lookup: (namespace, ref) => this.#contents.lookup(namespace, ref),
+    });
     this.#readiness = new Readiness(options.updateMonitorMs ?? 2_000);
     this.#health = new HostHealth({
       ttlMs: options.hostTtlMs ?? 5_000,
@@ -85,6 +107,13 @@ export class Term {
         },
         touchHost: (host) => {
           this.#controllers.host.enqueue(host);
+        },
+        instanceChanged: (key, before, after) => {
+          const wish = this.#directory.get(serviceId(key));
+          if (wish === undefined) return;
+          for (const news of instanceNews(wish.identity, key, before, after)) {
+            deps.events.record(wish.object, news.type, news.reason, news.message);
+          }
         },
       },
       clock,
@@ -141,6 +170,8 @@ export class Term {
       health: this.#health,
       state: this.#state,
       serviceRecords: this.#registry.serviceRecords,
+      volumeRecords: this.#registry.volumeRecords,
+      sealingKey: (host) => this.#keeper.record(host)?.sealingKey,
       confirmGone: (identity, signal) => this.#confirmGone(identity, signal),
       observer: {
         decided: (key, changes) => {
@@ -214,6 +245,7 @@ export class Term {
     return [
       ...this.#registry.tasks(),
       ...this.#kube.tasks(),
+      this.#contents.task(),
       {
         name: 'resync',
         run: async (signal) => {
@@ -314,6 +346,7 @@ export class Term {
           client,
           objects: this.#kube.projects.store,
           services: serviceObjects,
+          revisions: new RevisionBook(this.#deps.store, this.#leadership.epoch, log),
           status: new StatusWriter(client, projects, clock),
           events,
           clock,

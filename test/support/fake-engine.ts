@@ -3,6 +3,7 @@ import type {
   ContainerState,
   CreateRequest,
   Engine,
+  EngineHealth,
   EngineEvent,
   EngineInfo,
   InspectedContainer,
@@ -11,6 +12,8 @@ import type {
   NetworkWanted,
   PullProgress,
 } from '../../src/agent/docker/engine.ts';
+import type { ExecResult } from '../../src/agent/docker/exec.ts';
+import { engineRestarts } from '../../src/agent/restart/decision.ts';
 import { EngineError } from '../../src/agent/docker/errors.ts';
 
 interface FakeContainer {
@@ -27,7 +30,10 @@ interface FakeContainer {
   startedAt: string | undefined;
   finishedAt: string | undefined;
   stopGraceMs: number;
-  restart: 'always' | 'no';
+  /** Whether the engine's own policy restarts it. */
+  restarts: boolean;
+  oomKilled: boolean;
+  health: EngineHealth | undefined;
 }
 
 /**
@@ -75,12 +81,13 @@ export class FakeEngine implements Engine {
   }
 
   /** A container ends by itself; with "always" it waits for its restart, until `revive`. */
-  exit(id: string, exitCode: number, ranMs = 100): void {
+  exit(id: string, exitCode: number, ranMs = 100, oomKilled = false): void {
     const container = this.#get(id);
     container.exitCode = exitCode;
+    container.oomKilled = oomKilled;
     container.finishedAt = new Date(Date.parse(container.startedAt ?? '') + ranMs).toISOString();
-    container.state = container.restart === 'always' ? 'restarting' : 'exited';
-    if (container.restart === 'always') container.restartCount++;
+    container.state = container.restarts ? 'restarting' : 'exited';
+    if (container.restarts) container.restartCount++;
     this.#emit(container, 'die');
   }
 
@@ -90,6 +97,13 @@ export class FakeEngine implements Engine {
     container.state = 'running';
     container.startedAt = new Date().toISOString();
     this.#emit(container, 'start');
+  }
+
+  /** The image's own check gives a verdict. */
+  judge(id: string, health: EngineHealth): void {
+    const container = this.#get(id);
+    container.health = health;
+    this.#emit(container, `health_status: ${health.status}`);
   }
 
   /** As `docker stop` by hand. */
@@ -125,7 +139,9 @@ export class FakeEngine implements Engine {
       startedAt: new Date().toISOString(),
       finishedAt: undefined,
       stopGraceMs: 0,
-      restart: 'no',
+      restarts: false,
+      oomKilled: false,
+      health: undefined,
     });
     return id;
   }
@@ -162,7 +178,6 @@ export class FakeEngine implements Engine {
       return {
         ...rest,
         addresses: attached && network !== '' ? { [network]: address } : {},
-        oomKilled: false,
       };
     });
   }
@@ -193,7 +208,9 @@ export class FakeEngine implements Engine {
         startedAt: undefined,
         finishedAt: undefined,
         stopGraceMs: request.container.stopGracePeriodMs,
-        restart: request.container.restart,
+        restarts: engineRestarts(request.container),
+        oomKilled: false,
+        health: undefined,
       };
       this.#containers.set(id, container);
       this.#requests.set(id, request);
@@ -242,6 +259,23 @@ export class FakeEngine implements Engine {
       this.#containers.delete(containerId);
       this.#emit(container, 'destroy');
     });
+  }
+
+  /** What programs that are run in containers end with; default 0. Undefined: not at all. */
+  execs: (command: readonly string[]) => number | undefined = () => 0;
+
+  exec(containerId: string, command: readonly string[]): Promise<ExecResult> {
+    return this.#do(() => {
+      if (this.#get(containerId).state !== 'running') {
+        throw new EngineError('Conflict', `Container ${containerId} is not running`, 409);
+      }
+      this.calls.push(`exec ${containerId} ${command.join(' ')}`);
+      return { id: command.join(' '), exitCode: this.execs(command), output: '' };
+    });
+  }
+
+  isExecRunning(execId: string): Promise<boolean> {
+    return this.#do(() => this.execs(execId.split(' ')) === undefined);
   }
 
   hasImage(image: string): Promise<boolean> {

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
 import { parseByteSize } from './byte-size.ts';
-import type { ContainerSpec, Mount } from './container-spec.ts';
+import type { ContainerSpec } from './container-spec.ts';
 import { parseCpuQuantity } from './cpu-quantity.ts';
 import { parseDuration } from './duration.ts';
-import { dockerVolumeName, instanceName, type ServiceIdentity } from './names.ts';
+import { resolveHealthCheck } from './health-check.ts';
+import type { ResolvedContent } from './content.ts';
+import { instanceName, type ServiceIdentity } from './names.ts';
 import { parsePorts } from './port-string.ts';
+import { resolveMounts } from './resolve-volumes.ts';
 import type { ServiceSpec } from './service-spec.ts';
-import { parseVolume } from './volume-string.ts';
 
 /**
  * All that an agent needs to run instance `ordinal` (from 1) of a service: short strings read, units computed, names
@@ -17,6 +19,7 @@ export function resolveContainerSpec(
   identity: ServiceIdentity,
   spec: ServiceSpec,
   ordinal: number,
+  content?: ResolvedContent,
 ): ContainerSpec {
   const limits = spec.resources?.limits;
   return {
@@ -28,15 +31,25 @@ export function resolveContainerSpec(
       workingDir: spec.workingDir,
       stopSignal: spec.stopSignal,
     }),
-    environment: Object.fromEntries(
-      Object.entries(spec.environment ?? {}).map(([name, value]) => [name, String(value)]),
-    ),
+    environment: Object.fromEntries([
+      ...Object.entries(content?.environment ?? {}),
+      ...Object.entries(spec.environment ?? {}).map(([name, value]) => [name, String(value)]),
+    ]) as Record<string, string>,
     ports: (spec.ports ?? []).flatMap(parsePorts),
-    mounts: (spec.volumes ?? []).map((text) => resolveMount(identity, text)),
+    mounts: resolveMounts(identity, spec),
+    ...content?.container,
     labels: { ...spec.labels },
     hostname: spec.hostname ?? instanceName({ ...identity, ordinal: String(ordinal) }),
     pullPolicy: spec.pullPolicy,
     restart: spec.restart,
+    ...given({
+      restartMs: spec.restartSec === undefined ? undefined : parseDuration(spec.restartSec),
+      startLimit: spec.startLimit && {
+        burst: spec.startLimit.burst,
+        intervalMs: parseDuration(spec.startLimit.interval ?? '10s'),
+      },
+      healthCheck: resolveHealthCheck(spec.healthCheck, spec.restart),
+    }),
     stopGracePeriodMs: parseDuration(spec.stopGracePeriod),
     limits: { ...amounts(limits), ...given({ pids: limits?.pids }) },
     reservations: amounts(spec.resources?.reservations),
@@ -61,13 +74,6 @@ export function canonicalJson(value: unknown): string {
       sorted[key] = (part as Record<string, unknown>)[key];
     return sorted;
   });
-}
-
-function resolveMount(identity: ServiceIdentity, text: string): Mount {
-  const { type, source, target, readOnly } = parseVolume(text);
-  return type === 'bind'
-    ? { type, source, target, readOnly }
-    : { type, name: dockerVolumeName(identity, source), target, readOnly };
 }
 
 function amounts(

@@ -152,14 +152,17 @@ export class InstanceBook {
     Map<string, { readonly key: HostedKey; readonly record: InstanceRecord }>
   >();
 
-  put(key: HostedKey, record: InstanceRecord): void {
+  /** Returns what was said before. */
+  put(key: HostedKey, record: InstanceRecord): InstanceRecord | undefined {
     const service = serviceId(key);
     let records = this.#byService.get(service);
     if (records === undefined) {
       records = new Map<string, { readonly key: HostedKey; readonly record: InstanceRecord }>();
       this.#byService.set(service, records);
     }
+    const before = records.get(suffix(key))?.record;
     records.set(suffix(key), { key, record });
+    return before;
   }
 
   delete(key: HostedKey): void {

@@ -55,7 +55,9 @@ export function instanceState(
   if (record.ready) return (settlesInMs ?? 0) > 0 ? 'settling' : 'ready';
   if (record.phase === 'Failed' || failingReasons.has(record.reason ?? '')) return 'failed';
   if (record.phase === 'Exited') {
-    const isDone = placed.record?.container.restart === 'no' && record.exitCode === 0;
+    // A clean end by a signal has another code than 0; the agent knows it for what it is.
+    const isClean = record.exitCode === 0 || record.reason === 'Completed';
+    const isDone = placed.record?.container.restart !== 'always' && isClean;
     return isDone ? 'done' : 'failed';
   }
   return 'starting';

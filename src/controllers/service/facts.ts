@@ -161,13 +161,15 @@ function common(
   ordinal: number,
   host: string,
   record: InstanceRecord | undefined,
-): Pick<InstanceReport, 'name' | 'ordinal' | 'host' | 'ip' | 'restarts'> {
+): Pick<InstanceReport, 'name' | 'ordinal' | 'host' | 'ip' | 'restarts' | 'health' | 'flaps'> {
   return {
     name: nameOf(wish, ordinal),
     ordinal,
     host,
     restarts: record?.restarts ?? 0,
     ...(record?.ip === undefined ? {} : { ip: record.ip }),
+    ...(record?.health === undefined ? {} : { health: record.health }),
+    ...(record?.flaps === undefined ? {} : { flaps: record.flaps }),
   };
 }
 

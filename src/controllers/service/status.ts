@@ -217,6 +217,7 @@ function list(instances: readonly InstanceReport[]): {
 
 function entry(report: InstanceReport): InstanceStatus {
   const { name, ordinal, host, ip, phase, ready, restarts, reason, message } = report;
+  const { health, flaps } = report;
   return {
     name,
     ordinal,
@@ -225,6 +226,8 @@ function entry(report: InstanceReport): InstanceStatus {
     restarts,
     ...(host === undefined ? {} : { host }),
     ...(ip === undefined ? {} : { ip }),
+    ...(health === undefined ? {} : { health }),
+    ...(flaps === undefined ? {} : { flaps }),
     ...(reason === undefined ? {} : { reason }),
     ...(message === undefined || message === ''
       ? {}
