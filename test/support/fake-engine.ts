@@ -47,6 +47,10 @@ export class FakeEngine implements Engine {
   readonly registry = new Set<string>();
   /** Every call that changes something, in order: "create nap_…", "start <id>" … */
   readonly calls: string[] = [];
+  /** Volumes that exist, by name, with their drivers. */
+  readonly volumes = new Map<string, string>();
+  /** What each container was created with, by id. */
+  readonly requests = new Map<string, CreateRequest>();
   /** Host ports held by somebody else. */
   readonly portsInUse = new Set<number>();
   /** New connections are refused, the others served. */
@@ -58,7 +62,6 @@ export class FakeEngine implements Engine {
   /** Most creates and starts that were under way at once. */
   busiest = 0;
   readonly #containers = new Map<string, FakeContainer>();
-  readonly #requests = new Map<string, CreateRequest>();
   readonly #listeners = new Set<{ onEvent: (event: EngineEvent) => void; fail: () => void }>();
   readonly #networks = new Map<string, NetworkState>();
   #down = false;
@@ -213,7 +216,7 @@ export class FakeEngine implements Engine {
         health: undefined,
       };
       this.#containers.set(id, container);
-      this.#requests.set(id, request);
+      this.requests.set(id, request);
       this.#emit(container, 'create');
       return id;
     });
@@ -224,7 +227,7 @@ export class FakeEngine implements Engine {
       this.calls.push(`start ${containerId}`);
       const container = this.#get(containerId);
       if (container.state === 'running') return;
-      for (const { hostPort } of this.#requests.get(containerId)?.container.ports ?? []) {
+      for (const { hostPort } of this.requests.get(containerId)?.container.ports ?? []) {
         if (hostPort === undefined || !this.portsInUse.has(hostPort)) continue;
         throw new EngineError('PortInUse', `bind 0.0.0.0:${hostPort}: address already in use`, 500);
       }
@@ -308,9 +311,39 @@ export class FakeEngine implements Engine {
     });
   }
 
-  ensureVolume(name: string): Promise<void> {
+  ensureVolume(
+    name: string,
+    _labels?: Readonly<Record<string, string>>,
+    options?: { readonly driver?: string },
+  ): Promise<void> {
     return this.#do(() => {
       this.calls.push(`volume ${name}`);
+      if (!this.volumes.has(name)) this.volumes.set(name, options?.driver ?? 'local');
+    });
+  }
+
+  hasVolume(name: string): Promise<boolean> {
+    return this.#do(() => this.volumes.has(name));
+  }
+
+  removeVolume(name: string): Promise<void> {
+    return this.#do(() => {
+      this.calls.push(`remove volume ${name}`);
+      for (const { id } of this.containers) {
+        const mounts = this.requests.get(id)?.container.mounts ?? [];
+        if (!mounts.some((mount) => mount.type === 'volume' && mount.name === name)) continue;
+        throw new EngineError('Conflict', `remove ${name}: volume is in use - [${id}]`, 409);
+      }
+      this.volumes.delete(name);
+    });
+  }
+
+  signal(containerId: string, name: string): Promise<void> {
+    return this.#do(() => {
+      this.calls.push(`signal ${containerId} ${name}`);
+      if (this.#get(containerId).state !== 'running') {
+        throw new EngineError('Conflict', `Container ${containerId} is not running`, 409);
+      }
     });
   }
 

@@ -146,14 +146,16 @@ export class HostKeeper {
       capacity: record.capacity,
       ready: present && record.ready,
       unschedulable: object?.spec?.unschedulable === true,
+      ...(record.sealingKey === undefined ? {} : { sealingKey: record.sealingKey }),
     };
     const before = this.#infos.get(host);
     if (equal(before, info)) return;
     this.#infos.set(host, info);
     state.setHost(info);
     roomAppeared();
-    // What runs there may break a rule now.
-    if (before !== undefined && !equal(before.labels, info.labels)) {
+    // What runs there may break a rule now, or need its contents sealed for another key.
+    const matters = (i: HostInfo): unknown => [i.labels, i.sealingKey];
+    if (before !== undefined && !equal(matters(before), matters(info))) {
       for (const service of book.servicesOn(host)) mark(service);
     }
   }

@@ -16,10 +16,19 @@ import type { ServiceDirectory } from '../service/directory.ts';
 import { allocate, type Change, type Intent, type Unplaced } from './allocate.ts';
 import { batches } from './batch.ts';
 import type { InstanceBook, PlacementBook } from './book.ts';
+import { isUndelivered, withDeliveries } from './delivery.ts';
 import { misfitOf } from './demand.ts';
-import { planRemoval, planService, type RollState, type Step } from './plan.ts';
+import {
+  ordinalOf,
+  planBlocked,
+  planRemoval,
+  planService,
+  type RollState,
+  type Step,
+} from './plan.ts';
 import { instanceState, troubleOf, type Readiness } from './readiness.ts';
 import type { InstanceState, Placed, PlacementView } from './types.ts';
+import { planVolumeRecords, type VolumeRecords } from './volumes.ts';
 
 /** What the last pass over a service left open. */
 export interface Outcome {
@@ -57,6 +66,10 @@ export interface PlacementLoopOptions {
   readonly state: ClusterState;
   /** Present service records, by path. */
   readonly serviceRecords: ReadonlyMap<string, CachedRecord<ServiceIdentity, ServiceRecord>>;
+  /** Present volume records, by path. Default: none, and none are written. */
+  readonly volumeRecords?: VolumeRecords;
+  /** Public key of a host that deliveries are sealed for. Default: no host has one. */
+  readonly sealingKey?: (host: string) => string | undefined;
   /** Asks the API server itself whether no Service object has this identity. Rejects when it cannot be told. */
   readonly confirmGone: (identity: ServiceIdentity, signal: AbortSignal) => Promise<boolean>;
   readonly observer: PlacementObserver;
@@ -199,7 +212,11 @@ export class PlacementLoop {
       now: new Date(clock.now()).toISOString(),
       seed: Math.floor(random() * 2 ** 31),
     });
-    await this.#write([...this.#recordChanges(intents), ...changes], signal);
+    const delivered = this.#deliver(intents, changes);
+    await this.#write(
+      [...this.#recordChanges(intents), ...this.#volumeChanges(intents, delivered), ...delivered],
+      signal,
+    );
     for (const [key, want] of wants) {
       if (want === undefined) this.#forget(key);
       else {
@@ -220,7 +237,13 @@ export class PlacementLoop {
     const placed = book.ofService(key);
     if (want.type === 'invalid') return undefined;
     if (want.type === 'remove') return { key, identity, steps: planRemoval(placed) };
-    const plan = planService(want.instances, placed, this.#view(key, want.rules));
+    if (want.blocked !== undefined) {
+      return { key, identity, run: want, steps: planBlocked(want.instances.replicas, placed) };
+    }
+    const plan = planService(want.instances, placed, {
+      ...this.#view(key, want.rules),
+      undelivered: (p) => isUndelivered(p, want.bundle, this.#options.sealingKey?.(p.host)),
+    });
     const { steps, held } = this.#brake(plan.steps);
     if (plan.watches === true) this.#watching.add(key);
     else this.#watching.delete(key);
@@ -374,6 +397,64 @@ export class PlacementLoop {
       this.#written.set(intent.key, wanted);
     }
     return changes;
+  }
+
+  /** The changes with the contents that instances need for them. */
+  #deliver(intents: readonly Intent[], changes: readonly Change[]): Change[] {
+    const { book, sealingKey } = this.#options;
+    const runs = new Map(intents.map(({ key, run }) => [key, run]));
+    return changes.map((change) =>
+      withDeliveries(change, {
+        at: (path) => book.at(path),
+        sealingKey: (host) => sealingKey?.(host),
+        bundle: (record) => {
+          const run = runs.get(change.key);
+          const ordinal = change.put === undefined ? 0 : ordinalOf(change.step);
+          if (run?.bundle === undefined || ordinal === 0) return undefined;
+          // One that still runs an older spec keeps what it was given.
+          return record.specHash === run.instances.instance(ordinal).specHash
+            ? run.bundle
+            : undefined;
+        },
+      }),
+    );
+  }
+
+  /** Volume records that are not as they have to be, for what is placed and what will be. */
+  #volumeChanges(intents: readonly Intent[], changes: readonly Change[]): Change[] {
+    const { book, state, volumeRecords } = this.#options;
+    if (volumeRecords === undefined) return [];
+    const result = new Map<string, Change>();
+    for (const { key, identity, run } of intents) {
+      if (run?.volumes === undefined) continue;
+      const seats = [
+        ...book.ofService(key).map(({ host, ordinal }) => ({ host, ordinal })),
+        ...changes.flatMap((change) =>
+          change.key === key && change.put !== undefined
+            ? [{ host: change.put.key.host, ordinal: ordinalOf(change.step) }]
+            : [],
+        ),
+      ];
+      for (const { host, ordinal } of seats) {
+        if (!Number.isFinite(ordinal)) continue;
+        for (const operation of planVolumeRecords(
+          identity,
+          host,
+          run.volumes(ordinal, { host, machineID: state.host(host)?.info?.machineID ?? '' }),
+          volumeRecords,
+        )) {
+          const change = {
+            key,
+            step: recordStep,
+            conditions: [],
+            operations: [operation],
+            touched: [],
+          };
+          result.set(operation.key, change);
+        }
+      }
+    }
+    return [...result.values()];
   }
 
   async #write(changes: readonly Change[], signal: AbortSignal): Promise<void> {

@@ -14,6 +14,8 @@ export type StepReason =
   | 'RulesChanged'
   | 'Unreadable'
   | 'ServiceRecreated'
+  /** Contents of files changed, or have to be sealed anew. */
+  | 'ContentChanged'
   /** Its successor, or the one beside it, is what is wanted. */
   | 'Superseded'
   | 'Updated'
@@ -140,6 +142,8 @@ export function planService(
       steps.push({ type: 'rewrite', placed: p, reason: 'ServiceRecreated' });
     } else if (p.record.hold === true && !leaving(p.ordinal)) {
       steps.push({ type: 'rewrite', placed: p, reason: 'Released' });
+    } else if (p.record.specHash === want.specHash && view.undelivered?.(p) === true) {
+      steps.push({ type: 'rewrite', placed: p, reason: 'ContentChanged' });
     }
   }
   const have = new Set(kept.map((p) => p.ordinal));
@@ -202,6 +206,14 @@ function loserOf(
   return idle(placed) && !idle(next) ? placed : next;
 }
 
+/** What to do for a service whose instances cannot be made anew: only what is too much goes. */
+export function planBlocked(replicas: number, placed: readonly Placed[]): Step[] {
+  return placed
+    .filter((p) => p.ordinal > replicas)
+    .map((p): Step => remove(p, 'ScaledDown'))
+    .toSorted(highestFirst);
+}
+
 /** What to do about a service that no longer has to exist. */
 export function planRemoval(placed: readonly Placed[]): Step[] {
   return placed.map((p): Step => remove(p, 'ServiceDeleted')).toSorted(highestFirst);
@@ -257,6 +269,7 @@ export function newPlacement(
   placedAt: string,
   marks: Pick<PlacementRecord, 'replaces' | 'beside' | 'hold'> = {},
 ): PlacementRecord {
-  const { specHash, container } = desired.instance(ordinal);
-  return { id, serviceUID: desired.uid, specHash, container, placedAt, ...marks };
+  const { specHash, container, volumes } = desired.instance(ordinal);
+  const base = { id, serviceUID: desired.uid, specHash, container, placedAt, ...marks };
+  return volumes === undefined ? base : { ...base, volumes };
 }

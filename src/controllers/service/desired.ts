@@ -45,8 +45,8 @@ export interface ServiceWish {
         readonly blocked?: { readonly reason: BlockReason; readonly message: string };
         /** Contents that each instance is given. */
         readonly bundle?: ContentBundle;
-        /** The named volumes of an ordinal; absent: it has none. */
-        readonly volumes?: (ordinal: number) => readonly InstanceVolume[];
+        /** The named volumes of an ordinal on a host; absent: it has none. */
+        readonly volumes?: (ordinal: number, at: HostIdentity) => readonly InstanceVolume[];
       }
     /** Everything of it has to go. */
     | { readonly type: 'remove' }
@@ -109,7 +109,10 @@ function wantOf(
     ...(content?.bundle === undefined ? {} : { bundle: content.bundle }),
     ...(spec.volumes === undefined
       ? {}
-      : { volumes: (ordinal: number) => volumesOf(identity, spec, ordinal) }),
+      : {
+          volumes: (ordinal: number, at: HostIdentity) =>
+            resolveVolumes(identity, fillSpec(spec, placeholderValues(identity, ordinal, at))),
+        }),
   };
 }
 
@@ -140,15 +143,6 @@ function memoisedInstances(
     }
     return instance;
   };
-}
-
-function volumesOf(
-  identity: ServiceIdentity,
-  spec: ServiceSpec,
-  ordinal: number,
-): readonly InstanceVolume[] {
-  const filled = fillSpec(spec, placeholderValues(identity, ordinal, someHost));
-  return resolveVolumes(identity, filled);
 }
 
 /**

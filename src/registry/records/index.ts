@@ -1,3 +1,4 @@
+export * from './delivery.ts';
 export * from './endpoint.ts';
 export * from './host.ts';
 export * from './instance-key.ts';
@@ -5,5 +6,7 @@ export * from './instance.ts';
 export * from './leader.ts';
 export * from './placement.ts';
 export * from './record-kind.ts';
+export * from './revision.ts';
 export * from './service.ts';
 export * from './subnet.ts';
+export * from './volume.ts';
