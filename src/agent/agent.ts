@@ -8,6 +8,7 @@ import { EngineWatcher } from './engine-watcher.ts';
 import { Executor } from './executor.ts';
 import { HealthMonitor } from './health/monitor.ts';
 import { containerProber } from './health/probe.ts';
+import { Deliveries } from './files/deliveries.ts';
 import { HostSession } from './host-session.ts';
 import { NetworkKeeper } from './network-keeper.ts';
 import { ObservedState } from './observed.ts';
@@ -16,6 +17,7 @@ import { Reconciler } from './reconciler.ts';
 import { Interruptions } from './restart/interruptions.ts';
 import { RecordWriter } from './record-writer.ts';
 import { holdAlone } from './single-agent.ts';
+import { VolumeKeeper } from './volume-keeper.ts';
 
 const defaultLeaseTtlMs = 5000;
 const defaultGraceMs = 60_000;
@@ -55,6 +57,8 @@ class Agent {
   readonly #observed: ObservedState;
   readonly #writer: RecordWriter;
   readonly #watcher: EngineWatcher;
+  readonly #deliveries: Deliveries | undefined;
+  readonly #volumes: VolumeKeeper;
   readonly #reconciler: Reconciler;
   readonly #hostSession: HostSession;
   readonly #networkKeeper: NetworkKeeper;
@@ -91,7 +95,13 @@ class Agent {
         this.#onEngine(info, problem);
       },
     });
+    this.#deliveries =
+      deps.files &&
+      new Deliveries({ host, store, engine, files: deps.files.store, key: deps.files.key });
+    this.#volumes = new VolumeKeeper({ host, store, engine, clock, log });
     const executor = new Executor({
+      ...(this.#deliveries && { deliveries: this.#deliveries }),
+      volumes: this.#volumes,
       host,
       engine,
       observed: this.#observed,
@@ -120,6 +130,7 @@ class Agent {
       clock,
       random,
       log,
+      delivered: (desired) => this.#deliveries?.version(desired),
       context: () => this.#context(),
       onReport: (_id, key, report, desired) => {
         this.#writer.set(key, report, desired);
@@ -172,6 +183,7 @@ class Agent {
           { name: 'reconciler', run: (s) => this.#reconciler.run(s) },
           { name: 'reports', run: (s) => this.#writer.run(s), restart },
           { name: 'audit of reports', run: (s) => this.#auditReports(s), restart },
+          { name: 'volumes', run: (s) => this.#volumes.run(s), restart },
           { name: 'network', run: (s) => this.#networkKeeper.run(s) },
           { name: 'session', run: (s) => this.#hostSession.run(s) },
           { name: 'session guard', run: (s) => this.#hostSession.guard(s) },
@@ -207,9 +219,21 @@ class Agent {
       { name: 'audit of reports', intervalMs: auditMs, clock, random, log },
       async (s) => {
         await this.#writer.audit(s);
+        await this.#sweepFiles();
       },
       signal,
     );
+  }
+
+  /** Files of containers that are gone: their contents do not stay in memory. */
+  async #sweepFiles(): Promise<void> {
+    // What is not known may still be in use.
+    if (!this.#desired.known || this.#engine === undefined) return;
+    const placed = [...this.#desired.all()].map(({ id, specHash }) => ({
+      placementId: id,
+      specHash,
+    }));
+    await this.#deliveries?.sweep([...placed, ...this.#observed.all()]);
   }
 
   #onEngine(info: EngineInfo | undefined, problem: string): void {
@@ -264,6 +288,7 @@ class Agent {
       startedAt: this.#startedAt,
       ready,
       problems,
+      ...(this.#deliveries && { sealingKey: this.#deliveries.publicKey }),
     };
   }
 }

@@ -24,7 +24,7 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  * - A container with the placement's id and spec hash is adopted as it is. It is never stopped or removed, except
  *   that one which is cut off from the overlay, or asks a name server that has moved (`networkChanged`), is made anew.
  * - One container per placement id: of several, the best is kept.
- * - What is replaced goes on running until the new image is here.
+ * - What is replaced goes on running until the new image is here, and the new files are.
  * - Nothing is created while `mayCreate` is false (lease not proved, overlay not up), and nothing at all is tried while
  *   the pause after a failure of this instance runs.
  */
@@ -48,6 +48,7 @@ export function planInstance(view: InstanceView, context: PlanContext): Instance
     steps: [
       ...outdated.flatMap((c) => stopAndRemove(c, whyOutdated(c, desired))),
       ...spare.flatMap((c) => stopAndRemove(c, stepReasons.duplicate)),
+      ...deliverTo(view, desired, kept, now.steps),
       ...now.steps,
     ],
   };
@@ -61,6 +62,8 @@ export interface InstanceView {
   /** This host's containers of this instance, of whatever placement. */
   readonly containers: readonly OwnedContainer[];
   readonly memory: InstanceMemory;
+  /** Hash of the contents that stand in its files; undefined: not (all) there. */
+  readonly delivered?: string | undefined;
   /** Of those running containers that are checked. */
   readonly health?: readonly HealthView[];
 }
@@ -190,11 +193,38 @@ function planCreation(
   return {
     steps: [
       { type: 'image', key, desired, reason },
+      ...(lacksContent(view, desired)
+        ? [{ type: 'deliver', key, desired, containerId: undefined, reason } as const]
+        : []),
       ...outdated.flatMap((container) => stopAndRemove(container, reason)),
       { type: 'create', key, desired, network, reason },
       { type: 'start', key, desired, containerId: undefined, reason },
     ],
   };
+}
+
+/** Whether its files do not say what was decided. */
+function lacksContent(view: InstanceView, desired: DesiredInstance): boolean {
+  const { delivery } = desired.placement;
+  return delivery !== undefined && view.delivered !== delivery.hash;
+}
+
+/**
+ * New contents for a container that stays. One that runs is told. One that is about to be started gets its files first: after a
+ * reboot they are gone, and the engine refuses to start it without.
+ */
+function deliverTo(
+  view: InstanceView,
+  desired: DesiredInstance,
+  kept: OwnedContainer,
+  next: readonly Step[],
+): Step[] {
+  if (!lacksContent(view, desired)) return [];
+  if (!isLive(kept) && !next.some((step) => step.type === 'start')) return [];
+  const reason =
+    view.delivered === undefined ? stepReasons.contentLost : stepReasons.contentChanged;
+  const containerId = kept.state === 'running' ? kept.id : undefined;
+  return [{ type: 'deliver', key: view.key, desired, containerId, reason }];
 }
 
 function pauseEnd(memory: InstanceMemory, context: PlanContext): number | undefined {

@@ -5,6 +5,7 @@ import { LeaseLostError } from '../registry/store.ts';
 import { isAborted } from './aborted.ts';
 import type { DesiredInstance, DesiredState } from './desired.ts';
 import { EngineError, isUnavailable } from './docker/errors.ts';
+import { DeliveryError } from './files/deliveries.ts';
 import type { Executor } from './executor.ts';
 import type { HealthMonitor } from './health/monitor.ts';
 import {
@@ -43,6 +44,8 @@ export interface ReconcilerDeps {
     report: InstanceReport,
     desired: DesiredInstance | undefined,
   ) => void;
+  /** Hash of the contents in the files of an instance's container. Default: none has any. */
+  readonly delivered?: (desired: DesiredInstance) => string | undefined;
   /** Told when a step has found the engine unreachable. */
   readonly onUnavailable: () => void;
 }
@@ -176,7 +179,8 @@ export class Reconciler {
     }
     const check = desired?.placement.container.healthCheck;
     const health = this.#deps.health.observe(id, { key: cell.key, containers, current, check });
-    return { key: cell.key, desired, containers, memory: cell.memory, health };
+    const delivered = desired && this.#deps.delivered?.(desired);
+    return { key: cell.key, desired, containers, memory: cell.memory, health, delivered };
   }
 
   #act(id: string, cell: Cell, view: InstanceView): void {
@@ -284,7 +288,8 @@ export class Reconciler {
       log.warn(fields, 'not creating: the lease of this host is not proved alive');
       return;
     }
-    const reason = error instanceof EngineError ? error.reason : 'StepFailed';
+    const known = error instanceof EngineError || error instanceof DeliveryError;
+    const reason = known ? error.reason : 'StepFailed';
     const message = error instanceof Error ? error.message : String(error);
     if (cell.memoryOf === serves) {
       const before = cell.memory.failure;

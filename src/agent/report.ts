@@ -7,6 +7,7 @@ import type {
 } from '../registry/records/index.ts';
 import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.ts';
 import type { DesiredInstance } from './desired.ts';
+import type { DeliveryErrorReason } from './files/deliveries.ts';
 import { formatPause } from './memory.ts';
 import { decideRestart, engineRestarts } from './restart/decision.ts';
 import { betterFirst, type InstanceView } from './plan.ts';
@@ -124,6 +125,12 @@ function withoutContainer(
   return { ...base, phase: 'Creating' };
 }
 
+/** What can be wrong with a container that runs nevertheless: it has not got new contents. */
+const deliveryTroubles: ReadonlySet<string> = new Set<DeliveryErrorReason>([
+  'ConfigUnavailable',
+  'ReloadFailed',
+]);
+
 function conditionOf(
   view: InstanceView,
   desired: DesiredInstance,
@@ -135,7 +142,8 @@ function conditionOf(
   switch (shown.state) {
     case 'running': {
       // An older container that serves while its replacement cannot be made: say what holds it up.
-      if (failure !== undefined && !isOwn(shown, desired)) {
+      const unheard = failure !== undefined && deliveryTroubles.has(failure.reason);
+      if (failure !== undefined && (unheard || !isOwn(shown, desired))) {
         return { phase: 'Running', reason: failure.reason, message: failure.message };
       }
       if (shortRuns >= crashLoopRuns && unsettled(view, shown, context) > 0) {
