@@ -1,4 +1,5 @@
 export { ClusterState } from './cluster-state.ts';
+export { Pipeline } from './pipeline.ts';
 export { schedule } from './schedule.ts';
 export type {
   HostInfo,

@@ -4,10 +4,16 @@ import type { Condition, Operation } from '../../registry/store.ts';
 import { hostPorts } from '../../scheduler/filters/host-ports.ts';
 import { resources } from '../../scheduler/filters/resources.ts';
 import { sealing } from '../../scheduler/filters/sealing.ts';
-import { schedule, type ClusterState, type InstanceRequest } from '../../scheduler/index.ts';
+import {
+  schedule,
+  type ClusterState,
+  type InstanceRequest,
+  type OnlyHost,
+} from '../../scheduler/index.ts';
 import type { ServiceWish } from '../service/desired.ts';
 import type { HostedKey, InstanceBook, PlacementBook } from './book.ts';
 import { needsOf } from './demand.ts';
+import { onlyHome, type Home } from './homes.ts';
 import { newPlacement, type Step } from './plan.ts';
 import type { DesiredInstance, DesiredInstances, Placed } from './types.ts';
 
@@ -34,6 +40,8 @@ export interface Change {
     readonly record: PlacementRecord;
   };
   readonly deleted?: string;
+  /** Its volumes stay where nobody waits for them any more. */
+  readonly leftBehind?: Home;
   /** Paths whose standing in the ClusterState was changed in advance. */
   readonly touched: readonly string[];
 }
@@ -63,12 +71,15 @@ export interface AllocateContext {
   readonly now: string;
   /** Of the random strategy. */
   readonly seed: number;
+  /** Where an instance's data is. Default: nowhere in particular. */
+  readonly homeOf?: (intent: Intent, ordinal: number) => Home | undefined;
 }
 
 interface Request extends InstanceRequest {
   readonly intent: Intent;
   readonly step: Extract<Step, { type: 'create' | 'replace' | 'accompany' }>;
   readonly record: PlacementRecord;
+  readonly home?: Home;
 }
 
 /**
@@ -234,6 +245,9 @@ function request(
 ): Request {
   const ordinal = step.type === 'create' ? step.ordinal : step.placed.ordinal;
   const record = newPlacement(run.instances, ordinal, context.newId(), context.now, marksOf(step));
+  const home = run.bound === true ? context.homeOf?.(intent, ordinal) : undefined;
+  const only: OnlyHost | undefined =
+    step.host === undefined ? onlyHome(home) : { host: step.host, why: 'host' };
   return {
     id: `new ${record.id}`,
     service: intent.key,
@@ -242,6 +256,8 @@ function request(
     intent,
     step,
     record,
+    ...(only === undefined ? {} : { only }),
+    ...(home === undefined ? {} : { home }),
   };
 }
 
@@ -269,7 +285,14 @@ function placing(asked: Request, host: string, state: ClusterState): Change {
   const path = placementRecords.path(key);
   state.place({ id: path, service, reservation, ports }, host);
   const put: Operation = { type: 'put', key: path, value: placementRecords.encode(record) };
-  const base = { key: intent.key, step, host, put: { key, path, record } };
+  const { home } = asked;
+  const base = {
+    key: intent.key,
+    step,
+    host,
+    put: { key, path, record },
+    ...(home === undefined || home.host === host ? {} : { leftBehind: home }),
+  };
   if (step.type !== 'replace') {
     return {
       ...base,

@@ -1,7 +1,7 @@
 import { serviceRecords, type ServiceRecord } from '../../registry/records/service.ts';
 import type { CachedRecord } from '../../registry/record-cache.ts';
 import { decide } from '../../registry/decide.ts';
-import type { Revision, Store } from '../../registry/store.ts';
+import type { Operation, Revision, Store } from '../../registry/store.ts';
 import { UnavailableError } from '../../registry/store.ts';
 import { parseSeat, seatKey } from '../../api/v1alpha1/seat.ts';
 import type { ServiceIdentity } from '../../api/v1alpha1/names.ts';
@@ -17,17 +17,11 @@ import { allocate, type Change, type Intent, type Unplaced } from './allocate.ts
 import { batches } from './batch.ts';
 import type { InstanceBook, PlacementBook } from './book.ts';
 import { isUndelivered, withDeliveries } from './delivery.ts';
-import { misfitOf } from './demand.ts';
-import {
-  ordinalOf,
-  planBlocked,
-  planRemoval,
-  planService,
-  type RollState,
-  type Step,
-} from './plan.ts';
+import type { HomeSources } from './homes.ts';
+import { ordinalOf, planBlocked, planRemoval, type RollState, type Step } from './plan.ts';
 import { instanceState, troubleOf, type Readiness } from './readiness.ts';
 import type { InstanceState, Placed, PlacementView } from './types.ts';
+import { PlacementRulesKeeper } from './rules.ts';
 import { planVolumeRecords, type VolumeRecords } from './volumes.ts';
 
 /** What the last pass over a service left open. */
@@ -70,6 +64,12 @@ export interface PlacementLoopOptions {
   readonly volumeRecords?: VolumeRecords;
   /** Public key of a host that deliveries are sealed for. Default: no host has one. */
   readonly sealingKey?: (host: string) => string | undefined;
+  /** Present home records, by path. Default: instances are bound to no host by their volumes. */
+  readonly homeRecords?: HomeSources['homes'];
+  /** The emptying of this host may wait no longer. Default: never. */
+  readonly drainIsOver?: (host: string) => boolean;
+  /** Somebody speaks of the host: its Host object, or its agent. Default: yes. */
+  readonly isKnown?: (host: string) => boolean;
   /** Asks the API server itself whether no Service object has this identity. Rejects when it cannot be told. */
   readonly confirmGone: (identity: ServiceIdentity, signal: AbortSignal) => Promise<boolean>;
   readonly observer: PlacementObserver;
@@ -114,11 +114,27 @@ export class PlacementLoop {
   readonly #timers = new Map<string, () => void>();
   /** Service records as last written by us. */
   readonly #written = new Map<string, ServiceRecord | undefined>();
+  /** What rules mean for what is placed. */
+  readonly rules: PlacementRulesKeeper;
   #lastRetry = -Infinity;
   #moves: { tokens: number; at: number };
 
   constructor(options: PlacementLoopOptions) {
     this.#options = options;
+    const { state, book, directory, health, clock, volumeRecords, homeRecords } = options;
+    const standing = (host: string) => health.standing(host, clock.monotonic());
+    this.rules = new PlacementRulesKeeper({
+      state,
+      book,
+      wantOf: (key) => directory.get(key)?.want,
+      services: () => directory.keys(),
+      standing,
+      ...(options.drainIsOver === undefined ? {} : { drainIsOver: options.drainIsOver }),
+      ...(options.isKnown === undefined ? {} : { isKnown: options.isKnown }),
+      ...(volumeRecords === undefined || homeRecords === undefined
+        ? {}
+        : { homes: { homes: homeRecords, volumes: volumeRecords, standing } }),
+    });
     this.#moves = { tokens: 1, at: options.clock.monotonic() };
   }
 
@@ -200,6 +216,10 @@ export class PlacementLoop {
     const wants = new Map(keys.map((key) => [key, this.#options.directory.get(key)?.want]));
     const intents: Intent[] = [];
     const open = new Map<string, Open>();
+    for (const [key, want] of wants) {
+      // What cannot be read says nothing: what it said before holds.
+      if (want?.type !== 'invalid') this.rules.heed(key, want?.type === 'run' ? want : undefined);
+    }
     for (const key of keys) {
       const intent = this.#intend(key, open, signal);
       if (intent !== undefined) intents.push(intent);
@@ -211,10 +231,16 @@ export class PlacementLoop {
       newId,
       now: new Date(clock.now()).toISOString(),
       seed: Math.floor(random() * 2 ** 31),
+      homeOf: (intent, ordinal) => this.rules.homeOf(intent, ordinal),
     });
     const delivered = this.#deliver(intents, changes);
     await this.#write(
-      [...this.#recordChanges(intents), ...this.#volumeChanges(intents, delivered), ...delivered],
+      [
+        ...this.#recordChanges(intents),
+        ...this.#volumeChanges(intents, delivered),
+        ...this.rules.homeChanges(intents, delivered).map(bookkeeping),
+        ...delivered,
+      ],
       signal,
     );
     for (const [key, want] of wants) {
@@ -240,8 +266,8 @@ export class PlacementLoop {
     if (want.blocked !== undefined) {
       return { key, identity, run: want, steps: planBlocked(want.instances.replicas, placed) };
     }
-    const plan = planService(want.instances, placed, {
-      ...this.#view(key, want.rules),
+    const plan = this.rules.plan(key, want, {
+      ...this.#view(key),
       undelivered: (p) => isUndelivered(p, want.bundle, this.#options.sealingKey?.(p.host)),
     });
     const { steps, held } = this.#brake(plan.steps);
@@ -287,19 +313,15 @@ export class PlacementLoop {
     if (!signal.aborted) this.#markAfter(key, confirmAgainMs);
   }
 
-  #view(key: string, rules: Parameters<typeof misfitOf>[1]): PlacementView {
-    const { instances, readiness, health, state, clock } = this.#options;
+  #view(key: string): PlacementView {
+    const { instances, readiness, health, clock } = this.#options;
     const now = clock.monotonic();
-    const misfits = new Map<string, string | undefined>();
     let leaving: ReadonlySet<number> | undefined;
     return {
       lacksRoom: this.#waiting.has(key),
       state: (placed) => this.stateOf(key, placed),
       host: (name) => health.standing(name, now),
-      misfit: (host) => {
-        if (!misfits.has(host)) misfits.set(host, misfitOf(state, rules, host));
-        return misfits.get(host);
-      },
+      misfit: () => undefined,
       trouble: (placed) => {
         const settlesIn = readiness.settlesInMs(placed.path, placed.record?.id ?? '', now);
         return settlesIn !== undefined ? undefined : troubleOf(instances.of(key, placed));
@@ -492,6 +514,7 @@ export class PlacementLoop {
         log.debug({ service: key, step: step.type, reason: step.reason, host }, 'decided');
       }
       observer.decided(key, list);
+      for (const follower of this.rules.followersOf(key)) this.mark(follower);
     }
     if ([...done.values()].flat().some(({ deleted }) => deleted !== undefined)) this.roomAppeared();
   }
@@ -553,6 +576,12 @@ export class PlacementLoop {
 
 /** Stands in a change for the writing of a service record. */
 const recordStep: Step = { type: 'create', ordinal: 0, reason: 'ScaledUp' };
+
+/** A write that is no decision about an instance. */
+function bookkeeping(of: { readonly key: string; readonly operation: Operation }): Change {
+  const { key, operation } = of;
+  return { key, step: recordStep, conditions: [], operations: [operation], touched: [] };
+}
 
 function isMove(step: Step): boolean {
   return step.type === 'replace' && step.reason === 'HostLost';

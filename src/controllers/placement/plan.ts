@@ -12,6 +12,13 @@ export type StepReason =
   | 'HostLost'
   | 'SpecChanged'
   | 'RulesChanged'
+  /** Its host is being emptied. */
+  | 'HostDrained'
+  /** Another host has fewer. */
+  | 'Rebalanced'
+  /** Of a global service: its host is not one for it any more, or has left. */
+  | 'HostExcluded'
+  | 'HostGone'
   | 'Unreadable'
   | 'ServiceRecreated'
   /** Contents of files changed, or have to be sealed anew. */
@@ -38,6 +45,8 @@ export type Step =
       readonly ordinal: number;
       /** The last one of the ordinal is not gone yet: its host has to wait. */
       readonly hold?: boolean;
+      /** The only host for it. */
+      readonly host?: string;
       readonly reason: StepReason;
     }
   /**
@@ -48,6 +57,8 @@ export type Step =
       readonly type: 'replace';
       readonly placed: Placed;
       readonly stay: boolean;
+      /** The only host for the new one. */
+      readonly host?: string;
       readonly reason: StepReason;
     }
   /** Starts the successor of an instance beside it. `stay`: on the same host if it fits there. */
@@ -55,6 +66,8 @@ export type Step =
       readonly type: 'accompany';
       readonly placed: Placed;
       readonly stay: boolean;
+      /** The only host for the new one. */
+      readonly host?: string;
       readonly reason: StepReason;
     }
   /** Takes the old one of two away, and makes its successor the ordinal's only instance. */
@@ -126,7 +139,14 @@ export function planService(
   const units = kept.map((placed): Unit => {
     const next = successors.get(placed);
     const standing = judge(placed, desired, view);
-    return { ordinal: placed.ordinal, placed, standing, ...(next === undefined ? {} : { next }) };
+    const eviction = standing === 'misplaced' ? view.eviction?.(placed) : undefined;
+    return {
+      ordinal: placed.ordinal,
+      placed,
+      standing,
+      ...(next === undefined ? {} : { next }),
+      ...(eviction === undefined ? {} : { eviction }),
+    };
   });
   const lost = units.filter((unit) => unit.standing === 'lost').map(({ placed }) => placed);
   steps.push(
@@ -156,7 +176,7 @@ export function planService(
     staying.toSorted((a, b) => a.ordinal - b.ordinal),
     desired,
     view,
-    view.lacksRoom === true ? 0 : desired.replicas - staying.length,
+    view.missing ?? (view.lacksRoom === true ? 0 : desired.replicas - staying.length),
   );
   // One change of a record at a time; what it hinders comes next.
   const taken = new Set(steps.flatMap(pathsOf));
@@ -226,7 +246,9 @@ function judge(p: Placed, desired: DesiredInstances, view: PlacementView): Stand
   if (p.broken === true) return 'current';
   const hash = p.record?.specHash;
   if (hash !== undefined && hash !== desired.instance(p.ordinal).specHash) return 'outdated';
-  return host === 'present' && view.misfit(p.host) !== undefined ? 'misplaced' : 'current';
+  if (host !== 'present') return 'current';
+  const moves = view.eviction?.(p) !== undefined || view.misfit(p.host, p) !== undefined;
+  return moves ? 'misplaced' : 'current';
 }
 
 /** Of two instances of one ordinal the one with the higher number stays. */

@@ -1,6 +1,6 @@
 import { defaultUpdatePolicy, type UpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
 import type { Step } from './plan.ts';
-import type { DesiredInstances, Placed, PlacementView } from './types.ts';
+import type { DesiredInstances, Eviction, Placed, PlacementView } from './types.ts';
 
 /** How far an update has come. `waiting` is normal, `stopped` and `failed` need somebody. */
 export interface RollState {
@@ -20,6 +20,8 @@ export interface Unit {
   /** The successor, which is always as wanted. */
   readonly next?: Placed;
   readonly standing: Standing;
+  /** Why it is misplaced, if not because of the rules. */
+  readonly eviction?: Eviction;
 }
 
 /**
@@ -67,7 +69,10 @@ export function planRoll(
     return { steps, state: stopped(policy, left, newest(failed), view) };
   }
   if (left === 0) return { steps };
-  const idle = stale.filter(({ placed }) => !mayServe(placed, view) && isPresent(placed, view));
+  const idle = stale.filter(
+    ({ placed, eviction }) =>
+      (eviction?.now === true || !mayServe(placed, view)) && isPresent(placed, view),
+  );
   if (idle.length > 0) {
     const replaced = idle.map((unit) => replacement(unit, 'stop-first'));
     return { steps: [...steps, ...replaced], state: waiting(policy, left) };
@@ -88,7 +93,11 @@ export function planRoll(
     return { steps, state: waiting(policy, left, obstacle, view) };
   }
   return {
-    steps: [...steps, ...batch.map((unit) => replacement(unit, policy.order))],
+    steps: [
+      ...steps,
+      // Another host has room for both: nothing has to stop before its successor serves.
+      ...batch.map((unit) => replacement(unit, unit.eviction ? 'start-first' : policy.order)),
+    ],
     state: waiting(policy, left),
   };
 }
@@ -114,12 +123,14 @@ function finishing(units: readonly Unit[], goesOn: boolean, view: PlacementView)
 }
 
 function replacement(unit: Unit, order: UpdatePolicy['order']): Step {
-  const reason = unit.standing === 'outdated' ? 'SpecChanged' : 'RulesChanged';
+  const { eviction, standing, placed } = unit;
+  const reason = standing === 'outdated' ? 'SpecChanged' : (eviction?.reason ?? 'RulesChanged');
   return {
     type: order === 'start-first' ? 'accompany' : 'replace',
-    placed: unit.placed,
-    stay: unit.standing === 'outdated',
+    placed,
+    stay: standing === 'outdated',
     reason,
+    ...(eviction?.to === undefined ? {} : { host: eviction.to }),
   };
 }
 

@@ -60,6 +60,15 @@ export type InstanceState = 'unknown' | 'starting' | 'settling' | 'ready' | 'don
 /** How the host of a placement stands: `absent` hosts may come back, `lost` ones are given up. */
 export type HostStanding = 'present' | 'absent' | 'lost';
 
+/** That an instance has to go elsewhere. */
+export interface Eviction {
+  readonly reason: 'HostDrained' | 'Rebalanced';
+  /** At once, without waiting for others to be ready. */
+  readonly now?: boolean;
+  /** The only host for it. */
+  readonly to?: string;
+}
+
 /** What the planner asks about the world. All answers are of one moment. */
 export interface PlacementView {
   state(placed: Placed): InstanceState;
@@ -67,7 +76,11 @@ export interface PlacementView {
   /** Whether it lacks the present contents of its files. Default: no. */
   undelivered?(placed: Placed): boolean;
   /** Why the host breaks the service's placement rules; undefined when it does not. */
-  misfit(host: string): string | undefined;
+  misfit(host: string, placed?: Placed): string | undefined;
+  /** Why an instance has to leave its host though that keeps all rules. Default: it has not. */
+  eviction?(placed: Placed): Eviction | undefined;
+  /** Ordinals that are wanted and have no instance. Default: those up to `replicas`, unless there is no room. */
+  readonly missing?: number;
   /** Why the agent says that it is not ready: "ImagePullFailed: no such image". */
   trouble(placed: Placed): string | undefined;
   /** The last pass found no room for some of its instances. */

@@ -41,6 +41,10 @@ export interface ServiceWish {
         readonly instances: DesiredInstances;
         readonly rules: PlacementRules;
         readonly record: ServiceRecord;
+        /** Its instances return to the hosts that have their volumes. */
+        readonly bound?: boolean;
+        /** One instance on every matching host. */
+        readonly global?: boolean;
         /** Why it cannot be made anew now; what runs stays. */
         readonly blocked?: { readonly reason: BlockReason; readonly message: string };
         /** Contents that each instance is given. */
@@ -107,6 +111,10 @@ function wantOf(
       ? {}
       : { blocked: { reason: outcome.reason, message: outcome.message } }),
     ...(content?.bundle === undefined ? {} : { bundle: content.bundle }),
+    ...(spec.placement?.volumeAffinity === 'none' || spec.placement?.global === true
+      ? {}
+      : { bound: true }),
+    ...(spec.placement?.global === true ? { global: true } : {}),
     ...(spec.volumes === undefined
       ? {}
       : {

@@ -21,10 +21,11 @@ export const conflicts: Filter = (request, state): Check | undefined => {
   };
 };
 
-/** A conflicting service for each host that has one; and whether the service conflicts with itself. */
+/** A conflicting service (of those that `counts` takes) for each host that has one; and whether the service conflicts with itself. */
 export function conflictingHosts(
   request: Pick<InstanceRequest, 'service' | 'rules'>,
   state: ClusterState,
+  counts: (rival: string) => boolean = () => true,
 ): { readonly hosts: ReadonlyMap<HostState, string>; readonly itself: boolean } | undefined {
   const rivals = state.rivalry.rivalsOf(
     request.service,
@@ -35,6 +36,7 @@ export function conflictingHosts(
   const itself = rivals.delete(request.service);
   const hosts = new Map<HostState, string>();
   for (const rival of rivals) {
+    if (!counts(rival)) continue;
     for (const host of state.countsOf(rival).keys()) if (!hosts.has(host)) hosts.set(host, rival);
   }
   return { hosts, itself };
