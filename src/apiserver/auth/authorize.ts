@@ -59,7 +59,9 @@ export const defaultGrants: readonly Grant[] = [
     groups: [operatorsGroup],
     rules: [
       { verbs: [...read, ...write], apiGroups: ['nap.dev'], resources: ['*'] },
-      { verbs: read, apiGroups: [''], resources: ['namespaces', 'configmaps', 'secrets'] },
+      { verbs: read, apiGroups: [''], resources: ['namespaces'] },
+      // Those that services name, each followed by name.
+      { verbs: ['list', 'watch'], apiGroups: [''], resources: ['configmaps', 'secrets'] },
       {
         verbs: [...read, 'create', 'patch', 'update'],
         apiGroups: ['', 'events.k8s.io'],

@@ -7,6 +7,7 @@ import {
 } from '../../api/v1alpha1/group.ts';
 import type { KubeObject } from '../../api/v1alpha1/meta.ts';
 import { ownedServiceName } from '../../api/v1alpha1/names.ts';
+import { withProjectParts } from '../../api/v1alpha1/project-parts.ts';
 import type { Project } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import { equal } from '../../kube/status.ts';
@@ -87,7 +88,8 @@ export function planProject(
     }
     // It has to be gone before another one can take its name.
     if (present?.metadata.deletionTimestamp !== undefined) continue;
-    const application = serviceApplication(project, service, spec, present, revision);
+    const whole = withProjectParts(project.spec, spec);
+    const application = serviceApplication(project, service, whole, present, revision);
     if (present === undefined || differs(application, present)) {
       steps.push({ type: 'apply', service: application, create: present === undefined });
     }

@@ -13,6 +13,7 @@ import type { ReadonlyObjectStore } from '../../kube/store.ts';
 import { wholeSecondsTime } from '../../kube/times.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Reconcile } from '../../runtime/controller.ts';
+import type { VolumeBook } from '../placement/volume-book.ts';
 import type { StatusWriter } from '../status-writer.ts';
 import {
   isControlledBy,
@@ -35,6 +36,7 @@ export interface ProjectReconcilerOptions {
   readonly objects: ReadonlyObjectStore<Project>;
   readonly services: ReadonlyObjectStore<Service>;
   readonly revisions: RevisionBook;
+  readonly volumes: Pick<VolumeBook, 'release'>;
   readonly status: StatusWriter<Project>;
   readonly events: Pick<EventRecorder, 'record'>;
   readonly clock: Clock;
@@ -58,6 +60,7 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
       for (const step of steps) await execute(client, step, signal);
       if (remaining === 0) {
         await options.revisions.forget(identityOf(cached), signal);
+        await options.volumes.release(identityOf(cached), signal);
         await removeFinalizer(client, projects, cached, finalizer, signal);
         return;
       }

@@ -8,6 +8,7 @@ import {
   type FoundContent,
   type ResolvedContent,
 } from '../../api/v1alpha1/content.ts';
+import type { Bonds } from '../../api/v1alpha1/bonds.ts';
 import { formatFieldError } from '../../api/v1alpha1/field-error.ts';
 import {
   dependsOnHost,
@@ -41,6 +42,8 @@ export interface ServiceWish {
         readonly instances: DesiredInstances;
         readonly rules: PlacementRules;
         readonly record: ServiceRecord;
+        /** Services of the project that it goes with. */
+        readonly bonds?: Bonds;
         /** Its instances return to the hosts that have their volumes. */
         readonly bound?: boolean;
         /** One instance on every matching host. */
@@ -107,6 +110,7 @@ function wantOf(
       ...(content?.bundle === undefined ? {} : { sealed: true }),
     },
     record: serviceRecordOf(uid, spec),
+    ...bondsOf(spec),
     ...(outcome.type === 'ok'
       ? {}
       : { blocked: { reason: outcome.reason, message: outcome.message } }),
@@ -122,6 +126,12 @@ function wantOf(
             resolveVolumes(identity, fillSpec(spec, placeholderValues(identity, ordinal, at))),
         }),
   };
+}
+
+function bondsOf(spec: ServiceSpec): { bonds?: Bonds } {
+  const { dependsOn, requires, bindsTo, partOf, conflictsWith } = spec;
+  const all = { dependsOn, requires, bindsTo, partOf, conflictsWith };
+  return Object.values(all).every((bond) => bond === undefined) ? {} : { bonds: all };
 }
 
 /** Resolves each ordinal once: the hash of thousands of specs is not free. */

@@ -16,6 +16,8 @@ export interface FactSources {
   actedUpon(key: string): ServiceWish['want'] | undefined;
   stateOf(key: string, placed: Placed): InstanceState;
   standing(host: string): HostStanding;
+  /** Of a global service: the numbers of the instances that count. Default: there is none. */
+  wanted?(key: string): ReadonlySet<number> | undefined;
 }
 
 /** What is known of a service now. */
@@ -24,19 +26,30 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
   const outcome = from.outcome(key);
   const placed = from.book.ofService(key);
   // An invalid spec says nothing reliable: what is there is what there is.
-  const replicas =
+  const asked =
     want.type === 'run'
       ? want.instances.replicas
       : want.type === 'remove'
         ? 0
         : (wish.object.spec.replicas ?? 1);
+  // Of a global service those on the hosts that there are; before the first pass over it, those that are placed.
+  const isGlobal = want.type === 'run' && want.global === true;
+  const numbers = isGlobal
+    ? (from.wanted?.(key) ?? new Set(placed.map((p) => p.ordinal)))
+    : undefined;
+  const replicas = numbers?.size ?? asked;
+  const isWanted = (ordinal: number): boolean => numbers?.has(ordinal) ?? ordinal <= replicas;
   const reports: InstanceReport[] = [];
   const seen = new Set<number>();
   for (const [ordinal, several] of byOrdinal(placed)) {
     seen.add(ordinal);
-    reports.push(several.map((p) => placedReport(wish, p, from, outcome)).reduce(asOne));
+    const report = several.map((p) => placedReport(wish, p, from, outcome)).reduce(asOne);
+    reports.push(numbers === undefined ? report : { ...report, wanted: isWanted(ordinal) });
   }
-  let leaving = reports.filter((report) => report.ordinal > replicas).length;
+  let leaving = reports.filter(
+    // What a global service has on a lost host waits for the host.
+    ({ ordinal, phase }) => !isWanted(ordinal) && !(isGlobal && phase === 'Lost'),
+  ).length;
   // Instances whose placement is gone, and which their agents still see.
   for (const { key: at, record } of from.instances.ofService(key)) {
     const seat = parseSeat(at.ordinal);
@@ -60,9 +73,10 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
       reason: 'Leaving',
     });
   }
+  const blocked = want.type === 'run' ? want.blocked : undefined;
   if (want.type === 'run') {
     const pending = outcome.unplaced;
-    for (let ordinal = 1; ordinal <= replicas; ordinal++) {
+    for (const ordinal of numbers ?? upTo(replicas)) {
       if (seen.has(ordinal)) continue;
       reports.push({
         name: nameOf(wish, ordinal),
@@ -71,7 +85,9 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
         ready: false,
         restarts: 0,
         updated: false,
+        ...(numbers === undefined ? {} : { wanted: true }),
         ...(pending === undefined ? {} : { reason: 'Unschedulable' }),
+        ...blocked,
       });
     }
   }
@@ -85,9 +101,14 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
     deleting: want.type === 'remove',
     behind: from.actedUpon(key) !== want,
     ...(want.type === 'invalid' ? { invalid: want.message } : {}),
+    ...(blocked === undefined ? {} : { blocked }),
     ...(unschedulable === undefined ? {} : { unschedulable }),
     ...(roll === undefined ? {} : { roll }),
   };
+}
+
+function* upTo(last: number): Generator<number> {
+  for (let ordinal = 1; ordinal <= last; ordinal++) yield ordinal;
 }
 
 function byOrdinal(placed: readonly Placed[]): Map<number, Placed[]> {
@@ -124,8 +145,13 @@ function placedReport(
   const record = from.instances.of(key, p);
   const mine = record?.id === p.record?.id ? record : undefined;
   const standing = from.standing(p.host);
-  const wanted = want.type === 'run' && p.ordinal <= want.instances.replicas;
-  const updated = wanted && p.record?.specHash === want.instances.instance(p.ordinal).specHash;
+  const wanted =
+    want.type === 'run' && (want.global === true || p.ordinal <= want.instances.replicas);
+  // One that is blocked has nothing newer to be compared with.
+  const updated =
+    wanted &&
+    (want.blocked !== undefined ||
+      p.record?.specHash === want.instances.instance(p.ordinal).specHash);
   const state = from.stateOf(key, p);
   const base = { ...common(wish, p.ordinal, p.host, mine), state, updated };
   if (standing === 'lost') {

@@ -17,6 +17,8 @@ export interface InstanceReport extends InstanceStatus {
   readonly state?: InstanceState;
   /** It runs the present spec. */
   readonly updated: boolean;
+  /** It counts as one of the instances that have to be. Absent: its number says so. */
+  readonly wanted?: boolean;
 }
 
 /** What is known of a service. */
@@ -26,6 +28,8 @@ export interface ServiceFacts {
   readonly instances: readonly InstanceReport[];
   /** Instances that exist but are not wanted any more. */
   readonly leaving: number;
+  /** Why nothing of it can be made anew: a config that is missing. What runs stays. */
+  readonly blocked?: { readonly reason: string; readonly message: string };
   /** The scheduler's sentence for the instances that have no host. */
   readonly unschedulable?: string;
   readonly roll?: RollState;
@@ -38,7 +42,7 @@ export interface ServiceFacts {
 
 /** The status of a Service. Pure. @param now RFC 3339 */
 export function serviceStatus(service: Service, facts: ServiceFacts, now: string): ServiceStatus {
-  const wanted = facts.instances.filter((i) => i.ordinal <= facts.replicas);
+  const wanted = facts.instances.filter((i) => i.wanted ?? i.ordinal <= facts.replicas);
   const ready = wanted.filter((i) => i.ready).length;
   const done = wanted.filter((i) => i.state === 'done').length;
   const existing = facts.instances.filter((i) => i.state !== undefined).length;
@@ -133,6 +137,11 @@ function summarise(
       { reconciling: true },
     );
   }
+  if (facts.blocked !== undefined && ready + done < facts.replicas) {
+    return say('Pending', facts.blocked.reason, `${count}; ${facts.blocked.message}`, {
+      reconciling: true,
+    });
+  }
   if (facts.unschedulable !== undefined) {
     return say('Pending', 'Unschedulable', `${count}; ${facts.unschedulable}`, {
       reconciling: true,
@@ -160,7 +169,9 @@ function summarise(
   if (facts.replicas > 0 && done === facts.replicas) {
     return say('Completed', 'Completed', 'all instances ended with success', { ready: true });
   }
-  return say('Running', 'AllReady', count, { ready: true });
+  const note =
+    facts.blocked === undefined ? '' : `; none can be made anew: ${facts.blocked.message}`;
+  return say('Running', 'AllReady', count + note, { ready: true });
 }
 
 function claims(facts: ServiceFacts, summary: Summary, omitted: number): ConditionClaim[] {
@@ -180,6 +191,11 @@ function claims(facts: ServiceFacts, summary: Summary, omitted: number): Conditi
     flag('Stalled', summary.stalled),
   ];
   if (facts.invalid !== undefined || facts.deleting) return result;
+  const hostless = facts.instances.some((i) => i.phase === 'Pending');
+  if (facts.blocked !== undefined && hostless) {
+    result.push({ type: 'Scheduled', status: 'False', ...facts.blocked });
+    return result;
+  }
   result.push(
     facts.unschedulable === undefined
       ? {
