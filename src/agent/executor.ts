@@ -7,7 +7,7 @@ import { ImagePuller } from './image-puller.ts';
 import type { ObservedState } from './observed.ts';
 import type { Activity } from './report.ts';
 import { Semaphore } from './semaphore.ts';
-import type { Step, StepOf, StepType } from './steps.ts';
+import { stepReasons, type Step, type StepOf, type StepType } from './steps.ts';
 import type { VolumeKeeper } from './volume-keeper.ts';
 
 /** The engine itself starts about 7 containers per second on two cores, however many are asked for at once. */
@@ -194,6 +194,8 @@ export class Executor {
     show({ phase: 'Stopping', containerId: step.containerId });
     await this.#deps.withdraw(step);
     await this.#stops.run(() => this.#deps.engine.stop(step.containerId, step.graceMs));
+    // One that is not to be removed next must not look as if it ran still.
+    if (step.reason === stepReasons.unhealthy) await this.#deps.refresh(step.containerId);
   }
 
   async #remove(step: StepOf<'remove'>, { show }: StepContext): Promise<void> {

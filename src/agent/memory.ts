@@ -45,8 +45,11 @@ export function remember(
   const newRun = !same || before.startedAt !== seen.startedAt;
   // In the midst of a start by call: the counter is reset, the run not yet noted.
   if (same && !newRun && seen.restartCount < before.restartCount) return memory;
+  // The engine counts a restart when the container ends and starts it later: an equal count is no start by call.
   const byCall =
-    before !== undefined && newRun && (!same || seen.restartCount <= before.restartCount);
+    before !== undefined &&
+    newRun &&
+    (!same || seen.restartCount === 0 || seen.restartCount < before.restartCount);
   const burst = spec?.startLimit?.burst;
   return {
     ...memory,

@@ -53,7 +53,7 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
   const stopping =
     desired === undefined || (activity?.phase === 'Stopping' && activity.containerId === shown.id);
   const condition: Condition = stopping
-    ? { ...failed(view), phase: 'Stopping' }
+    ? { ...failed(view), ...(desired && healthReason(view, shown)), phase: 'Stopping' }
     : conditionOf(view, desired, shown, context);
   const ip = shown.addresses[context.network];
   const health = view.health?.find(({ containerId }) => containerId === shown.id);

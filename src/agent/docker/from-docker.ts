@@ -45,7 +45,7 @@ export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer
     restartCount: info.RestartCount,
     startedAt: timeOf(info.State.StartedAt),
     finishedAt: timeOf(info.State.FinishedAt),
-    health: healthOf(info.State.Health as DockerHealth | undefined),
+    health: healthOf(info.State.Health),
     stopGraceMs: config.StopTimeout === undefined ? undefined : config.StopTimeout * 1000,
   };
 }

@@ -140,18 +140,18 @@ function within(
     const timer = setTimeout(() => {
       settle(fail(`${what}: no answer in ${seconds(timeoutMs)}`));
     }, timeoutMs);
-    let end: (() => unknown) | undefined;
+    const begun: { end?: () => unknown } = {};
     let settled = false;
     function settle(result: CheckResult): void {
       if (settled) return;
       settled = true;
       clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
-      end?.();
+      begun.end?.();
       resolve(result);
     }
     signal.addEventListener('abort', onAbort, { once: true });
-    end = begin(settle);
+    begun.end = begin(settle);
     if (signal.aborted) onAbort();
   });
 }

@@ -38,7 +38,6 @@ export function validateHealthAndRestart(spec: ServiceSpec, at: At, errors: Fiel
       );
     }
     const path = check.http?.path;
-    // eslint-disable-next-line no-control-regex -- that is what may not be in a request line
     if (
       path !== undefined &&
       (!path.startsWith('/') || /[\u0000-\u0020\u007f-\uffff]/.test(path))
