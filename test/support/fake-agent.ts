@@ -18,6 +18,8 @@ export interface FakeAgentOptions {
   readonly metadata?: Readonly<Record<string, string>>;
   readonly cpuMillis?: number;
   readonly memoryBytes?: number;
+  /** Key that deliveries are sealed for. Default: it takes none. */
+  readonly sealingKey?: string;
   /** TTL of its lease. Default 5,000 ms. */
   readonly ttlMs?: number;
   /** Address in the overlay of its subnet's gateway is 10.77.<index>.1. */
@@ -73,6 +75,7 @@ export class FakeAgent {
       startedAt: '2026-01-01T00:00:00Z',
       ready: true,
       problems: [],
+      ...(this.#options.sealingKey === undefined ? {} : { sealingKey: this.#options.sealingKey }),
     };
   }
 
