@@ -3,6 +3,7 @@ import type { CacheChange } from '../registry/record-cache.ts';
 import { RecordWatch, type RecordWatchOptions } from '../registry/record-watch.ts';
 import {
   graceRecords,
+  homeRecords,
   hostRecords,
   instanceRecords,
   placementRecords,
@@ -60,6 +61,11 @@ export class RegistryFeed {
       placements: new RecordWatch(store, placementRecords, telling(this.#placementsChanged)),
       instances: new RecordWatch(store, instanceRecords, telling(this.#instancesChanged)),
       services: new RecordWatch(store, serviceRecords, telling(this.#serviceRecordsChanged)),
+      homes: new RecordWatch(
+        store,
+        homeRecords,
+        telling(() => undefined),
+      ),
       volumes: new RecordWatch(store, volumeRecords, telling(this.#volumesChanged)),
     };
   }
@@ -72,6 +78,11 @@ export class RegistryFeed {
   /** Volume records as the registry has them, by path; live. */
   get volumeRecords() {
     return this.#watches.volumes.records;
+  }
+
+  /** Home records as the registry has them, by path; live. */
+  get homeRecords() {
+    return this.#watches.homes.records;
   }
 
   /** Milliseconds for which hosts may have vanished unseen; 0 while connected. */

@@ -423,7 +423,7 @@ export class Term {
         const stays = outcome.unplaced !== undefined && outcome.unplaced.staying > 0;
         const why =
           anchor ??
-          (stays ? outcome.unplaced?.explanation : undefined) ??
+          (stays ? outcome.unplaced.explanation : undefined) ??
           (outcome.roll?.state === 'waiting' ? undefined : outcome.roll?.message) ??
           (want.type === 'invalid' ? `its spec is invalid: ${want.message}` : undefined);
         const name = instanceName({ ...identity, ordinal: String(placed.ordinal) });

@@ -18,6 +18,8 @@ import { batches } from './batch.ts';
 import type { InstanceBook, PlacementBook } from './book.ts';
 import { isUndelivered, withDeliveries } from './delivery.ts';
 import type { HomeSources } from './homes.ts';
+import { heldBack, underOrder, type Order } from './order.ts';
+import { OrderBook } from './order-book.ts';
 import { ordinalOf, planBlocked, planRemoval, type RollState, type Step } from './plan.ts';
 import { instanceState, troubleOf, type Readiness } from './readiness.ts';
 import type { InstanceState, Placed, PlacementView } from './types.ts';
@@ -30,12 +32,15 @@ export interface Outcome {
   readonly roll?: RollState;
   /** Instances of lost hosts that are held back, with the reason. */
   readonly held?: { readonly count: number; readonly message: string };
+  /** What other services have to come to first: "db to be healthy"; or why nothing of it may run. */
+  readonly order?: Pick<Order, 'waitsFor' | 'stopped'>;
 }
 
 /** What one pass finds out about a service before anything is written. */
 interface Open {
   readonly roll?: RollState;
   readonly held?: Outcome['held'];
+  readonly order?: Outcome['order'];
   /** There is more to do at once. */
   readonly again?: boolean;
 }
@@ -97,6 +102,7 @@ const conflictRetryMs = 50;
  */
 export class PlacementLoop {
   readonly #options: PlacementLoopOptions;
+  readonly #order: OrderBook;
   readonly #trigger = new Trigger();
   #dirty = new Set<string>();
   /** Services that wait for room on some host. */
@@ -135,6 +141,14 @@ export class PlacementLoop {
         ? {}
         : { homes: { homes: homeRecords, volumes: volumeRecords, standing } }),
     });
+    this.#order = new OrderBook({
+      book,
+      instances: options.instances,
+      wantOf: (key) => directory.get(key)?.want,
+      stateOf: (key, placed) => this.stateOf(key, placed),
+      isSettled: (key) =>
+        this.#actedUpon.get(key) === directory.get(key)?.want && !this.#rolling.has(key),
+    });
     this.#moves = { tokens: 1, at: options.clock.monotonic() };
   }
 
@@ -147,6 +161,7 @@ export class PlacementLoop {
   /** An instance of the service changed its state. */
   instanceChanged(key: string): void {
     if (this.#rolling.has(key) || this.#watching.has(key)) this.mark(key);
+    for (const other of this.#order.concernedBy(key)) this.mark(other);
   }
 
   /**
@@ -218,7 +233,10 @@ export class PlacementLoop {
     const open = new Map<string, Open>();
     for (const [key, want] of wants) {
       // What cannot be read says nothing: what it said before holds.
-      if (want?.type !== 'invalid') this.rules.heed(key, want?.type === 'run' ? want : undefined);
+      if (want?.type === 'invalid') continue;
+      const run = want?.type === 'run' ? want : undefined;
+      this.rules.heed(key, run);
+      this.#order.heed(key, this.#options.directory.get(key)?.identity, run);
     }
     for (const key of keys) {
       const intent = this.#intend(key, open, signal);
@@ -243,12 +261,16 @@ export class PlacementLoop {
       ],
       signal,
     );
+    const changed = new Set(changes.map(({ key }) => key));
     for (const [key, want] of wants) {
       if (want === undefined) this.#forget(key);
       else {
+        const wasSettled = this.#actedUpon.get(key) === want && !this.#rolling.has(key);
         this.#actedUpon.set(key, want);
         this.#conclude(key, unplaced.get(key), open.get(key) ?? {});
+        if (wasSettled === !this.#rolling.has(key) && !changed.has(key)) continue;
       }
+      for (const other of this.#order.concernedBy(key)) this.mark(other);
     }
     observer.passed?.(keys.length, changes.length, clock.monotonic() - startedAt);
   }
@@ -266,10 +288,13 @@ export class PlacementLoop {
     if (want.blocked !== undefined) {
       return { key, identity, run: want, steps: planBlocked(want.instances.replicas, placed) };
     }
-    const plan = this.rules.plan(key, want, {
+    const order = this.#order.orderOf(key);
+    const run = order === undefined ? want : underOrder(want, order);
+    const free = this.rules.plan(key, run, {
       ...this.#view(key),
       undelivered: (p) => isUndelivered(p, want.bundle, this.#options.sealingKey?.(p.host)),
     });
+    const plan = order === undefined ? { ...free, waits: false } : heldBack(free, order);
     const { steps, held } = this.#brake(plan.steps);
     if (plan.watches === true) this.#watching.add(key);
     else this.#watching.delete(key);
@@ -277,8 +302,9 @@ export class PlacementLoop {
       ...(plan.again === true ? { again: true } : {}),
       ...(plan.roll === undefined ? {} : { roll: plan.roll }),
       ...(held === undefined ? {} : { held }),
+      ...(order !== undefined && (plan.waits || order.stopped !== undefined) ? { order } : {}),
     });
-    return { key, identity, run: want, steps };
+    return { key, identity, run, steps };
   }
 
   /** Records of a service without an object: they go when the API server itself says that there is none. */
@@ -531,14 +557,15 @@ export class PlacementLoop {
     }
     if (open.held !== undefined)
       this.#markAfter(key, 1_000 / (this.#options.brakedMovesPerSecond ?? 1));
-    if (unplaced === undefined && open.roll === undefined && open.held === undefined) {
+    const { roll, held, order } = open;
+    if (unplaced === undefined && !roll && !held && !order) {
       this.#outcomes.delete(key);
     } else {
-      const { roll, held } = open;
       this.#outcomes.set(key, {
         ...(unplaced === undefined ? {} : { unplaced }),
         ...(roll === undefined ? {} : { roll }),
         ...(held === undefined ? {} : { held }),
+        ...(order === undefined ? {} : { order }),
       });
     }
     this.#options.observer.touched(key);

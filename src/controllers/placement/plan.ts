@@ -12,6 +12,8 @@ export type StepReason =
   | 'HostLost'
   | 'SpecChanged'
   | 'RulesChanged'
+  /** A service that it has to follow was replaced. */
+  | 'Following'
   /** Its host is being emptied. */
   | 'HostDrained'
   /** Another host has fewer. */
@@ -246,9 +248,18 @@ function judge(p: Placed, desired: DesiredInstances, view: PlacementView): Stand
   if (p.broken === true) return 'current';
   const hash = p.record?.specHash;
   if (hash !== undefined && hash !== desired.instance(p.ordinal).specHash) return 'outdated';
+  if (isLeftBehind(p, desired)) return 'outdated';
   if (host !== 'present') return 'current';
   const moves = view.eviction?.(p) !== undefined || view.misfit(p.host, p) !== undefined;
   return moves ? 'misplaced' : 'current';
+}
+
+/** Whether a service that it has to follow was replaced after it was made. */
+export function isLeftBehind(p: Placed, { after = {} }: DesiredInstances): boolean {
+  const known = p.record?.after ?? {};
+  return Object.entries(after).some(
+    ([service, id]) => known[service] !== undefined && known[service] !== id,
+  );
 }
 
 /** Of two instances of one ordinal the one with the higher number stays. */
@@ -292,6 +303,16 @@ export function newPlacement(
   marks: Pick<PlacementRecord, 'replaces' | 'beside' | 'hold'> = {},
 ): PlacementRecord {
   const { specHash, container, volumes } = desired.instance(ordinal);
-  const base = { id, serviceUID: desired.uid, specHash, container, placedAt, ...marks };
+  const { after = {} } = desired;
+  const followed = Object.keys(after).length === 0 ? {} : { after };
+  const base = {
+    id,
+    serviceUID: desired.uid,
+    specHash,
+    container,
+    placedAt,
+    ...marks,
+    ...followed,
+  };
   return volumes === undefined ? base : { ...base, volumes };
 }

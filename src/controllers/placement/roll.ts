@@ -74,7 +74,7 @@ export function planRoll(
       (eviction?.now === true || !mayServe(placed, view)) && isPresent(placed, view),
   );
   if (idle.length > 0) {
-    const replaced = idle.map((unit) => replacement(unit, 'stop-first'));
+    const replaced = idle.map((unit) => replacement(unit, 'stop-first', desired));
     return { steps: [...steps, ...replaced], state: waiting(policy, left) };
   }
   const underWay = units.filter((unit) => !failures.includes(unit) && !isSteady(unit, view));
@@ -96,7 +96,9 @@ export function planRoll(
     steps: [
       ...steps,
       // Another host has room for both: nothing has to stop before its successor serves.
-      ...batch.map((unit) => replacement(unit, unit.eviction ? 'start-first' : policy.order)),
+      ...batch.map((unit) =>
+        replacement(unit, unit.eviction ? 'start-first' : policy.order, desired),
+      ),
     ],
     state: waiting(policy, left),
   };
@@ -122,9 +124,15 @@ function finishing(units: readonly Unit[], goesOn: boolean, view: PlacementView)
   return steps;
 }
 
-function replacement(unit: Unit, order: UpdatePolicy['order']): Step {
+function replacement(unit: Unit, order: UpdatePolicy['order'], desired: DesiredInstances): Step {
   const { eviction, standing, placed } = unit;
-  const reason = standing === 'outdated' ? 'SpecChanged' : (eviction?.reason ?? 'RulesChanged');
+  const changed = desired.instance(placed.ordinal).specHash !== placed.record?.specHash;
+  const reason =
+    standing === 'outdated'
+      ? changed
+        ? 'SpecChanged'
+        : 'Following'
+      : (eviction?.reason ?? 'RulesChanged');
   return {
     type: order === 'start-first' ? 'accompany' : 'replace',
     placed,

@@ -28,6 +28,8 @@ export interface DesiredInstances {
   instance(ordinal: number): DesiredInstance;
   /** How to get from one spec to another. Absent: one by one, each stopped first. */
   readonly update?: UpdatePolicy;
+  /** What its instances come after; one that came after something else is made anew. */
+  readonly after?: Readonly<Record<string, string>>;
   /** What runs stays as it is for now; only what is lost is made anew. */
   readonly paused?: boolean;
 }

@@ -39,6 +39,7 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
     : undefined;
   const replicas = numbers?.size ?? asked;
   const isWanted = (ordinal: number): boolean => numbers?.has(ordinal) ?? ordinal <= replicas;
+  const ordered = orderText(outcome);
   const reports: InstanceReport[] = [];
   const seen = new Set<number>();
   for (const [ordinal, several] of byOrdinal(placed)) {
@@ -87,7 +88,7 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
         updated: false,
         ...(numbers === undefined ? {} : { wanted: true }),
         ...(pending === undefined ? {} : { reason: 'Unschedulable' }),
-        ...blocked,
+        ...(blocked ?? ordered),
       });
     }
   }
@@ -102,6 +103,7 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
     behind: from.actedUpon(key) !== want,
     ...(want.type === 'invalid' ? { invalid: want.message } : {}),
     ...(blocked === undefined ? {} : { blocked }),
+    ...(outcome.order?.stopped === undefined ? {} : { stopped: outcome.order.stopped }),
     ...(unschedulable === undefined ? {} : { unschedulable }),
     ...(roll === undefined ? {} : { roll }),
   };
@@ -211,6 +213,13 @@ function unschedulableText(outcome: Outcome, replicas: number): string | undefin
   return held === undefined
     ? undefined
     : `${String(held.count)} of ${String(replicas)} wait on lost hosts: ${held.message}`;
+}
+
+/** Why an ordinal has no instance although there may be room for one. */
+function orderText({ order }: Outcome): { reason: string; message: string } | undefined {
+  if (order?.stopped !== undefined) return { reason: 'Stopped', message: order.stopped };
+  if (order?.waitsFor !== undefined) return { reason: 'WaitingFor', message: order.waitsFor };
+  return undefined;
 }
 
 function rollOf(outcome: Outcome): Outcome['roll'] {

@@ -33,6 +33,8 @@ export interface ServiceFacts {
   /** The scheduler's sentence for the instances that have no host. */
   readonly unschedulable?: string;
   readonly roll?: RollState;
+  /** Why none of it may run now, as its bonds to other services say. */
+  readonly stopped?: string;
   /** Why the spec cannot be acted upon, with the field's path. */
   readonly invalid?: string;
   /** The placements have not been looked at since the spec changed. */
@@ -113,6 +115,13 @@ function summarise(
   if (facts.behind) {
     const word = wanted.some((i) => i.state !== undefined) ? 'Updating' : 'Starting';
     return say(word, 'Deciding', `${count}; the change is being acted upon`, { reconciling: true });
+  }
+  if (facts.stopped !== undefined) {
+    const left = wanted.filter((i) => i.state !== undefined).length;
+    return say('Stopped', 'Stopped', `stopped: ${facts.stopped}`, {
+      ready: left === 0,
+      reconciling: left > 0,
+    });
   }
   if (facts.roll?.state === 'failed') {
     return say('Failed', updateFailed, facts.roll.message, { stalled: true });

@@ -1,5 +1,6 @@
 export * from './delivery.ts';
 export * from './endpoint.ts';
+export * from './home.ts';
 export * from './host.ts';
 export * from './instance-key.ts';
 export * from './instance.ts';

@@ -20,6 +20,8 @@ export const placementRecord = z.looseObject({
   replaces: z.string().optional(),
   /** The one that it replaces still runs, and answers for the ordinal: this one's endpoint has a name of its own. */
   beside: z.boolean().optional(),
+  /** Placement ids of the first instances of services that this one has to follow when they are replaced, by service. */
+  after: z.record(z.string(), z.string()).optional(),
   /** Another instance of the ordinal still stops, on some host: nothing is created before the operator takes this back. */
   hold: z.boolean().optional(),
   /** Contents for the container, in the delivery record of the same key: which, and sealed for which key of the host. */
