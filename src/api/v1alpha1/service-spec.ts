@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { bonds } from './bonds.ts';
 import { byteSizePattern } from './byte-size.ts';
 import { cpuQuantityPattern } from './cpu-quantity.ts';
 import { durationPattern } from './duration.ts';
@@ -275,6 +276,12 @@ export const serviceSpec = z
       .optional(),
     healthCheck: healthCheck
       .meta({
+        'x-kubernetes-validations': [
+          rule(
+            '(has(self.http) ? 1 : 0) + (has(self.tcp) ? 1 : 0) + (has(self.exec) ? 1 : 0) <= 1',
+            'an instance has one health check: take one of http, tcp and exec',
+          ),
+        ],
         description:
           "How to find out whether an instance serves: one of http, tcp and exec, run beside the instance by its host's " +
           'agent. Only while it passes do names and updates count the instance as ready. Without one of the three, the ' +
@@ -358,6 +365,7 @@ export const serviceSpec = z
     resources: resources
       .meta({ description: 'What an instance is promised and what it may use at most.' })
       .optional(),
+    ...bonds,
     update: updateSpec
       .meta({
         description:
