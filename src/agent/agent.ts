@@ -6,13 +6,18 @@ import { DesiredState } from './desired.ts';
 import type { EngineInfo } from './docker/engine.ts';
 import { EngineWatcher } from './engine-watcher.ts';
 import { Executor } from './executor.ts';
+import { HealthMonitor } from './health/monitor.ts';
+import { containerProber } from './health/probe.ts';
+import { Deliveries } from './files/deliveries.ts';
 import { HostSession } from './host-session.ts';
 import { NetworkKeeper } from './network-keeper.ts';
 import { ObservedState } from './observed.ts';
 import type { AgentDeps, AgentOptions, LocalInstances } from './options.ts';
 import { Reconciler } from './reconciler.ts';
+import { Interruptions } from './restart/interruptions.ts';
 import { RecordWriter } from './record-writer.ts';
 import { holdAlone } from './single-agent.ts';
+import { VolumeKeeper } from './volume-keeper.ts';
 
 const defaultLeaseTtlMs = 5000;
 const defaultGraceMs = 60_000;
@@ -52,9 +57,12 @@ class Agent {
   readonly #observed: ObservedState;
   readonly #writer: RecordWriter;
   readonly #watcher: EngineWatcher;
+  readonly #deliveries: Deliveries | undefined;
+  readonly #volumes: VolumeKeeper;
   readonly #reconciler: Reconciler;
   readonly #hostSession: HostSession;
   readonly #networkKeeper: NetworkKeeper;
+  readonly #interruptions: Interruptions;
   #engine: EngineInfo | undefined;
   /** The last answer of an engine, shown while it is away. */
   #lastEngine: EngineInfo | undefined;
@@ -71,6 +79,7 @@ class Agent {
     const touch: Reconciler['touch'] = (id, key) => {
       this.#reconciler.touch(id, key);
     };
+    this.#interruptions = new Interruptions(clock, deps.machine.bootedAt);
     this.#desired = new DesiredState(host, touch, (path, problem) => {
       log.warn({ path, problem }, 'ignoring a placement record that cannot be read');
     });
@@ -86,7 +95,13 @@ class Agent {
         this.#onEngine(info, problem);
       },
     });
+    this.#deliveries =
+      deps.files &&
+      new Deliveries({ host, store, engine, files: deps.files.store, key: deps.files.key });
+    this.#volumes = new VolumeKeeper({ host, store, engine, clock, log });
     const executor = new Executor({
+      ...(this.#deliveries && { deliveries: this.#deliveries }),
+      volumes: this.#volumes,
       host,
       engine,
       observed: this.#observed,
@@ -98,8 +113,16 @@ class Agent {
       },
       withdraw: () => this.#writer.settled(withdrawMs),
     });
+    const health = new HealthMonitor({
+      network: networkName,
+      clock,
+      random,
+      prober: deps.prober ?? containerProber(engine),
+      onChange: touch,
+    });
     this.#reconciler = new Reconciler({
       host,
+      health,
       network: networkName,
       desired: this.#desired,
       observed: this.#observed,
@@ -107,6 +130,7 @@ class Agent {
       clock,
       random,
       log,
+      delivered: (desired) => this.#deliveries?.version(desired),
       context: () => this.#context(),
       onReport: (_id, key, report, desired) => {
         this.#writer.set(key, report, desired);
@@ -159,6 +183,7 @@ class Agent {
           { name: 'reconciler', run: (s) => this.#reconciler.run(s) },
           { name: 'reports', run: (s) => this.#writer.run(s), restart },
           { name: 'audit of reports', run: (s) => this.#auditReports(s), restart },
+          { name: 'volumes', run: (s) => this.#volumes.run(s), restart },
           { name: 'network', run: (s) => this.#networkKeeper.run(s) },
           { name: 'session', run: (s) => this.#hostSession.run(s) },
           { name: 'session guard', run: (s) => this.#hostSession.guard(s) },
@@ -194,13 +219,26 @@ class Agent {
       { name: 'audit of reports', intervalMs: auditMs, clock, random, log },
       async (s) => {
         await this.#writer.audit(s);
+        await this.#sweepFiles();
       },
       signal,
     );
   }
 
+  /** Files of containers that are gone: their contents do not stay in memory. */
+  async #sweepFiles(): Promise<void> {
+    // What is not known may still be in use.
+    if (!this.#desired.known || this.#engine === undefined) return;
+    const placed = [...this.#desired.all()].map(({ id, specHash }) => ({
+      placementId: id,
+      specHash,
+    }));
+    await this.#deliveries?.sweep([...placed, ...this.#observed.all()]);
+  }
+
   #onEngine(info: EngineInfo | undefined, problem: string): void {
     this.#engine = info;
+    this.#interruptions.engine(info !== undefined);
     if (info !== undefined) this.#lastEngine = info;
     this.#engineProblem = problem;
     this.#networkKeeper.engineChanged(info !== undefined);
@@ -212,6 +250,7 @@ class Agent {
     if (this.#engine === undefined) return undefined;
     const current = this.#networkKeeper.current;
     return {
+      interrupted: (ended) => this.#interruptions.interrupted(ended),
       mayCreate: this.#hostSession.lease !== undefined,
       network: current && { name: this.#networkKeeper.name, gateway: current.gateway },
     };
@@ -249,6 +288,7 @@ class Agent {
       startedAt: this.#startedAt,
       ready,
       problems,
+      ...(this.#deliveries && { sealingKey: this.#deliveries.publicKey }),
     };
   }
 }

@@ -13,6 +13,8 @@ export interface CrashState {
   readonly startedAt: string | undefined;
   /** Runs in a row, up to now, that lasted less than `shortRunMs`. */
   readonly shortRuns: number;
+  /** The end that was counted last, of a container that the agent restarts. */
+  readonly endedAt?: string | undefined;
 }
 
 export const shortRunMs = 10_000;
@@ -24,16 +26,20 @@ export const crashLoopRuns = 3;
 
 /**
  * The state after seeing the container again. Ends between two looks are counted by the engine's own counter.
+ * Of a container that the agent restarts, every end is seen (the next run waits for the agent).
  * After a start of the agent, short runs are taken to be all that the engine has counted: at worst the pause shown is too long.
  */
 export function nextCrashState(
   before: CrashState | undefined,
   seen: Pick<InspectedContainer, 'id' | 'restartCount' | 'state' | 'startedAt' | 'finishedAt'>,
+  byAgent = false,
 ): CrashState {
   const same = before !== undefined && before.containerId === seen.id;
   const known = same ? before : { restartCount: 0, shortRuns: before?.shortRuns ?? 0 };
   // The counter starts again at 0 when somebody starts the container by a call.
-  const ends = Math.max(0, seen.restartCount - known.restartCount);
+  const endedAt = byAgent && seen.state === 'exited' ? seen.finishedAt : undefined;
+  const endedNow = endedAt !== undefined && !(same && before.endedAt === endedAt);
+  const ends = endedNow ? 1 : Math.max(0, seen.restartCount - known.restartCount);
   const lasted = lastRunMs(seen);
   const calm = lasted !== undefined && lasted >= shortRunMs;
   return {
@@ -41,6 +47,7 @@ export function nextCrashState(
     restartCount: seen.restartCount,
     startedAt: seen.startedAt,
     shortRuns: calm ? (seen.state === 'restarting' ? 1 : 0) : known.shortRuns + ends,
+    ...(byAgent && { endedAt: endedAt ?? (same ? before.endedAt : undefined) }),
   };
 }
 

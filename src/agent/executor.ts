@@ -2,11 +2,13 @@ import { labels } from '../api/v1alpha1/group.ts';
 import type { CreateRequest, Engine } from './docker/engine.ts';
 import { EngineError, isNotFound } from './docker/errors.ts';
 import { describeProgress } from './docker/pull.ts';
+import type { Deliveries } from './files/deliveries.ts';
 import { ImagePuller } from './image-puller.ts';
 import type { ObservedState } from './observed.ts';
 import type { Activity } from './report.ts';
 import { Semaphore } from './semaphore.ts';
-import type { Step, StepOf, StepType } from './steps.ts';
+import { stepReasons, type Step, type StepOf, type StepType } from './steps.ts';
+import type { VolumeKeeper } from './volume-keeper.ts';
 
 /** The engine itself starts about 7 containers per second on two cores, however many are asked for at once. */
 const parallelStarts = 8;
@@ -23,6 +25,9 @@ export interface ExecutorDeps {
   readonly assertLicensed: () => void;
   /** Resolves when the registry has been told that the instance serves no more, or soon after if it cannot be told. */
   readonly withdraw: (step: StepOf<'stop'>) => Promise<void>;
+  /** Absent: this host takes no config files, and has told nobody a key for them. */
+  readonly deliveries?: Deliveries;
+  readonly volumes?: Pick<VolumeKeeper, 'prepare'>;
 }
 
 export interface StepContext {
@@ -48,6 +53,7 @@ export class Executor {
   /** A type of step without an entry here does not compile. */
   readonly #executors: Executors = {
     image: (step, context) => this.#image(step, context),
+    deliver: (step, context) => this.#deliver(step, context),
     create: (step, context) => this.#create(step, context),
     start: (step, context) => this.#start(step, context),
     stop: (step, context) => this.#stop(step, context),
@@ -102,14 +108,43 @@ export class Executor {
       signal.throwIfAborted();
       this.#deps.assertLicensed();
       for (const mount of request.container.mounts) {
-        if (mount.type !== 'volume') continue;
-        const owner = { [labels.host]: this.#deps.host, [labels.namespace]: step.key.namespace };
-        await this.#deps.engine.ensureVolume(mount.name, owner);
+        if (mount.type === 'volume') await this.#ensureVolume(step, mount.name, signal);
       }
+      const delivered = await this.#deps.deliveries?.forCreation(desired);
       // Not broken off by `signal`: half a create would leave a container that nobody knows of until the next listing.
-      const containerId = await this.#createOrAdopt(request);
+      const containerId = await this.#createOrAdopt(
+        delivered === undefined ? request : { ...request, delivered },
+      );
       await this.#deps.refresh(containerId);
     }, signal);
+  }
+
+  async #ensureVolume(step: StepOf<'create'>, name: string, signal: AbortSignal): Promise<void> {
+    const { engine, host, volumes } = this.#deps;
+    const making = step.desired.placement.volumes?.[name];
+    if (making?.external === true) {
+      if (await engine.hasVolume(name, signal)) return;
+      throw new EngineError(
+        'VolumeMissing',
+        `there is no volume ${name} on this host; it is external: somebody else has to make it`,
+      );
+    }
+    await volumes?.prepare(name, signal);
+    const owner = { [labels.host]: host, [labels.namespace]: step.key.namespace };
+    const { driver, driverOpts } = making ?? {};
+    await engine.ensureVolume(name, owner, {
+      ...(driver === undefined ? {} : { driver }),
+      ...(driverOpts === undefined ? {} : { driverOpts }),
+    });
+  }
+
+  async #deliver(step: StepOf<'deliver'>, { show, signal }: StepContext): Promise<void> {
+    const { deliveries } = this.#deps;
+    if (deliveries === undefined) {
+      throw new EngineError('EngineRefused', 'this agent has no place for config files');
+    }
+    if (step.containerId === undefined) show({ phase: 'Creating', message: 'configs' });
+    await deliveries.deliver(step.key, step.desired, step.containerId, signal);
   }
 
   /** A name that is taken may be taken by an earlier try that was cut off before its answer came. */
@@ -159,6 +194,8 @@ export class Executor {
     show({ phase: 'Stopping', containerId: step.containerId });
     await this.#deps.withdraw(step);
     await this.#stops.run(() => this.#deps.engine.stop(step.containerId, step.graceMs));
+    // One that is not to be removed next must not look as if it ran still.
+    if (step.reason === stepReasons.unhealthy) await this.#deps.refresh(step.containerId);
   }
 
   async #remove(step: StepOf<'remove'>, { show }: StepContext): Promise<void> {

@@ -1,5 +1,7 @@
 import { nextCrashState, type CrashState } from './crash-loop.ts';
+import type { ContainerSpec } from '../registry/records/index.ts';
 import type { InspectedContainer } from './docker/engine.ts';
+import { engineRestarts } from './restart/decision.ts';
 
 /** A step that failed, and when to try again. */
 export interface Failure {
@@ -20,6 +22,10 @@ export interface InstanceMemory {
   readonly earlierRestarts: number;
   /** Whether a container of this very spec has run. */
   readonly ran: boolean;
+  /** Its last starts, wall clock, oldest first; only as many as a start limit needs. */
+  readonly starts?: readonly number[];
+  /** The run that was stopped because it was unhealthy. */
+  readonly stoppedFor?: { readonly containerId: string; readonly startedAt: string | undefined };
 }
 
 export const blankMemory: InstanceMemory = { earlierRestarts: 0, ran: false };
@@ -28,18 +34,28 @@ export const blankMemory: InstanceMemory = { earlierRestarts: 0, ran: false };
  * The memory after seeing the instance's own container (again). The engine's counter starts from 0 with each start by
  * call and with each container; what it has forgotten is added up here.
  */
-export function remember(memory: InstanceMemory, seen: InspectedContainer): InstanceMemory {
+export function remember(
+  memory: InstanceMemory,
+  seen: InspectedContainer,
+  spec?: Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit'>,
+): InstanceMemory {
   if (seen.startedAt === undefined) return memory;
   const before = memory.crash;
   const same = before?.containerId === seen.id;
   const newRun = !same || before.startedAt !== seen.startedAt;
   // In the midst of a start by call: the counter is reset, the run not yet noted.
   if (same && !newRun && seen.restartCount < before.restartCount) return memory;
+  // The engine counts a restart when the container ends and starts it later: an equal count is no start by call.
   const byCall =
-    before !== undefined && newRun && (!same || seen.restartCount <= before.restartCount);
+    before !== undefined &&
+    newRun &&
+    (!same || seen.restartCount === 0 || seen.restartCount < before.restartCount);
+  const burst = spec?.startLimit?.burst;
   return {
     ...memory,
-    crash: nextCrashState(before, seen),
+    ...(burst !== undefined &&
+      newRun && { starts: [...(memory.starts ?? []), Date.parse(seen.startedAt)].slice(-burst) }),
+    crash: nextCrashState(before, seen, spec !== undefined && !engineRestarts(spec)),
     ran: true,
     earlierRestarts: memory.earlierRestarts + (byCall ? before.restartCount + 1 : 0),
   };

@@ -2,7 +2,10 @@ import type { InstanceKey } from '../registry/records/index.ts';
 import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
+import type { HostKey } from '../registry/seal.ts';
 import type { Engine } from './docker/engine.ts';
+import type { FileStore } from './files/file-store.ts';
+import type { Prober } from './health/probe.ts';
 
 /** Who this host is, and the agent's few settings. */
 export interface AgentOptions {
@@ -63,11 +66,19 @@ export interface AgentDns {
   run(gateway: string, local: LocalInstances, signal: AbortSignal): Promise<void>;
 }
 
+/** Where config files are kept, and what they are sealed for on their way. */
+export interface AgentFiles {
+  readonly store: FileStore;
+  readonly key: HostKey;
+}
+
 export interface AgentDeps {
   readonly store: Store;
   readonly engine: Engine;
   readonly network: AgentNetwork;
   readonly dns: AgentDns;
+  /** Absent: instances with config files are not placed here. */
+  readonly files?: AgentFiles;
   readonly log: Logger;
   readonly clock: Clock;
   /** Uniform in [0, 1). */
@@ -77,5 +88,9 @@ export interface AgentDeps {
     readonly cpus: number;
     readonly memoryBytes: number;
     readonly kernel: string;
+    /** When it was booted, wall clock milliseconds. Absent: unknown. */
+    readonly bootedAt?: number;
   };
+  /** Makes health checks. Default: over the network and through the engine. */
+  readonly prober?: Prober;
 }

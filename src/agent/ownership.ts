@@ -1,4 +1,5 @@
 import { labels } from '../api/v1alpha1/group.ts';
+import { seatKey } from '../api/v1alpha1/seat.ts';
 import type { InstanceKey } from '../registry/records/index.ts';
 import type { InspectedContainer } from './docker/engine.ts';
 
@@ -24,11 +25,11 @@ export function ownedContainer(
     namespace: label(labels.namespace),
     project: label(labels.project),
     service: label(labels.service),
-    ordinal: label(labels.ordinal),
+    ordinal: seatKey(label(labels.ordinal), label(labels.seat) === 'b'),
   };
   const placementId = label(labels.instance);
   const specHash = label(labels.specHash);
-  const complete = [...Object.values(key), placementId, specHash].every(
+  const complete = [...Object.values(key), label(labels.ordinal), placementId, specHash].every(
     (v) => v !== '' && !v.includes('/'),
   );
   return complete ? { ...container, key, placementId, specHash } : undefined;

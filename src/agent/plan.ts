@@ -1,7 +1,9 @@
 import type { InstanceKey } from '../registry/records/index.ts';
 import type { DesiredInstance } from './desired.ts';
+import type { HealthView } from './health/monitor.ts';
 import type { InstanceMemory } from './memory.ts';
 import type { OwnedContainer } from './ownership.ts';
+import { decideRestart, engineRestarts } from './restart/decision.ts';
 import { stepReasons, type Step, type StepReason } from './steps.ts';
 
 /**
@@ -11,7 +13,8 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  *        ▲                     ▲                        ▲  │              │ ends   │ the engine's own
  *        │ pull failed:        │ removed by hand,       │  │ start failed:▼        │ restart policy
  *        └ pause, again        │ dead, other spec       │  └ pause, again restarting
- *                              │                        │                 │ stopped by hand
+ *                              │                        │                 │ stopped by hand, or the agent
+ *                              │                        │                 │ restarts it (restart/decision.ts)
  *     (not placed) ─ stop ─ remove ─▶ [gone]            └──── start ──── exited   (restart: no stays here)
  *
  *     phases shown: Pulling Creating Starting Running Stopping Exited Failed (report.ts)
@@ -21,7 +24,7 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  * - A container with the placement's id and spec hash is adopted as it is. It is never stopped or removed, except
  *   that one which is cut off from the overlay, or asks a name server that has moved (`networkChanged`), is made anew.
  * - One container per placement id: of several, the best is kept.
- * - What is replaced goes on running until the new image is here.
+ * - What is replaced goes on running until the new image is here, and the new files are.
  * - Nothing is created while `mayCreate` is false (lease not proved, overlay not up), and nothing at all is tried while
  *   the pause after a failure of this instance runs.
  */
@@ -30,7 +33,7 @@ export function planInstance(view: InstanceView, context: PlanContext): Instance
   if (view.containers.some((container) => container.state === 'removing')) return nothing;
   const { desired } = view;
   const [kept, ...spare] = view.containers
-    .filter((container) => desired !== undefined && isCurrent(container, desired, context))
+    .filter((container) => desired !== undefined && isCurrent(container, desired, view, context))
     .sort(betterFirst);
   const outdated = view.containers.filter((c) => c !== kept && !spare.includes(c));
   const pausedUntil = pauseEnd(view.memory, context);
@@ -39,12 +42,14 @@ export function planInstance(view: InstanceView, context: PlanContext): Instance
     return { steps: outdated.flatMap((c) => stopAndRemove(c, stepReasons.notPlaced)) };
   }
   if (kept === undefined) return planCreation(view, desired, outdated, context);
-  const reason = startReason(kept, desired);
+  const now = actOnKept(view, desired, kept, context);
   return {
+    ...(now.wakeAt !== undefined && { wakeAt: now.wakeAt }),
     steps: [
       ...outdated.flatMap((c) => stopAndRemove(c, whyOutdated(c, desired))),
       ...spare.flatMap((c) => stopAndRemove(c, stepReasons.duplicate)),
-      ...(reason === undefined ? [] : [startStep(view.key, desired, kept, reason)]),
+      ...deliverTo(view, desired, kept, now.steps),
+      ...now.steps,
     ],
   };
 }
@@ -57,6 +62,10 @@ export interface InstanceView {
   /** This host's containers of this instance, of whatever placement. */
   readonly containers: readonly OwnedContainer[];
   readonly memory: InstanceMemory;
+  /** Hash of the contents that stand in its files; undefined: not (all) there. */
+  readonly delivered?: string | undefined;
+  /** Of those running containers that are checked. */
+  readonly health?: readonly HealthView[];
 }
 
 export interface PlanContext {
@@ -68,6 +77,10 @@ export interface PlanContext {
   readonly network: { readonly name: string; readonly gateway: string } | undefined;
   /** Monotonic milliseconds. */
   readonly now: number;
+  /** Wall clock, milliseconds: the engine's times are compared with it. Absent: no pause is waited for. */
+  readonly wallMs?: number;
+  /** Whether the container was ended by the end of its engine or machine. Absent: none was. */
+  readonly interrupted?: (ended: OwnedContainer) => boolean;
 }
 
 export interface InstancePlan {
@@ -83,11 +96,18 @@ const nothing: InstancePlan = { steps: [] };
 function isCurrent(
   container: OwnedContainer,
   desired: DesiredInstance,
+  view: InstanceView,
   context: PlanContext,
 ): boolean {
   if (container.placementId !== desired.id || container.specHash !== desired.specHash) return false;
   if (container.state === 'dead') return false;
-  return !hasLostNetwork(container, desired, context);
+  // What is not to run again needs no network.
+  const { state } = container;
+  const rests =
+    state === 'exited' &&
+    !engineRestarts(desired.placement.container) &&
+    decideEnd(view, desired, container, context).type !== 'start';
+  return rests || !hasLostNetwork(container, desired, context);
 }
 
 /** A container asks the DNS server that it was created with: when the subnet has moved, it can only be made anew. */
@@ -109,11 +129,41 @@ function whyOutdated(container: OwnedContainer, desired: DesiredInstance): StepR
   return container.state === 'dead' ? stepReasons.dead : stepReasons.networkChanged;
 }
 
-/** The engine restarts a kept container by itself; the agent only starts what the engine has been told to leave. */
-function startReason(kept: OwnedContainer, desired: DesiredInstance): StepReason | undefined {
-  if (kept.state === 'created') return stepReasons.neverStarted;
-  const restarts = desired.placement.container.restart === 'always';
-  return kept.state === 'exited' && restarts ? stepReasons.stoppedOutside : undefined;
+/** The engine restarts a kept container by itself, or the agent does: see docker/container-spec.ts. */
+function actOnKept(
+  view: InstanceView,
+  desired: DesiredInstance,
+  kept: OwnedContainer,
+  context: PlanContext,
+): InstancePlan {
+  const start = (reason: StepReason): InstancePlan => ({
+    steps: [startStep(view.key, desired, kept, reason)],
+  });
+  if (kept.state === 'created') return start(stepReasons.neverStarted);
+  if (kept.state === 'running') {
+    const health = view.health?.find(({ containerId }) => containerId === kept.id);
+    if (health?.status !== 'unhealthy' || !health.restarts) return nothing;
+    return { steps: [stopStep(kept, stepReasons.unhealthy)] };
+  }
+  if (kept.state !== 'exited') return nothing;
+  const { container: spec } = desired.placement;
+  if (engineRestarts(spec)) return start(stepReasons.stoppedOutside);
+  const decision = decideEnd(view, desired, kept, context);
+  if (decision.type !== 'start') return nothing;
+  const waitMs = decision.atMs - (context.wallMs ?? decision.atMs);
+  // A clock that was set back must not hold a container down for longer than its pause.
+  if (waitMs > 0) return { steps: [], wakeAt: context.now + Math.min(waitMs, decision.pauseMs) };
+  return start(stepReasons.restartPolicy);
+}
+
+function decideEnd(
+  view: Pick<InstanceView, 'memory'>,
+  desired: DesiredInstance,
+  ended: OwnedContainer,
+  context: PlanContext,
+): ReturnType<typeof decideRestart> {
+  const interrupted = context.interrupted?.(ended) ?? false;
+  return decideRestart(ended, desired.placement.container, view.memory, interrupted);
 }
 
 function startStep(
@@ -134,6 +184,8 @@ function planCreation(
   // "restart: no" means one run; its container was removed by hand, and that must not become a second run.
   if (view.memory.ran && desired.placement.container.restart === 'no') return nothing;
   const { network } = context;
+  // Its predecessor still stops on another host.
+  if (desired.placement.hold === true) return nothing;
   if (!context.mayCreate || network === undefined) return nothing;
   const old = outdated[0];
   const reason = old === undefined ? stepReasons.placed : whyOutdated(old, desired);
@@ -141,11 +193,38 @@ function planCreation(
   return {
     steps: [
       { type: 'image', key, desired, reason },
+      ...(lacksContent(view, desired)
+        ? [{ type: 'deliver', key, desired, containerId: undefined, reason } as const]
+        : []),
       ...outdated.flatMap((container) => stopAndRemove(container, reason)),
       { type: 'create', key, desired, network, reason },
       { type: 'start', key, desired, containerId: undefined, reason },
     ],
   };
+}
+
+/** Whether its files do not say what was decided. */
+function lacksContent(view: InstanceView, desired: DesiredInstance): boolean {
+  const { delivery } = desired.placement;
+  return delivery !== undefined && view.delivered !== delivery.hash;
+}
+
+/**
+ * New contents for a container that stays. One that runs is told. One that is about to be started gets its files first: after a
+ * reboot they are gone, and the engine refuses to start it without.
+ */
+function deliverTo(
+  view: InstanceView,
+  desired: DesiredInstance,
+  kept: OwnedContainer,
+  next: readonly Step[],
+): Step[] {
+  if (!lacksContent(view, desired)) return [];
+  if (!isLive(kept) && !next.some((step) => step.type === 'start')) return [];
+  const reason =
+    view.delivered === undefined ? stepReasons.contentLost : stepReasons.contentChanged;
+  const containerId = kept.state === 'running' ? kept.id : undefined;
+  return [{ type: 'deliver', key: view.key, desired, containerId, reason }];
 }
 
 function pauseEnd(memory: InstanceMemory, context: PlanContext): number | undefined {
@@ -158,9 +237,11 @@ const defaultGraceMs = 10_000;
 function stopAndRemove(container: OwnedContainer, reason: StepReason): Step[] {
   const { key, id: containerId } = container;
   const remove: Step = { type: 'remove', key, containerId, reason };
-  if (!isLive(container)) return [remove];
-  const graceMs = container.stopGraceMs ?? defaultGraceMs;
-  return [{ type: 'stop', key, containerId, graceMs, reason }, remove];
+  return isLive(container) ? [stopStep(container, reason), remove] : [remove];
+}
+
+function stopStep({ key, id, stopGraceMs }: OwnedContainer, reason: StepReason): Step {
+  return { type: 'stop', key, containerId: id, graceMs: stopGraceMs ?? defaultGraceMs, reason };
 }
 
 /** Whether processes of it may exist or come back by themselves. */

@@ -5,7 +5,9 @@ import { LeaseLostError } from '../registry/store.ts';
 import { isAborted } from './aborted.ts';
 import type { DesiredInstance, DesiredState } from './desired.ts';
 import { EngineError, isUnavailable } from './docker/errors.ts';
+import { DeliveryError } from './files/deliveries.ts';
 import type { Executor } from './executor.ts';
+import type { HealthMonitor } from './health/monitor.ts';
 import {
   blankMemory,
   nextFailure,
@@ -16,7 +18,7 @@ import {
 import type { ObservedState } from './observed.ts';
 import { planInstance, type InstanceView, type PlanContext } from './plan.ts';
 import { reportInstance, type Activity, type InstanceReport } from './report.ts';
-import type { Step } from './steps.ts';
+import { stepReasons, type Step } from './steps.ts';
 
 /** Everything is planned again at least this often, whatever was or was not noticed. */
 const fullPassMs = 30_000;
@@ -29,11 +31,12 @@ export interface ReconcilerDeps {
   readonly desired: DesiredState;
   readonly observed: ObservedState;
   readonly executor: Executor;
+  readonly health: HealthMonitor;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
   /** What holds for all instances at this moment; undefined while the engine is away: then nothing is tried. */
-  readonly context: () => Omit<PlanContext, 'known' | 'now'> | undefined;
+  readonly context: () => Omit<PlanContext, 'known' | 'now' | 'wallMs'> | undefined;
   /** Takes the report of an instance; `desired` is what it was computed for. */
   readonly onReport: (
     id: string,
@@ -41,6 +44,8 @@ export interface ReconcilerDeps {
     report: InstanceReport,
     desired: DesiredInstance | undefined,
   ) => void;
+  /** Hash of the contents in the files of an instance's container. Default: none has any. */
+  readonly delivered?: (desired: DesiredInstance) => string | undefined;
   /** Told when a step has found the engine unreachable. */
   readonly onUnavailable: () => void;
 }
@@ -91,6 +96,7 @@ export class Reconciler {
       });
     });
     this.#running = false;
+    this.#deps.health.stop();
     cancelTimer();
     for (const cell of this.#cells.values()) {
       cell.cancelWake?.();
@@ -164,19 +170,29 @@ export class Reconciler {
       cell.memory = blankMemory;
       cell.memoryOf = about;
     }
+    let current: string | undefined;
     for (const container of containers) {
       if (container.placementId === desired?.id && container.specHash === desired.specHash) {
-        cell.memory = remember(cell.memory, container);
+        current = container.id;
+        cell.memory = remember(cell.memory, container, desired.placement.container);
       }
     }
-    return { key: cell.key, desired, containers, memory: cell.memory };
+    const check = desired?.placement.container.healthCheck;
+    const health = this.#deps.health.observe(id, { key: cell.key, containers, current, check });
+    const delivered = desired && this.#deps.delivered?.(desired);
+    return { key: cell.key, desired, containers, memory: cell.memory, health, delivered };
   }
 
   #act(id: string, cell: Cell, view: InstanceView): void {
     const { clock, context: hostContext, desired } = this.#deps;
     const host = hostContext();
     if (host === undefined) return;
-    const context = { ...host, known: desired.judges(id), now: clock.monotonic() };
+    const context = {
+      ...host,
+      known: desired.judges(id),
+      now: clock.monotonic(),
+      wallMs: clock.now(),
+    };
     const plan = planInstance(view, context);
     if (plan.steps.length > 0) this.#work(id, cell, view.desired, plan.steps);
     else if (plan.wakeAt !== undefined) this.#wake(id, cell, plan.wakeAt - context.now);
@@ -239,6 +255,7 @@ export class Reconciler {
       try {
         await executor.run(step, { show, signal });
         const tookMs = Math.round(this.#deps.clock.monotonic() - startedAt);
+        if (step.reason === stepReasons.unhealthy) this.#stoppedUnhealthy(cell, step, serves);
         if (step.type !== 'image' || tookMs > 100) {
           log.info({ instance: id, step: step.type, reason: step.reason, tookMs }, 'step done');
         }
@@ -249,6 +266,14 @@ export class Reconciler {
     }
     // What worked ends a row of failures.
     if (cell.memoryOf === serves) cell.memory = withoutFailure(cell.memory);
+  }
+
+  /** Its exit code alone would look like an end that somebody wanted. */
+  #stoppedUnhealthy(cell: Cell, step: Step, serves: string): void {
+    if (step.type !== 'stop' || cell.memoryOf !== serves) return;
+    const { containerId } = step;
+    const startedAt = this.#deps.observed.get(containerId)?.startedAt;
+    cell.memory = { ...cell.memory, stoppedFor: { containerId, startedAt } };
   }
 
   #failed(id: string, cell: Cell, step: Step, serves: string, error: unknown): void {
@@ -263,7 +288,8 @@ export class Reconciler {
       log.warn(fields, 'not creating: the lease of this host is not proved alive');
       return;
     }
-    const reason = error instanceof EngineError ? error.reason : 'StepFailed';
+    const known = error instanceof EngineError || error instanceof DeliveryError;
+    const reason = known ? error.reason : 'StepFailed';
     const message = error instanceof Error ? error.message : String(error);
     if (cell.memoryOf === serves) {
       const before = cell.memory.failure;

@@ -67,7 +67,12 @@ function report(ordinal: number, ready = true): InstanceReport {
 async function placed(ordinal: number): Promise<DesiredInstance> {
   const path = placementPath(ordinal);
   const result = await store.commit([], [{ type: 'put', key: path, value: '{}' }]);
-  return { key: key(ordinal), path, modRevision: result.revision } as DesiredInstance;
+  return {
+    key: key(ordinal),
+    path,
+    modRevision: result.revision,
+    placement: {},
+  } as DesiredInstance;
 }
 
 function value(path: string): string | undefined {
@@ -220,5 +225,6 @@ function placedOffline(): Promise<DesiredInstance> {
     key: key(1),
     path: placementPath(1),
     modRevision: 1n,
+    placement: {},
   } as DesiredInstance);
 }

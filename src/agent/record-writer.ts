@@ -1,4 +1,10 @@
-import { endpointRecords, instanceRecords, type InstanceKey } from '../registry/records/index.ts';
+import { plainOrdinal, seatKey } from '../api/v1alpha1/seat.ts';
+import {
+  endpointRecords,
+  instanceId,
+  instanceRecords,
+  type InstanceKey,
+} from '../registry/records/index.ts';
 import type { Condition, Entry, Lease, Operation, Revision, Store } from '../registry/store.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -41,6 +47,9 @@ export class RecordWriter {
   readonly #log: Logger;
   readonly #slots = new Map<string, Slot>();
   readonly #dirty = new Set<Slot>();
+  /** Which endpoint each instance speaks through, and which instance speaks through each endpoint. */
+  readonly #spoken = new Map<string, string>();
+  readonly #speakers = new Map<string, string>();
   readonly #quiet = new Set<() => void>();
   #lease: Lease | undefined;
   #wake: () => void = () => undefined;
@@ -61,7 +70,42 @@ export class RecordWriter {
       record && instanceRecords.encode(record),
       undefined,
     );
-    this.#want(endpointRecords.path(key), endpoint && endpointRecords.encode(endpoint), guard);
+    this.#speak(key, endpoint && endpointRecords.encode(endpoint), guard, desired);
+  }
+
+  /**
+   * Two instances of one ordinal may be here while an update is under way. The successor has an endpoint of its own until
+   * its predecessor is gone, and then takes over the ordinal's; each only withdraws what it itself has said.
+   */
+  #speak(
+    key: InstanceKey,
+    text: string | undefined,
+    guard: Slot['guard'],
+    desired: DesiredInstance | undefined,
+  ): void {
+    const id = instanceId(key);
+    const before = this.#spoken.get(id);
+    const beside = desired?.placement.beside === true;
+    const path = endpointRecords.path({
+      ...key,
+      ordinal: seatKey(plainOrdinal(key.ordinal), beside),
+    });
+    const own = (at: string): boolean => (this.#speakers.get(at) ?? id) === id;
+    if (text !== undefined) {
+      this.#speakers.set(path, id);
+      this.#spoken.set(id, path);
+      this.#want(path, text, guard);
+    } else if (own(path)) {
+      this.#want(path, undefined, guard);
+      this.#speakers.delete(path);
+    }
+    if (before !== undefined && (before !== path || text === undefined)) {
+      if (before !== path && own(before)) {
+        this.#want(before, undefined, guard);
+        this.#speakers.delete(before);
+      }
+      if (text === undefined) this.#spoken.delete(id);
+    }
   }
 
   /**

@@ -1,7 +1,14 @@
-import type { EndpointRecord, InstancePhase, InstanceRecord } from '../registry/records/index.ts';
+import { formatDuration } from '../api/v1alpha1/duration.ts';
+import type {
+  EndpointRecord,
+  InstancePhase,
+  InstanceRecord,
+} from '../registry/records/index.ts';
 import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.ts';
 import type { DesiredInstance } from './desired.ts';
+import type { DeliveryErrorReason } from './files/deliveries.ts';
 import { formatPause } from './memory.ts';
+import { decideRestart, engineRestarts } from './restart/decision.ts';
 import { betterFirst, type InstanceView } from './plan.ts';
 import type { OwnedContainer } from './ownership.ts';
 
@@ -45,15 +52,17 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
   const stopping =
     desired === undefined || (activity?.phase === 'Stopping' && activity.containerId === shown.id);
   const condition: Condition = stopping
-    ? { ...failed(view), phase: 'Stopping' }
+    ? { ...failed(view), ...(desired && healthReason(view, shown)), phase: 'Stopping' }
     : conditionOf(view, desired, shown, context);
   const ip = shown.addresses[context.network];
+  const health = view.health?.find(({ containerId }) => containerId === shown.id);
   const unsettledMs = condition.phase === 'Running' ? unsettled(view, shown, context) : 0;
   const ready =
     condition.phase === 'Running' &&
     shown.state === 'running' &&
     ip !== undefined &&
-    unsettledMs === 0;
+    unsettledMs === 0 &&
+    (health === undefined || health.status === 'healthy');
   const record: InstanceRecord = {
     id: shown.placementId,
     specHash: shown.specHash,
@@ -62,6 +71,8 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
     restarts: view.memory.earlierRestarts + shown.restartCount,
     ...condition,
     ...(ip !== undefined && { ip }),
+    ...(health !== undefined && { health: health.status }),
+    ...(health !== undefined && health.flaps > 0 && { flaps: health.flaps }),
     ...(hasEnded(shown) && { exitCode: shown.exitCode }),
     ...(shown.startedAt !== undefined && { startedAt: shown.startedAt }),
   };
@@ -113,6 +124,12 @@ function withoutContainer(
   return { ...base, phase: 'Creating' };
 }
 
+/** What can be wrong with a container that runs nevertheless: it has not got new contents. */
+const deliveryTroubles: ReadonlySet<string> = new Set<DeliveryErrorReason>([
+  'ConfigUnavailable',
+  'ReloadFailed',
+]);
+
 function conditionOf(
   view: InstanceView,
   desired: DesiredInstance,
@@ -124,7 +141,8 @@ function conditionOf(
   switch (shown.state) {
     case 'running': {
       // An older container that serves while its replacement cannot be made: say what holds it up.
-      if (failure !== undefined && !isOwn(shown, desired)) {
+      const unheard = failure !== undefined && deliveryTroubles.has(failure.reason);
+      if (failure !== undefined && (unheard || !isOwn(shown, desired))) {
         return { phase: 'Running', reason: failure.reason, message: failure.message };
       }
       if (shortRuns >= crashLoopRuns && unsettled(view, shown, context) > 0) {
@@ -134,7 +152,7 @@ function conditionOf(
           message: `${endOf(shown)} before this run`,
         };
       }
-      return { phase: 'Running' };
+      return { phase: 'Running', ...healthReason(view, shown) };
     }
     case 'paused':
       return {
@@ -154,15 +172,63 @@ function conditionOf(
     case 'removing':
       return failed(view) ?? { phase: context.activity?.phase ?? 'Starting' };
     case 'exited': {
-      if (desired.placement.container.restart === 'always') {
+      if (engineRestarts(desired.placement.container)) {
         const why: Condition = { phase: 'Starting', reason: 'Stopped', message: endOf(shown) };
         return failed(view) ?? why;
       }
-      const reason = shown.oomKilled ? 'OOMKilled' : shown.exitCode === 0 ? 'Completed' : 'Error';
-      return { phase: 'Exited', reason, message: endOf(shown) };
+      return ended(view, desired, shown);
     }
   }
 }
+
+/** What there is to say of one that runs and whose check does not pass. */
+function healthReason(view: InstanceView, shown: OwnedContainer): Partial<Condition> {
+  const health = view.health?.find(({ containerId }) => containerId === shown.id);
+  if (health === undefined || health.status === 'healthy') return {};
+  const { status, message } = health;
+  return {
+    reason: status === 'unhealthy' ? 'Unhealthy' : 'HealthUnknown',
+    message:
+      status === 'unhealthy'
+        ? (message ?? 'its health check fails')
+        : `not healthy yet${message === undefined ? '' : `: ${message}`}`,
+  };
+}
+
+/** One that is down and that the engine does not start again. */
+function ended(view: InstanceView, desired: DesiredInstance, shown: OwnedContainer): Condition {
+  const { container: spec } = desired.placement;
+  const decision = decideRestart(shown, spec, view.memory);
+  const { cause } = decision;
+  const end = cause === 'timeout' ? 'stopped because it was unhealthy' : endOf(shown);
+  switch (decision.type) {
+    case 'start': {
+      const failure = failed(view);
+      if (failure !== undefined) return failure;
+      const message = `${end}; next start in ${formatPause(decision.pauseMs)}`;
+      const crashes = cause !== 'clean' && (view.memory.crash?.shortRuns ?? 0) >= crashLoopRuns;
+      if (crashes) return { phase: 'Failed', reason: 'CrashLoop', message };
+      const reason =
+        cause === 'oom' ? 'OOMKilled' : cause === 'timeout' ? 'Unhealthy' : 'Restarting';
+      return { phase: 'Starting', reason, message };
+    }
+    case 'limit': {
+      const within = formatDuration(spec.startLimit?.intervalMs ?? 0);
+      const message = `${String(decision.starts)} starts within ${within}; ${end}`;
+      return { phase: 'Failed', reason: 'StartLimitHit', message };
+    }
+    case 'stay':
+      return { phase: 'Exited', reason: endReasons[decision.cause], message: end };
+  }
+}
+
+const endReasons = {
+  clean: 'Completed',
+  'exit-code': 'Error',
+  signal: 'Killed',
+  oom: 'OOMKilled',
+  timeout: 'Unhealthy',
+} as const;
 
 function failed({ memory: { failure } }: InstanceView): Condition | undefined {
   if (failure === undefined) return undefined;

@@ -1,13 +1,18 @@
 import { readFile } from 'node:fs/promises';
-import { availableParallelism, release, totalmem } from 'node:os';
+import { availableParallelism, release, totalmem, uptime } from 'node:os';
+import { join } from 'node:path';
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { runAgent } from './agent.ts';
 import { DnsService } from './dns/dns-service.ts';
 import { DockerodeEngine } from './docker/dockerode-engine.ts';
+import { FileStore } from './files/file-store.ts';
+import { loadHostKey } from './files/host-key.ts';
+import { ensureMemoryDirectory } from './files/memory-directory.ts';
+import { hostExec } from './host/exec.ts';
 import { NetworkManager } from './host/network-manager.ts';
-import type { AgentOptions } from './options.ts';
+import type { AgentFiles, AgentOptions } from './options.ts';
 
 export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
   /** Not closed by the agent. */
@@ -15,8 +20,14 @@ export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
   readonly log: Logger;
   /** Of the engine's unix socket. Default /var/run/docker.sock. */
   readonly engineSocket?: string;
+  /** Where the host's key is kept. Default /var/lib/nap. */
+  readonly stateDirectory?: string;
+  /** Where config files are kept in memory. Default /run/nap. */
+  readonly runDirectory?: string;
 }
 
+const defaultStateDirectory = '/var/lib/nap';
+const defaultRunDirectory = '/run/nap';
 const defaultEngineSocket = '/var/run/docker.sock';
 
 /**
@@ -56,10 +67,25 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
         },
       },
       dns,
+      files: await agentFiles(options, signal),
       clock: systemClock,
       random: Math.random,
-      machine: { cpus: availableParallelism(), memoryBytes: totalmem(), kernel: release() },
+      machine: {
+        cpus: availableParallelism(),
+        memoryBytes: totalmem(),
+        kernel: release(),
+        bootedAt: Date.now() - uptime() * 1000,
+      },
     },
     signal,
   );
+}
+
+/** Each host has its own, though several may share a machine. */
+async function agentFiles(options: StartAgentOptions, signal: AbortSignal): Promise<AgentFiles> {
+  const { hostName, stateDirectory, runDirectory } = options;
+  const directory = join(runDirectory ?? defaultRunDirectory, hostName, 'files');
+  await ensureMemoryDirectory(directory, hostExec(), signal);
+  const key = join(stateDirectory ?? defaultStateDirectory, hostName, 'sealing-key.json');
+  return { store: new FileStore(directory), key: await loadHostKey(key) };
 }

@@ -11,7 +11,11 @@ export const stepReasons = {
   networkChanged: 'cut off from the overlay network as it is now',
   dead: 'the engine gave the container up',
   neverStarted: 'created but not started yet',
+  contentChanged: 'the contents of its files changed',
+  contentLost: 'its files are not on this host (any more)',
   stoppedOutside: 'stopped by something other than nap',
+  restartPolicy: 'ended, and the restart policy starts it again',
+  unhealthy: 'unhealthy for too long',
 } as const;
 export type StepReason = (typeof stepReasons)[keyof typeof stepReasons];
 
@@ -24,6 +28,14 @@ interface StepBase {
 export interface ImageStep extends StepBase {
   readonly type: 'image';
   readonly desired: DesiredInstance;
+}
+
+/** Writes the config files of the container, and tells it of changes when it runs. */
+export interface DeliverStep extends StepBase {
+  readonly type: 'deliver';
+  readonly desired: DesiredInstance;
+  /** Container that runs with these files; undefined: none does. */
+  readonly containerId: string | undefined;
 }
 
 /** Creates the container (not started) and the volumes that it names. */
@@ -54,6 +66,6 @@ export interface RemoveStep extends StepBase {
 }
 
 /** One thing to do for one instance. Every step may be repeated: doing it twice is like doing it once. */
-export type Step = ImageStep | CreateStep | StartStep | StopStep | RemoveStep;
+export type Step = ImageStep | DeliverStep | CreateStep | StartStep | StopStep | RemoveStep;
 export type StepType = Step['type'];
 export type StepOf<Type extends StepType> = Extract<Step, { type: Type }>;

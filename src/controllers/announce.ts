@@ -33,6 +33,34 @@ const wordings: Readonly<Record<string, Wording>> = {
     say: (name, change) =>
       `${name} from ${from(change.step)}, which is lost, to ${change.host ?? '?'}`,
   },
+  'replace HostDrained': {
+    type: 'Normal',
+    reason: 'Drained',
+    say: (name, change) =>
+      `${name} from ${from(change.step)}, which is drained, to ${change.host ?? '?'}`,
+  },
+  'accompany HostDrained': {
+    type: 'Normal',
+    reason: 'Drained',
+    say: (name, change) =>
+      `${name} from ${from(change.step)}, which is drained, to ${change.host ?? '?'} (started there first)`,
+  },
+  'accompany Rebalanced': {
+    type: 'Normal',
+    reason: 'Rebalanced',
+    say: (name, change) =>
+      `${name} from ${from(change.step)} to ${change.host ?? '?'} (started there first)`,
+  },
+  'replace Rebalanced': {
+    type: 'Normal',
+    reason: 'Rebalanced',
+    say: (name, change) => `${name} from ${from(change.step)} to ${change.host ?? '?'}`,
+  },
+  'remove HostExcluded': {
+    type: 'Normal',
+    reason: 'HostExcluded',
+    say: (name, change) => `${name} from ${from(change.step)}, which is none of its hosts any more`,
+  },
   'replace RulesChanged': {
     type: 'Normal',
     reason: 'Moved',
@@ -43,6 +71,37 @@ const wordings: Readonly<Record<string, Wording>> = {
     type: 'Normal',
     reason: 'Updated',
     say: (name, change) => `${name} on ${change.host ?? '?'}`,
+  },
+  'replace Following': {
+    type: 'Normal',
+    reason: 'Restarted',
+    say: (name, change) => `${name} on ${change.host ?? '?'}, after a service that it depends on`,
+  },
+  'accompany Following': {
+    type: 'Normal',
+    reason: 'Restarting',
+    say: (name, change) => `${name}: its successor starts on ${change.host ?? '?'}`,
+  },
+  'accompany SpecChanged': {
+    type: 'Normal',
+    reason: 'Updating',
+    say: (name, change) => `${name}: its successor starts on ${change.host ?? '?'}`,
+  },
+  'accompany RulesChanged': {
+    type: 'Normal',
+    reason: 'Moving',
+    say: (name, change) =>
+      `${name} from ${from(change.step)}, which its placement rules exclude now, to ${change.host ?? '?'}`,
+  },
+  'finish Updated': {
+    type: 'Normal',
+    reason: 'Updated',
+    say: (name, change) => `${name} on ${change.host ?? '?'}`,
+  },
+  'remove Superseded': {
+    type: 'Normal',
+    reason: 'Superseded',
+    say: (name, change) => `${name} on ${from(change.step)}, since the spec changed once more`,
   },
   'remove ScaledDown': {
     type: 'Normal',
@@ -74,6 +133,18 @@ export function announceDecisions(
     if (group === undefined) groups.set(kind, [change]);
     else group.push(change);
   }
+  const behind = changes.filter((change) => change.leftBehind !== undefined);
+  if (behind.length > 0) {
+    const said = behind.slice(0, mostNamed).map(({ step, host, leftBehind }) => {
+      const name = instanceName({ ...wish.identity, ordinal: String(ordinalOf(step)) });
+      return `${name} starts without its data on ${host ?? '?'}: its volumes ${leftBehind?.volumes.join(', ') ?? ''} stay behind on ${leftBehind?.host ?? '?'}`;
+    });
+    const more = behind.length > mostNamed ? ` and ${String(behind.length - mostNamed)} more` : '';
+    const project = projectOf(wish);
+    for (const object of [wish.object, ...(project === undefined ? [] : [project])]) {
+      events.record(object, 'Warning', 'DataLeftBehind', said.join('; ') + more);
+    }
+  }
   for (const [kind, group] of groups) {
     const wording = wordings[kind];
     if (wording === undefined) continue;
@@ -84,6 +155,10 @@ export function announceDecisions(
     const more = group.length > mostNamed ? ` and ${String(group.length - mostNamed)} more` : '';
     const message = said.join(', ') + more;
     events.record(wish.object, wording.type, wording.reason, message);
+    const fallback = wish.want.type === 'run' ? wish.want.instances.update?.fallback : undefined;
+    if (kind === 'replace SpecChanged' && fallback !== undefined) {
+      events.record(wish.object, 'Warning', 'StartFirstNotPossible', `updating ${fallback}`);
+    }
     const project = wording.onProject === true ? projectOf(wish) : undefined;
     if (project !== undefined) events.record(project, wording.type, wording.reason, message);
   }

@@ -3,10 +3,14 @@ import type { CacheChange } from '../registry/record-cache.ts';
 import { RecordWatch, type RecordWatchOptions } from '../registry/record-watch.ts';
 import {
   graceRecords,
+  homeRecords,
   hostRecords,
   instanceRecords,
   placementRecords,
   serviceRecords,
+  volumeRecords,
+  type InstanceKey,
+  type InstanceRecord,
 } from '../registry/records/index.ts';
 import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
@@ -29,6 +33,12 @@ export interface RegistrySinks {
   /** The status of a service, by serviceId, may have changed. */
   readonly touchService: (key: string) => void;
   readonly touchHost: (host: string) => void;
+  /** An agent says something else of an instance than before. */
+  readonly instanceChanged: (
+    key: InstanceKey & { readonly host: string },
+    before: InstanceRecord,
+    after: InstanceRecord,
+  ) => void;
 }
 
 /** Follows all records that the operator decides by, and enters each change into the books. */
@@ -51,12 +61,28 @@ export class RegistryFeed {
       placements: new RecordWatch(store, placementRecords, telling(this.#placementsChanged)),
       instances: new RecordWatch(store, instanceRecords, telling(this.#instancesChanged)),
       services: new RecordWatch(store, serviceRecords, telling(this.#serviceRecordsChanged)),
+      homes: new RecordWatch(
+        store,
+        homeRecords,
+        telling(() => undefined),
+      ),
+      volumes: new RecordWatch(store, volumeRecords, telling(this.#volumesChanged)),
     };
   }
 
   /** Service records as the registry has them, by path; live. */
   get serviceRecords() {
     return this.#watches.services.records;
+  }
+
+  /** Volume records as the registry has them, by path; live. */
+  get volumeRecords() {
+    return this.#watches.volumes.records;
+  }
+
+  /** Home records as the registry has them, by path; live. */
+  get homeRecords() {
+    return this.#watches.homes.records;
   }
 
   /** Milliseconds for which hosts may have vanished unseen; 0 while connected. */
@@ -135,7 +161,10 @@ export class RegistryFeed {
       if (key === undefined) continue;
       const record = records.get(path);
       if (record === undefined) this.#sinks.instances.delete(key);
-      else this.#sinks.instances.put(key, record.value);
+      else {
+        const before = this.#sinks.instances.put(key, record.value);
+        if (before !== undefined) this.#sinks.instanceChanged(key, before, record.value);
+      }
       this.#sinks.readiness.observe(placementRecords.path(key), record?.value, now);
       touched.add(serviceId(key));
     }
@@ -152,6 +181,17 @@ export class RegistryFeed {
       if (key === undefined) continue;
       const record = broken.has(path) ? undefined : records.get(path)?.value;
       this.#sinks.loop().serviceRecordChanged(serviceId(key), record);
+    }
+  }
+
+  /** One that is gone, though instances mount it, has to be written again. */
+  #volumesChanged({ changed }: CacheChange): void {
+    const { records } = this.#watches.volumes;
+    const { book, loop } = this.#sinks;
+    const gone = [...changed].filter((path) => !records.has(path));
+    const hosts = new Set(gone.map((path) => volumeRecords.parsePath(path)?.host));
+    for (const host of hosts) {
+      if (host !== undefined) for (const service of book.servicesOn(host)) loop().mark(service);
     }
   }
 

@@ -1,4 +1,4 @@
-import { isDnsLabel, serviceId, type ServiceIdentity } from '../api/v1alpha1/names.ts';
+import { instanceName, isDnsLabel, serviceId, type ServiceIdentity } from '../api/v1alpha1/names.ts';
 import { hosts, projects, services } from '../kube/resources.ts';
 import { keyOf } from '../kube/store.ts';
 import { leaderPath } from '../registry/records/leader.ts';
@@ -9,9 +9,12 @@ import { deadline } from '../runtime/deadline.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';
 import { supervise, type Task } from '../runtime/supervise.ts';
 import { ClusterState } from '../scheduler/index.ts';
+import { instanceNews } from './announce-instances.ts';
 import { announceDecisions } from './announce.ts';
+import { ContentFeed } from './content/feed.ts';
 import { HostHealth } from './host/health.ts';
 import { HostKeeper } from './host/keeper.ts';
+import type { StuckInstance } from './host/drain.ts';
 import { hostReconciler } from './host/reconcile.ts';
 import { identityOf, objectNameOf } from './identity.ts';
 import { KubeFeed } from './kube-feed.ts';
@@ -19,6 +22,8 @@ import type { OperatorDeps, OperatorOptions } from './operator.ts';
 import { InstanceBook, PlacementBook } from './placement/book.ts';
 import { PlacementLoop } from './placement/loop.ts';
 import { Readiness } from './placement/readiness.ts';
+import { VolumeBook } from './placement/volume-book.ts';
+import { RevisionBook } from './project/revision-book.ts';
 import { projectReconciler } from './project/reconcile.ts';
 import { RegistryFeed } from './registry-feed.ts';
 import { ServiceDirectory } from './service/directory.ts';
@@ -41,7 +46,8 @@ export class Term {
   readonly #state = new ClusterState();
   readonly #book = new PlacementBook(this.#state);
   readonly #instances = new InstanceBook();
-  readonly #directory = new ServiceDirectory();
+  readonly #contents: ContentFeed;
+  readonly #directory: ServiceDirectory;
   readonly #readiness: Readiness;
   readonly #health: HostHealth;
   readonly #keeper: HostKeeper;
@@ -67,6 +73,24 @@ export class Term {
     this.#deps = deps;
     this.#leadership = leadership;
     const { clock, log, client, store } = deps;
+    this.#contents = new ContentFeed(
+      client,
+      { log, clock, ...(deps.reflector && { observer: deps.reflector }) },
+      (users) => {
+        for (const user of users) {
+          const key = this.#directory.refresh(user);
+          if (key === undefined) continue;
+          this.#loop.mark(key);
+          this.#controllers.service.enqueue(user);
+        }
+      },
+    );
+    this.#directory = new ServiceDirectory({
+      name: (user, namespace, refs) => {
+        this.#contents.name(user, namespace, refs);
+      },
+      lookup: (namespace, ref) => this.#contents.lookup(namespace, ref),
+    });
     this.#readiness = new Readiness(options.updateMonitorMs ?? 2_000);
     this.#health = new HostHealth({
       ttlMs: options.hostTtlMs ?? 5_000,
@@ -86,6 +110,13 @@ export class Term {
         },
         touchHost: (host) => {
           this.#controllers.host.enqueue(host);
+        },
+        instanceChanged: (key, before, after) => {
+          const wish = this.#directory.get(serviceId(key));
+          if (wish === undefined) return;
+          for (const news of instanceNews(wish.identity, key, before, after)) {
+            deps.events.record(wish.object, news.type, news.reason, news.message);
+          }
         },
       },
       clock,
@@ -124,6 +155,7 @@ export class Term {
       },
       roomAppeared: () => {
         this.#loop.roomAppeared();
+        for (const key of this.#loop.rules.globals()) this.#loop.mark(key);
       },
       touched: (host) => {
         this.#controllers.host.enqueue(host);
@@ -142,6 +174,11 @@ export class Term {
       health: this.#health,
       state: this.#state,
       serviceRecords: this.#registry.serviceRecords,
+      volumeRecords: this.#registry.volumeRecords,
+      homeRecords: this.#registry.homeRecords,
+      drainIsOver: (host) => this.#keeper.drainIsOver(host),
+      isKnown: (host) => this.#keeper.isKnown(host),
+      sealingKey: (host) => this.#keeper.record(host)?.sealingKey,
       confirmGone: (identity, signal) => this.#confirmGone(identity, signal),
       observer: {
         decided: (key, changes) => {
@@ -154,6 +191,7 @@ export class Term {
         },
         touched: (key) => {
           this.#touchService(key);
+          this.#touchDraining(key);
         },
         ...(deps.onPass === undefined ? {} : { passed: deps.onPass }),
       },
@@ -201,6 +239,7 @@ export class Term {
     return [
       ...this.#registry.tasks(),
       ...this.#kube.tasks(),
+      this.#contents.task(),
       {
         name: 'resync',
         run: async (signal) => {
@@ -286,6 +325,12 @@ export class Term {
         clock,
         ...(this.#deps.observer && { observer: this.#deps.observer }),
       });
+    const volumes = new VolumeBook(
+      this.#deps.store,
+      this.#leadership.epoch,
+      this.#registry.volumeRecords,
+      log,
+    );
     const sources: FactSources = {
       book: this.#book,
       instances: this.#instances,
@@ -293,6 +338,7 @@ export class Term {
       actedUpon: (key) => this.#loop.actedUpon(key),
       stateOf: (key, placed) => this.#loop.stateOf(key, placed),
       standing: (host) => this.#health.standing(host, clock.monotonic()),
+      wanted: (key) => this.#loop.rules.wanted(key),
     };
     return {
       project: make(
@@ -301,6 +347,8 @@ export class Term {
           client,
           objects: this.#kube.projects.store,
           services: serviceObjects,
+          revisions: new RevisionBook(this.#deps.store, this.#leadership.epoch, log),
+          volumes,
           status: new StatusWriter(client, projects, clock),
           events,
           clock,
@@ -313,6 +361,7 @@ export class Term {
           client,
           objects: serviceObjects,
           directory: this.#directory,
+          volumes,
           status: new StatusWriter(client, services, clock),
           events,
           clock,
@@ -329,14 +378,45 @@ export class Term {
           book: this.#book,
           status: new StatusWriter(client, hosts, clock),
           clock,
+          events,
+          stuckOn: (host) => this.#stuckOn(host),
         }),
       ),
     };
   }
 
+  /** Hosts that are being emptied tell what is left on them, and why. */
+  #touchDraining(key: string): void {
+    for (const { host } of this.#book.ofService(key)) {
+      if (this.#state.host(host)?.info?.draining === true) this.#controllers.host.enqueue(host);
+    }
+  }
+
   #touchService(key: string): void {
     const wish = this.#directory.get(key);
     if (wish !== undefined) this.#controllers.service.enqueue(keyOf(wish.object));
+  }
+
+  /** What still is on a host that is being emptied, with what keeps it there. */
+  #stuckOn(host: string): StuckInstance[] {
+    return this.#book.servicesOn(host).flatMap((key) => {
+      const wish = this.#directory.get(key);
+      const outcome = this.#loop.outcome(key);
+      return this.#book.ofService(key).flatMap((placed) => {
+        if (placed.host !== host || wish === undefined) return [];
+        const { identity, want } = wish;
+        const anchor =
+          want.type === 'run' ? this.#loop.rules.anchorOf(identity, want, placed) : undefined;
+        const stays = outcome.unplaced !== undefined && outcome.unplaced.staying > 0;
+        const why =
+          anchor ??
+          (stays ? outcome.unplaced.explanation : undefined) ??
+          (outcome.roll?.state === 'waiting' ? undefined : outcome.roll?.message) ??
+          (want.type === 'invalid' ? `its spec is invalid: ${want.message}` : undefined);
+        const name = instanceName({ ...identity, ordinal: String(placed.ordinal) });
+        return [{ name: `${identity.namespace}/${name}`, ...(why === undefined ? {} : { why }) }];
+      });
+    });
   }
 
   #hostLost(host: string): void {

@@ -23,6 +23,12 @@ export interface ConfigMap extends KubeObject {
   readonly binaryData?: Readonly<Record<string, string>>;
 }
 
+/** core/v1 Secret. Values are base64. */
+export interface Secret extends KubeObject {
+  readonly type?: string;
+  readonly data?: Readonly<Record<string, string>>;
+}
+
 /** coordination.k8s.io/v1 Lease. Times are MicroTime: RFC 3339 with exactly six fractional digits. */
 export interface Lease extends KubeObject {
   readonly spec?: {
@@ -75,6 +81,7 @@ export const services = define<Service>(group, version, 'services', 'Service');
 export const hosts = define<Host>(group, version, 'hosts', 'Host', false);
 export const namespaces = define('', 'v1', 'namespaces', 'Namespace', false);
 export const configMaps = define<ConfigMap>('', 'v1', 'configmaps', 'ConfigMap');
+export const secrets = define<Secret>('', 'v1', 'secrets', 'Secret');
 export const coreEvents = define<CoreEvent>('', 'v1', 'events', 'Event');
 export const leases = define<Lease>('coordination.k8s.io', 'v1', 'leases', 'Lease');
 

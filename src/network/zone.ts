@@ -4,6 +4,7 @@
  * A plain name is read from the asker's place: an alias among its service's links, else a service of its project, else
  * an instance (`web-2`, `web.2`, `guestbook-web-2`) of its project. Names under `nap.local` are the same for everybody.
  */
+import { plainOrdinal, seatKey } from '../api/v1alpha1/seat.ts';
 
 /** Where full names end. */
 export const zoneSuffix = 'nap.local';
@@ -110,7 +111,8 @@ export class Zone {
 
   /** The instance that serves at `address`. */
   instanceAt(address: string): (ServiceName & { readonly ordinal: string }) | undefined {
-    return this.#byAddress.get(address);
+    const found = this.#byAddress.get(address);
+    return found && { ...found, ordinal: plainOrdinal(found.ordinal) };
   }
 
   /**
@@ -193,7 +195,10 @@ export class Zone {
   #service(name: ServiceName): Resolution | undefined {
     const node = this.#services.get(id(name));
     if (node === undefined) return undefined;
-    const targets = [...node.endpoints].map(([ordinal, endpoint]) => ({ ordinal, endpoint }));
+    const targets = [...node.endpoints].map(([seat, endpoint]) => ({
+      ordinal: plainOrdinal(seat),
+      endpoint,
+    }));
     return { type: 'found', service: node.name, targets };
   }
 
@@ -204,8 +209,11 @@ export class Zone {
   #instance(name: ServiceName, ordinal: string): Resolution | undefined {
     const node = this.#services.get(id(name));
     if (node === undefined || !/^[1-9]\d*$/.test(ordinal)) return undefined;
-    const endpoint = node.endpoints.get(ordinal);
-    const targets = endpoint === undefined ? [] : [{ ordinal, endpoint }];
+    // In an update an ordinal may have two that serve.
+    const targets = [seatKey(ordinal, false), seatKey(ordinal, true)].flatMap((seat) => {
+      const endpoint = node.endpoints.get(seat);
+      return endpoint === undefined ? [] : [{ ordinal, endpoint }];
+    });
     return { type: 'found', service: node.name, targets };
   }
 

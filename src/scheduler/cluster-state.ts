@@ -1,5 +1,6 @@
 import { HostState } from './host-state.ts';
 import { hashString } from './hash.ts';
+import { Rivalry } from './rivalry.ts';
 import type { HostInfo, InstanceDemand } from './types.ts';
 
 interface Placed {
@@ -18,6 +19,10 @@ export class ClusterState {
   #known: HostState[] | undefined = [];
   readonly #placed = new Map<string, Placed>();
   readonly #byService = new Map<string, Map<HostState, number>>();
+  /** Placed services by namespace. */
+  readonly #byNamespace = new Map<string, Set<string>>();
+  /** Who must not share a host with whom. */
+  readonly rivalry = new Rivalry();
 
   /** Adds a host or replaces what is known of it; what is placed on it stays. */
   setHost(info: HostInfo): void {
@@ -48,6 +53,9 @@ export class ClusterState {
     if (counts === undefined) {
       counts = new Map<HostState, number>();
       this.#byService.set(instance.service, counts);
+      const namespace = namespaceOf(instance.service);
+      const services = this.#byNamespace.get(namespace) ?? new Set<string>();
+      this.#byNamespace.set(namespace, services.add(instance.service));
     }
     counts.set(host, (counts.get(host) ?? 0) + 1);
   }
@@ -63,7 +71,7 @@ export class ClusterState {
     const left = (counts?.get(host) ?? 0) - 1;
     if (left > 0) counts?.set(host, left);
     else counts?.delete(host);
-    if (counts?.size === 0) this.#byService.delete(instance.service);
+    if (counts?.size === 0) this.#forgetService(instance.service);
     this.#dropIfEmpty(host);
     return true;
   }
@@ -99,6 +107,19 @@ export class ClusterState {
     return this.#byService.get(service) ?? noCounts;
   }
 
+  /** Keys of the services of a namespace that are placed somewhere. Live. */
+  servicesIn(namespace: string): Iterable<string> {
+    return this.#byNamespace.get(namespace) ?? [];
+  }
+
+  #forgetService(service: string): void {
+    this.#byService.delete(service);
+    const namespace = namespaceOf(service);
+    const services = this.#byNamespace.get(namespace);
+    services?.delete(service);
+    if (services?.size === 0) this.#byNamespace.delete(namespace);
+  }
+
   #host(name: string): HostState {
     let host = this.#hosts.get(name);
     if (host === undefined) this.#hosts.set(name, (host = new HostState(name, hashString(name))));
@@ -111,3 +132,8 @@ export class ClusterState {
 }
 
 const noCounts: ReadonlyMap<HostState, number> = new Map();
+
+/** Keys of services are `namespace/project/service`. */
+function namespaceOf(service: string): string {
+  return service.slice(0, service.indexOf('/'));
+}

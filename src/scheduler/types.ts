@@ -14,8 +14,12 @@ export interface HostInfo {
   readonly capacity: Amounts;
   /** False while the host cannot take instances: lost, engine down, no overlay. */
   readonly ready: boolean;
+  /** Public key of the host, for which contents are sealed; absent: its agent takes none. */
+  readonly sealingKey?: string;
   /** Cordoned: what runs there stays, nothing new comes. */
   readonly unschedulable: boolean;
+  /** Being emptied: nothing new comes, and what runs there goes elsewhere. */
+  readonly draining?: boolean;
 }
 
 /** A port that an instance takes on its host. */
@@ -42,16 +46,46 @@ export type StrategyName = 'spread' | 'binpack' | 'random';
 
 /** Which hosts may run it. */
 export interface PlacementRules {
+  /** Its instances are given contents that are sealed for the host. */
+  readonly sealed?: boolean;
   readonly strategy: StrategyName;
   /** All keys must match; a comma separates values of which one must. */
   readonly machineMetadata?: Readonly<Record<string, string>>;
   /** Machine ID, an unambiguous beginning of one, or a host's name. */
   readonly machineID?: string;
+  /** Keys of services: only hosts that have an instance of each. */
+  readonly machineOf?: readonly string[];
+  /** `project/service` patterns of services of the namespace whose instances must not be on the same host. */
+  readonly conflicts?: readonly string[];
+  /** Most instances of the service on one host. */
+  readonly maxPerHost?: number;
+  /** Which of the fitting hosts are better than others, before the strategy is asked. */
+  readonly preferences?: readonly Preference[];
+}
+
+/** What makes a host better. It costs `weight` for each point in which it is worse. */
+export type Preference = { readonly weight: number } & (
+  | {
+      /** One point for a host that does not have all these labels (as machineMetadata, but soft). */
+      readonly machineMetadata: Readonly<Record<string, string>>;
+    }
+  | {
+      /** One point for each instance of the service on hosts with the same value of this label, or equally without it. */
+      readonly spread: string;
+    }
+);
+
+/** The one host that an instance may be on. */
+export interface OnlyHost {
+  readonly host: string;
+  /** `volume`: its data is there. `host`: it is wanted there and nowhere else. */
+  readonly why: 'volume' | 'host';
 }
 
 /** An instance that looks for a host. */
 export interface InstanceRequest extends InstanceDemand {
   readonly rules: PlacementRules;
+  readonly only?: OnlyHost;
 }
 
 /** Where a request goes, or why it goes nowhere. */

@@ -73,6 +73,8 @@ export interface Instance {
   readonly phase: string;
   readonly ready: boolean;
   readonly restarts: number;
+  readonly health?: string;
+  readonly flaps?: number;
   readonly reason?: string;
   readonly message?: string;
 }

@@ -4,10 +4,12 @@ import {
   instanceRecords,
   placementRecords,
   type HostRecord,
+  type InstanceKey,
   type InstanceRecord,
   type PlacementRecord,
 } from '../../src/registry/records/index.ts';
 import { graceRecords } from '../../src/registry/records/host.ts';
+import { isSecondSeat, plainOrdinal, seatKey } from '../../src/api/v1alpha1/seat.ts';
 import type { Lease, Store } from '../../src/registry/store.ts';
 
 type InstanceReport = Partial<InstanceRecord>;
@@ -16,6 +18,8 @@ export interface FakeAgentOptions {
   readonly metadata?: Readonly<Record<string, string>>;
   readonly cpuMillis?: number;
   readonly memoryBytes?: number;
+  /** Key that deliveries are sealed for. Default: it takes none. */
+  readonly sealingKey?: string;
   /** TTL of its lease. Default 5,000 ms. */
   readonly ttlMs?: number;
   /** Address in the overlay of its subnet's gateway is 10.77.<index>.1. */
@@ -71,6 +75,7 @@ export class FakeAgent {
       startedAt: '2026-01-01T00:00:00Z',
       ready: true,
       problems: [],
+      ...(this.#options.sealingKey === undefined ? {} : { sealingKey: this.#options.sealingKey }),
     };
   }
 
@@ -156,6 +161,8 @@ export class FakeAgent {
       // What runs goes on running when its record cannot be read.
       return;
     }
+    // Its predecessor still stops somewhere.
+    if (placement.hold === true) return;
     const name = nameOf(key);
     const before = this.#running.get(name);
     if (before?.id !== placement.id) {
@@ -176,12 +183,16 @@ export class FakeAgent {
       ...report,
     };
     await this.#put(instanceRecords.path(key), instanceRecords.encode(record), true);
-    const { namespace, project, service, ordinal } = key;
+    const { namespace, project, service } = key;
+    const ordinal = seatKey(plainOrdinal(key.ordinal), placement.beside === true);
     const endpoint = endpointRecords.path({ namespace, project, service, ordinal });
     if (record.ready) {
       const value = endpointRecords.encode({ host: this.host, ipv4_addr: ip, ports: [] });
       await this.#put(endpoint, value, true);
     } else await this.#put(endpoint, undefined);
+    if (placement.beside !== true) {
+      await this.#withdraw({ ...key, ordinal: seatKey(plainOrdinal(key.ordinal), true) });
+    }
   }
 
   async #gone(path: string): Promise<void> {
@@ -191,7 +202,14 @@ export class FakeAgent {
     if (before !== undefined) this.stopped.push(before.id);
     this.#running.delete(nameOf(key));
     await this.#put(instanceRecords.path(key), undefined);
-    // The ordinal may run elsewhere by now: only an endpoint of this host is ours to remove.
+    // Its successor may have taken the endpoint over, here or elsewhere.
+    const plain = plainOrdinal(key.ordinal);
+    const other = nameOf({ ...key, ordinal: seatKey(plain, !isSecondSeat(key.ordinal)) });
+    if (!this.#running.has(other)) await this.#withdraw({ ...key, ordinal: plain });
+  }
+
+  /** Only an endpoint of this host is ours to remove. */
+  async #withdraw(key: InstanceKey): Promise<void> {
     const endpoint = endpointRecords.path(key);
     const entry = await this.#store.get(endpoint);
     if (entry !== undefined && endpointRecords.decode(entry.value).host === this.host) {

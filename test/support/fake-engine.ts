@@ -3,6 +3,7 @@ import type {
   ContainerState,
   CreateRequest,
   Engine,
+  EngineHealth,
   EngineEvent,
   EngineInfo,
   InspectedContainer,
@@ -11,6 +12,8 @@ import type {
   NetworkWanted,
   PullProgress,
 } from '../../src/agent/docker/engine.ts';
+import type { ExecResult } from '../../src/agent/docker/exec.ts';
+import { engineRestarts } from '../../src/agent/restart/decision.ts';
 import { EngineError } from '../../src/agent/docker/errors.ts';
 
 interface FakeContainer {
@@ -27,7 +30,10 @@ interface FakeContainer {
   startedAt: string | undefined;
   finishedAt: string | undefined;
   stopGraceMs: number;
-  restart: 'always' | 'no';
+  /** Whether the engine's own policy restarts it. */
+  restarts: boolean;
+  oomKilled: boolean;
+  health: EngineHealth | undefined;
 }
 
 /**
@@ -41,6 +47,10 @@ export class FakeEngine implements Engine {
   readonly registry = new Set<string>();
   /** Every call that changes something, in order: "create nap_…", "start <id>" … */
   readonly calls: string[] = [];
+  /** Volumes that exist, by name, with their drivers. */
+  readonly volumes = new Map<string, string>();
+  /** What each container was created with, by id. */
+  readonly requests = new Map<string, CreateRequest>();
   /** Host ports held by somebody else. */
   readonly portsInUse = new Set<number>();
   /** New connections are refused, the others served. */
@@ -52,7 +62,6 @@ export class FakeEngine implements Engine {
   /** Most creates and starts that were under way at once. */
   busiest = 0;
   readonly #containers = new Map<string, FakeContainer>();
-  readonly #requests = new Map<string, CreateRequest>();
   readonly #listeners = new Set<{ onEvent: (event: EngineEvent) => void; fail: () => void }>();
   readonly #networks = new Map<string, NetworkState>();
   #down = false;
@@ -75,12 +84,13 @@ export class FakeEngine implements Engine {
   }
 
   /** A container ends by itself; with "always" it waits for its restart, until `revive`. */
-  exit(id: string, exitCode: number, ranMs = 100): void {
+  exit(id: string, exitCode: number, ranMs = 100, oomKilled = false): void {
     const container = this.#get(id);
     container.exitCode = exitCode;
+    container.oomKilled = oomKilled;
     container.finishedAt = new Date(Date.parse(container.startedAt ?? '') + ranMs).toISOString();
-    container.state = container.restart === 'always' ? 'restarting' : 'exited';
-    if (container.restart === 'always') container.restartCount++;
+    container.state = container.restarts ? 'restarting' : 'exited';
+    if (container.restarts) container.restartCount++;
     this.#emit(container, 'die');
   }
 
@@ -90,6 +100,13 @@ export class FakeEngine implements Engine {
     container.state = 'running';
     container.startedAt = new Date().toISOString();
     this.#emit(container, 'start');
+  }
+
+  /** The image's own check gives a verdict. */
+  judge(id: string, health: EngineHealth): void {
+    const container = this.#get(id);
+    container.health = health;
+    this.#emit(container, `health_status: ${health.status}`);
   }
 
   /** As `docker stop` by hand. */
@@ -125,7 +142,9 @@ export class FakeEngine implements Engine {
       startedAt: new Date().toISOString(),
       finishedAt: undefined,
       stopGraceMs: 0,
-      restart: 'no',
+      restarts: false,
+      oomKilled: false,
+      health: undefined,
     });
     return id;
   }
@@ -162,7 +181,6 @@ export class FakeEngine implements Engine {
       return {
         ...rest,
         addresses: attached && network !== '' ? { [network]: address } : {},
-        oomKilled: false,
       };
     });
   }
@@ -193,10 +211,12 @@ export class FakeEngine implements Engine {
         startedAt: undefined,
         finishedAt: undefined,
         stopGraceMs: request.container.stopGracePeriodMs,
-        restart: request.container.restart,
+        restarts: engineRestarts(request.container),
+        oomKilled: false,
+        health: undefined,
       };
       this.#containers.set(id, container);
-      this.#requests.set(id, request);
+      this.requests.set(id, request);
       this.#emit(container, 'create');
       return id;
     });
@@ -207,7 +227,7 @@ export class FakeEngine implements Engine {
       this.calls.push(`start ${containerId}`);
       const container = this.#get(containerId);
       if (container.state === 'running') return;
-      for (const { hostPort } of this.#requests.get(containerId)?.container.ports ?? []) {
+      for (const { hostPort } of this.requests.get(containerId)?.container.ports ?? []) {
         if (hostPort === undefined || !this.portsInUse.has(hostPort)) continue;
         throw new EngineError('PortInUse', `bind 0.0.0.0:${hostPort}: address already in use`, 500);
       }
@@ -244,6 +264,23 @@ export class FakeEngine implements Engine {
     });
   }
 
+  /** What programs that are run in containers end with; default 0. Undefined: not at all. */
+  execs: (command: readonly string[]) => number | undefined = () => 0;
+
+  exec(containerId: string, command: readonly string[]): Promise<ExecResult> {
+    return this.#do(() => {
+      if (this.#get(containerId).state !== 'running') {
+        throw new EngineError('Conflict', `Container ${containerId} is not running`, 409);
+      }
+      this.calls.push(`exec ${containerId} ${command.join(' ')}`);
+      return { id: command.join(' '), exitCode: this.execs(command), output: '' };
+    });
+  }
+
+  isExecRunning(execId: string): Promise<boolean> {
+    return this.#do(() => this.execs(execId.split(' ')) === undefined);
+  }
+
   hasImage(image: string): Promise<boolean> {
     return this.#do(() => this.images.has(image));
   }
@@ -274,9 +311,39 @@ export class FakeEngine implements Engine {
     });
   }
 
-  ensureVolume(name: string): Promise<void> {
+  ensureVolume(
+    name: string,
+    _labels?: Readonly<Record<string, string>>,
+    options?: { readonly driver?: string },
+  ): Promise<void> {
     return this.#do(() => {
       this.calls.push(`volume ${name}`);
+      if (!this.volumes.has(name)) this.volumes.set(name, options?.driver ?? 'local');
+    });
+  }
+
+  hasVolume(name: string): Promise<boolean> {
+    return this.#do(() => this.volumes.has(name));
+  }
+
+  removeVolume(name: string): Promise<void> {
+    return this.#do(() => {
+      this.calls.push(`remove volume ${name}`);
+      for (const { id } of this.containers) {
+        const mounts = this.requests.get(id)?.container.mounts ?? [];
+        if (!mounts.some((mount) => mount.type === 'volume' && mount.name === name)) continue;
+        throw new EngineError('Conflict', `remove ${name}: volume is in use - [${id}]`, 409);
+      }
+      this.volumes.delete(name);
+    });
+  }
+
+  signal(containerId: string, name: string): Promise<void> {
+    return this.#do(() => {
+      this.calls.push(`signal ${containerId} ${name}`);
+      if (this.#get(containerId).state !== 'running') {
+        throw new EngineError('Conflict', `Container ${containerId} is not running`, 409);
+      }
     });
   }
 

@@ -14,8 +14,10 @@ import type {
   NetworkState,
   NetworkWanted,
   PullProgress,
+  VolumeDriver,
 } from './engine.ts';
 import { EngineError, isNotFound, isNotModified, toEngineError } from './errors.ts';
+import { execInContainer, type ExecResult } from './exec.ts';
 import { followedActions, followEvents } from './events.ts';
 import { inspected, listed, networkState } from './from-docker.ts';
 import { replaceableNetwork, networkBody } from './network.ts';
@@ -110,7 +112,8 @@ export class DockerodeEngine implements Engine {
         this.#docker.createContainer({
           ...body,
           abortSignal,
-        }),
+          // The types want every part of a health check; what is absent is the image's.
+        } as Docker.ContainerCreateOptions),
     );
     return container.id;
   }
@@ -159,6 +162,30 @@ export class DockerodeEngine implements Engine {
           throw error;
       }
     });
+  }
+
+  exec(
+    containerId: string,
+    command: readonly string[],
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<ExecResult> {
+    const doing = `run ${command[0] ?? ''} in container ${containerId}`;
+    return this.#call(doing, timeoutMs + quickTimeoutMs, signal, (abortSignal) =>
+      execInContainer(this.#streams, containerId, command, timeoutMs, abortSignal),
+    );
+  }
+
+  async isExecRunning(execId: string, signal?: AbortSignal): Promise<boolean> {
+    try {
+      const { Running } = await this.#call('inspect an exec', quickTimeoutMs, signal, (s) =>
+        this.#docker.getExec(execId).inspect({ abortSignal: s }),
+      );
+      return Running;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
   }
 
   async hasImage(image: string, signal?: AbortSignal): Promise<boolean> {
@@ -215,11 +242,46 @@ export class DockerodeEngine implements Engine {
   async ensureVolume(
     name: string,
     volumeLabels: Readonly<Record<string, string>>,
+    { driver, driverOpts }: VolumeDriver = {},
     signal?: AbortSignal,
   ): Promise<void> {
     // Idempotent in the engine itself: an existing volume is returned as it is.
     await this.#call(`create volume ${name}`, callTimeoutMs, signal, (abortSignal) =>
-      this.#docker.createVolume({ Name: name, Labels: { ...volumeLabels }, abortSignal }),
+      this.#docker.createVolume({
+        Name: name,
+        Labels: { ...volumeLabels },
+        ...(driver !== undefined && { Driver: driver }),
+        ...(driverOpts !== undefined && { DriverOpts: { ...driverOpts } }),
+        abortSignal,
+      }),
+    );
+  }
+
+  async hasVolume(name: string, signal?: AbortSignal): Promise<boolean> {
+    try {
+      await this.#call(`inspect volume ${name}`, quickTimeoutMs, signal, (abortSignal) =>
+        this.#docker.getVolume(name).inspect({ abortSignal }),
+      );
+      return true;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
+  }
+
+  async removeVolume(name: string, signal?: AbortSignal): Promise<void> {
+    await this.#unlessGone(() =>
+      this.#call(`remove volume ${name}`, callTimeoutMs, signal, (abortSignal) =>
+        this.#docker.getVolume(name).remove({ abortSignal }),
+      ),
+    );
+  }
+
+  async signal(containerId: string, name: string, signal?: AbortSignal): Promise<void> {
+    await this.#call(`signal container ${containerId}`, quickTimeoutMs, signal, (abortSignal) =>
+      this.#docker
+        .getContainer(containerId)
+        .kill({ signal: name, abortSignal } as { signal: string }),
     );
   }
 

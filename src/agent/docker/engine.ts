@@ -1,4 +1,5 @@
 import type { ContainerSpec, InstanceKey } from '../../registry/records/index.ts';
+import type { ExecResult } from './exec.ts';
 
 /**
  * What the agent needs of a container engine, and no more. One implementation speaks to dockerd
@@ -33,6 +34,19 @@ export interface Engine {
   /** Removes the container, running or not, with its anonymous volumes. Does nothing when it is gone. */
   remove(containerId: string, signal?: AbortSignal): Promise<void>;
 
+  /**
+   * Runs a program in a running container and waits for its end, at most `timeoutMs`; what has not ended then runs on.
+   * Throws Conflict when the container does not run.
+   */
+  exec(
+    containerId: string,
+    command: readonly string[],
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<ExecResult>;
+  /** Whether the program of an `exec` still runs; false when the engine does not know of it any more. */
+  isExecRunning(execId: string, signal?: AbortSignal): Promise<boolean>;
+
   /** Whether the image is on this host. */
   hasImage(image: string, signal?: AbortSignal): Promise<boolean>;
   /** Pulls the image; resolves when it is on this host. Throws ImagePullFailed with the engine's words. */
@@ -46,8 +60,14 @@ export interface Engine {
   ensureVolume(
     name: string,
     labels: Readonly<Record<string, string>>,
+    driver?: VolumeDriver,
     signal?: AbortSignal,
   ): Promise<void>;
+  hasVolume(name: string, signal?: AbortSignal): Promise<boolean>;
+  /** Removes the volume with its data. Does nothing when it is gone. Throws Conflict while a container has it. */
+  removeVolume(name: string, signal?: AbortSignal): Promise<void>;
+  /** Sends a signal to the container's first process. Throws Conflict when it does not run. */
+  signal(containerId: string, name: string, signal?: AbortSignal): Promise<void>;
   /** The network as it stands, or undefined. */
   inspectNetwork(name: string, signal?: AbortSignal): Promise<NetworkState | undefined>;
   /**
@@ -111,8 +131,28 @@ export interface InspectedContainer extends ListedContainer {
   readonly startedAt: string | undefined;
   /** RFC 3339; undefined when it never ended. */
   readonly finishedAt: string | undefined;
+  /** The engine's verdict from the image's own HEALTHCHECK; undefined when it makes no check. */
+  readonly health?: EngineHealth | undefined;
   /** Grace that the container itself was created with. */
   readonly stopGraceMs: number | undefined;
+}
+
+export interface EngineHealth {
+  readonly status: 'starting' | 'healthy' | 'unhealthy';
+  /** What the last failed check said; undefined while all is well. */
+  readonly message: string | undefined;
+}
+
+/** What makes a volume; absent parts are the engine's defaults. */
+export interface VolumeDriver {
+  readonly driver?: string;
+  readonly driverOpts?: Readonly<Record<string, string>>;
+}
+
+/** A file of the host that is mounted into a container, to be read only. */
+export interface DeliveredFile {
+  readonly source: string;
+  readonly target: string;
 }
 
 /** Everything that decides on one container. */
@@ -123,6 +163,11 @@ export interface CreateRequest {
   readonly specHash: string;
   readonly container: ContainerSpec;
   readonly network: { readonly name: string; readonly gateway: string };
+  /** What was delivered apart from the container spec. */
+  readonly delivered?: {
+    readonly files: readonly DeliveredFile[];
+    readonly environment: Readonly<Record<string, string>>;
+  };
 }
 
 /** How far a pull is, over all layers that the engine has announced so far. */

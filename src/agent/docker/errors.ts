@@ -17,6 +17,8 @@ export type EngineErrorReason =
   | 'ImagePullFailed'
   /** The container's program cannot be started (no such file, not executable, bad user or directory). */
   | 'StartFailed'
+  /** An external volume does not exist on this host. */
+  | 'VolumeMissing'
   /** The engine refused the request (bad option, unsupported feature). */
   | 'EngineRefused';
 

@@ -9,6 +9,8 @@ export const followedActions = [
   'restart',
   'die',
   'oom',
+  // Of the image's own check; comes as "health_status: unhealthy".
+  'health_status',
   'pause',
   'unpause',
   'destroy',

@@ -1,6 +1,7 @@
 import type Docker from 'dockerode';
 import type {
   ContainerState,
+  EngineHealth,
   InspectedContainer,
   ListedContainer,
   NetworkState,
@@ -44,6 +45,7 @@ export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer
     restartCount: info.RestartCount,
     startedAt: timeOf(info.State.StartedAt),
     finishedAt: timeOf(info.State.FinishedAt),
+    health: healthOf(info.State.Health),
     stopGraceMs: config.StopTimeout === undefined ? undefined : config.StopTimeout * 1000,
   };
 }
@@ -66,4 +68,23 @@ function stateOf(word: string): ContainerState {
 
 function timeOf(text: string): string | undefined {
   return text === '' || text === zeroTime ? undefined : text;
+}
+
+interface DockerHealth {
+  readonly Status: string;
+  readonly Log?: readonly { readonly ExitCode: number; readonly Output: string }[] | null;
+}
+
+const longestHealthMessage = 200;
+
+function healthOf(health: DockerHealth | undefined): EngineHealth | undefined {
+  const status = health?.Status;
+  if (status !== 'starting' && status !== 'healthy' && status !== 'unhealthy') return undefined;
+  const last = health?.Log?.at(-1);
+  if (status === 'healthy' || last === undefined || last.ExitCode === 0) {
+    return { status, message: undefined };
+  }
+  const said = last.Output.replace(/\s+/g, ' ').trim().slice(0, longestHealthMessage);
+  const message = `the image's check: exit code ${String(last.ExitCode)}${said === '' ? '' : `: ${said}`}`;
+  return { status, message };
 }

@@ -1,4 +1,7 @@
 import { z } from 'zod';
+import { healthCheckSpec } from './health-check.ts';
+import { restartPolicy } from './restart-policy.ts';
+import { propagations } from './volume-string.ts';
 
 /** A port of an instance. `hostPort` absent: reachable in the overlay only. */
 export const portMapping = z.object({
@@ -23,9 +26,30 @@ export const mount = z.discriminatedUnion('type', [
     source: z.string(),
     target: z.string(),
     readOnly: z.boolean(),
+    /** Absent: the engine's default, rprivate. */
+    propagation: z.enum(propagations).optional(),
   }),
+  /** `options` as the kernel takes them, e.g. "mode=1777,size=67108864"; empty for none. */
+  z.object({ type: z.literal('tmpfs'), target: z.string(), options: z.string() }),
 ]);
 export type Mount = z.infer<typeof mount>;
+
+/**
+ * A file that the agent puts into the container. What stands in it is delivered apart, sealed for the host, as the
+ * element of the same index of the delivery's `files`.
+ */
+export const configFile = z.object({
+  target: z.string(),
+  mode: z.int(),
+  uid: z.int(),
+  gid: z.int(),
+  /** Stands for the content; absent where a change of it is not to replace the container, but does `onChange`. */
+  hash: z.string().optional(),
+  onChange: z
+    .object({ signal: z.string().optional(), command: z.array(z.string()).optional() })
+    .optional(),
+});
+export type ConfigFile = z.infer<typeof configFile>;
 
 /** All that an agent needs to run one container: resolved, nothing left to look up. Its hash decides on recreation. */
 export const containerSpec = z.looseObject({
@@ -35,13 +59,22 @@ export const containerSpec = z.looseObject({
   environment: z.record(z.string(), z.string()),
   ports: z.array(portMapping),
   mounts: z.array(mount),
+  files: z.array(configFile).optional(),
+  /** Variables whose values are delivered apart, like files. */
+  sealedEnvironment: z.object({ names: z.array(z.string()), hash: z.string() }).optional(),
   /** User's labels; nap's own (`nap.dev/…`) are added by the agent. */
   labels: z.record(z.string(), z.string()),
   hostname: z.string(),
   user: z.string().optional(),
   workingDir: z.string().optional(),
   pullPolicy: z.enum(['always', 'missing', 'never']),
-  restart: z.enum(['always', 'no']),
+  restart: restartPolicy,
+  /** Pause before the first restart. Absent: the engine's 100 ms. */
+  restartMs: z.int().optional(),
+  /** Absent: restarted for ever. */
+  startLimit: z.object({ burst: z.int(), intervalMs: z.int() }).optional(),
+  /** Absent: the image's own HEALTHCHECK, if it has one, and nothing is done about an unhealthy container. */
+  healthCheck: healthCheckSpec.optional(),
   stopSignal: z.string().optional(),
   stopGracePeriodMs: z.int(),
   /** Limits enforced by the engine. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { conditions } from './conditions.ts';
+import { durationPattern } from './duration.ts';
 import type { KubeObject } from './meta.ts';
 
 export const hostSpec = z.object({
@@ -7,6 +8,21 @@ export const hostSpec = z.object({
     .boolean()
     .optional()
     .meta({ description: 'Cordon: what runs here stays, nothing new is placed here.' }),
+  drain: z
+    .object({
+      deadline: z.string().max(40).optional().meta({
+        description:
+          'After this long the rest moves at once, without waiting until replacements serve: "10m". Default: it waits.',
+        pattern: durationPattern,
+      }),
+    })
+    .optional()
+    .meta({
+      description:
+        'Empties the host: what runs here is started elsewhere and then stopped here, service by service; nothing new is ' +
+        'placed here. What has its volume here, or fits nowhere else, stays, and the condition Drained says why. Global ' +
+        'services leave last. Example: {deadline: 10m}, or {} without one.',
+    }),
 });
 export type HostSpec = z.infer<typeof hostSpec>;
 
@@ -16,7 +32,10 @@ export const hostResources = z.object({
 });
 
 export const hostStatus = z.object({
-  state: z.string().optional().meta({ description: 'One word: Ready, NotReady, Lost, Cordoned.' }),
+  state: z
+    .string()
+    .optional()
+    .meta({ description: 'One word: Ready, NotReady, Lost, Cordoned, Draining, Drained.' }),
   address: z.string().optional().meta({ description: 'Address by which other hosts reach it.' }),
   machineID: z
     .string()

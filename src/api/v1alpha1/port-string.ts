@@ -5,10 +5,10 @@ import { InvalidValueError } from './invalid-value.ts';
 
 /**
  * What a port string looks like before its numbers are read: `[[ip:]host[-range]:]container[-range][/proto]`.
- * The CRD carries it as `pattern`, so it is kept to what Go's RE2 and JavaScript agree on.
+ * `%i` in the port of the host is filled in before it is read. The CRD carries it as `pattern`, so it is kept to what Go's RE2 and JavaScript agree on.
  */
 export const portStringPattern =
-  '^(([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):)?([0-9]{1,5}(-[0-9]{1,5})?:)?[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?$';
+  '^(([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):)?((%i|[0-9]){1,5}(-(%i|[0-9]){1,5})?:)?[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?$';
 
 /** Most ports that one range may stand for: each is a proxy or a NAT rule on the host. */
 export const maxPortRange = 1000;

@@ -1,8 +1,11 @@
 import { z } from 'zod';
 import { conditions } from './conditions.ts';
 import type { KubeObject } from './meta.ts';
+import { projectPlacementRules } from './placement-spec.ts';
 import { rule } from './schema-extensions.ts';
+import { configDefinition } from './config-mount.ts';
 import { serviceSpec } from './service-spec.ts';
+import { volumeDefinitions } from './volume-definition.ts';
 
 /** Most services of one project: bounds the cost of the rules over them. */
 export const maxServices = 100;
@@ -22,7 +25,42 @@ export const projectSpec = z.object({
         "self.all(name, !has(self[name].links) || self[name].links.all(link, link.split(':')[0] in self))",
         'a link must name a service of this project (SERVICE or SERVICE:ALIAS): one of the links names none',
       ),
+      ...projectPlacementRules,
     ],
+  }),
+  volumes: volumeDefinitions(
+    'How the named volumes of the project are made and how long they live, by the name that services mount them under; ' +
+      'one that is not defined here is a local one that is retained: {data: {reclaimPolicy: delete}, "logs-%i": {driver: local}}.',
+  ),
+  configs: z
+    .record(z.string(), configDefinition)
+    .meta({
+      description:
+        'Contents of files that services mount (as source, under configs of a service): ' +
+        '{app: {content: "debug = false"}, key: {secret: {name: tls, key: tls.key}}}.',
+      maxProperties: 100,
+    })
+    .optional(),
+  paused: z
+    .boolean()
+    .meta({
+      description:
+        'true: nothing of the project is changed, whatever the spec says, and updates stop where they are; what fails or ' +
+        'loses its host is still made anew.',
+    })
+    .optional(),
+  rollbackTo: z
+    .int()
+    .min(1)
+    .meta({
+      description:
+        'Runs this revision (status.revisions lists those that are kept) in place of what services, volumes and configs ' +
+        'say, for as long as it stands here: 3. Replicas stay as they are.',
+    })
+    .optional(),
+  revisionHistoryLimit: z.int().min(0).max(100).default(10).meta({
+    description: 'How many old revisions are kept besides the one that runs.',
+    format: 'int32',
   }),
 });
 export type ProjectSpecInput = z.input<typeof projectSpec>;
@@ -39,6 +77,26 @@ export const projectStatus = z.object({
     .meta({ description: 'One word for people: Running, Pending, Updating, Failed …' }),
   services: z.string().optional().meta({ description: 'Ready services of all: "3/3".' }),
   instances: z.string().optional().meta({ description: 'Ready instances of all: "6/6".' }),
+  revision: z
+    .int()
+    .optional()
+    .meta({ description: 'Number of the revision that runs, or is being brought to run.' }),
+  revisions: z
+    .array(
+      z.object({
+        number: z.int().meta({ description: 'For spec.rollbackTo.' }),
+        createdAt: z.string().meta({ format: 'date-time', description: 'When the spec said so.' }),
+        state: z.string().meta({
+          description: 'Ready: all of it was ready once; Failed: taken back; New: neither.',
+        }),
+      }),
+    )
+    .optional()
+    .meta({
+      description: 'The revisions that are kept, oldest first.',
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['number'],
+    }),
   conditions: conditions.optional(),
 });
 export type ProjectStatus = z.infer<typeof projectStatus>;

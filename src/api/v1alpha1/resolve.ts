@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto';
 import { canonicalJson } from '../json.ts';
 import { parseByteSize } from './byte-size.ts';
-import type { ContainerSpec, Mount } from './container-spec.ts';
+import type { ContainerSpec } from './container-spec.ts';
 import { parseCpuQuantity } from './cpu-quantity.ts';
 import { parseDuration } from './duration.ts';
-import { dockerVolumeName, instanceName, type ServiceIdentity } from './names.ts';
+import { resolveHealthCheck } from './health-check.ts';
+import type { ResolvedContent } from './content.ts';
+import { instanceName, type ServiceIdentity } from './names.ts';
 import { parsePorts } from './port-string.ts';
+import { resolveMounts } from './resolve-volumes.ts';
 import type { ServiceSpec } from './service-spec.ts';
-import { parseVolume } from './volume-string.ts';
 
 /**
  * All that an agent needs to run instance `ordinal` (from 1) of a service: short strings read, units computed, names
@@ -18,6 +20,7 @@ export function resolveContainerSpec(
   identity: ServiceIdentity,
   spec: ServiceSpec,
   ordinal: number,
+  content?: ResolvedContent,
 ): ContainerSpec {
   const limits = spec.resources?.limits;
   return {
@@ -29,15 +32,25 @@ export function resolveContainerSpec(
       workingDir: spec.workingDir,
       stopSignal: spec.stopSignal,
     }),
-    environment: Object.fromEntries(
-      Object.entries(spec.environment ?? {}).map(([name, value]) => [name, String(value)]),
-    ),
+    environment: Object.fromEntries([
+      ...Object.entries(content?.environment ?? {}),
+      ...Object.entries(spec.environment ?? {}).map(([name, value]) => [name, String(value)]),
+    ]) as Record<string, string>,
     ports: (spec.ports ?? []).flatMap(parsePorts),
-    mounts: (spec.volumes ?? []).map((text) => resolveMount(identity, text)),
+    mounts: resolveMounts(identity, spec),
+    ...content?.container,
     labels: { ...spec.labels },
     hostname: spec.hostname ?? instanceName({ ...identity, ordinal: String(ordinal) }),
     pullPolicy: spec.pullPolicy,
     restart: spec.restart,
+    ...given({
+      restartMs: spec.restartSec === undefined ? undefined : parseDuration(spec.restartSec),
+      startLimit: spec.startLimit && {
+        burst: spec.startLimit.burst,
+        intervalMs: parseDuration(spec.startLimit.interval ?? '10s'),
+      },
+      healthCheck: resolveHealthCheck(spec.healthCheck, spec.restart),
+    }),
     stopGracePeriodMs: parseDuration(spec.stopGracePeriod),
     limits: { ...amounts(limits), ...given({ pids: limits?.pids }) },
     reservations: amounts(spec.resources?.reservations),
@@ -50,13 +63,6 @@ export function resolveContainerSpec(
  */
 export function specHash(container: ContainerSpec): string {
   return createHash('sha256').update(canonicalJson(container)).digest('hex');
-}
-
-function resolveMount(identity: ServiceIdentity, text: string): Mount {
-  const { type, source, target, readOnly } = parseVolume(text);
-  return type === 'bind'
-    ? { type, source, target, readOnly }
-    : { type, name: dockerVolumeName(identity, source), target, readOnly };
 }
 
 function amounts(

@@ -1,10 +1,18 @@
 import { z } from 'zod';
+import { bonds } from './bonds.ts';
 import { byteSizePattern } from './byte-size.ts';
 import { cpuQuantityPattern } from './cpu-quantity.ts';
 import { durationPattern } from './duration.ts';
+import { healthCheck } from './health-check.ts';
 import { linkStringPattern } from './link-string.ts';
+import { placement, placementRules } from './placement-spec.ts';
 import { portStringPattern } from './port-string.ts';
+import { restartPolicy } from './restart-policy.ts';
 import { rule, type SchemaExtensions } from './schema-extensions.ts';
+import { updateSpec } from './update-policy.ts';
+import { configMount, envFromSource } from './config-mount.ts';
+import { tmpfsStringPattern } from './tmpfs-string.ts';
+import { volumeDefinitions } from './volume-definition.ts';
 import { volumeStringPattern } from './volume-string.ts';
 
 /**
@@ -25,9 +33,7 @@ const intOrString = (description: string, extensions: SchemaExtensions = {}) =>
 
 const text = (maxLength: number) => z.string().max(maxLength);
 
-export const restartPolicy = z.enum(['always', 'no']);
 export const pullPolicy = z.enum(['always', 'missing', 'never']);
-export const placementStrategy = z.enum(['spread', 'binpack', 'random']);
 
 const cpus = (what: string) =>
   intOrString(`${what} "0.5" (in quotes) is half of one processor, 2 are two, "250m" a quarter.`, {
@@ -74,232 +80,317 @@ export const resources = z.object({
     .optional(),
 });
 
-export const placement = z.object({
-  strategy: placementStrategy.default('spread').meta({
-    description:
-      'Which of the fitting hosts is taken. spread: the one with the fewest instances of this service, then the ' +
-      'fewest of all; binpack: the fullest that still fits; random: any.',
-  }),
-  machineMetadata: z
-    .record(z.string(), text(1024))
-    .meta({
-      description:
-        'Only hosts with all of these labels. A comma separates values of which one must match: ' +
-        '{region: "us-east-1,us-west-2", disk: ssd}. Labels are the Host object\'s, else the agent\'s --metadata.',
-      maxProperties: 64,
-    })
-    .optional(),
-  machineID: text(253)
-    .min(1)
-    .meta({
-      description:
-        'Only the host with this machine ID, or with an ID that begins so if no other does, or of this name.',
-    })
-    .optional(),
-});
-
-export const serviceSpec = z.object({
-  image: text(512)
-    .min(1)
-    .meta({
-      description:
-        'Image reference, as for docker run: "redis:7", "registry.example.com:5000/team/app:1.4.2", "app@sha256:…".',
-      'x-kubernetes-validations': [
-        rule(
-          "self.matches('^[^ \\\\t\\\\r\\\\n]+$')",
-          'an image reference has no spaces: use e.g. redis:7 or registry.example.com/team/app:1.4.2',
-        ),
-      ],
-    }),
-  command: z
-    .array(text(65_536))
-    .max(1024)
-    .meta({
-      description: 'Arguments in place of the image\'s CMD: [redis-server, --appendonly, "yes"].',
-      'x-kubernetes-list-type': 'atomic',
-    })
-    .optional(),
-  entrypoint: z
-    .array(text(65_536))
-    .max(1024)
-    .meta({
-      description: 'Program in place of the image\'s ENTRYPOINT: ["/bin/sh", "-c"].',
-      'x-kubernetes-list-type': 'atomic',
-    })
-    .optional(),
-  environment: z
-    .record(z.string(), intOrString('Value of the variable.', { maxLength: 65_536 }))
-    .meta({
-      description:
-        'Environment variables: {LOG_LEVEL: debug, WORKERS: 4}. Write true, false and fractions in quotes.',
-      maxProperties: 1024,
-      'x-kubernetes-validations': [
-        rule(
-          "self.all(name, name != '' && !name.contains('='))",
-          'a variable needs a name without "=": write {NAME: value}, not {"NAME=value": ""}',
-        ),
-      ],
-    })
-    .optional(),
-  ports: z
-    .array(
-      intOrString('[[HOST_IP:]HOST_PORT:]CONTAINER_PORT[/tcp|udp|sctp], e.g. "8080:80".', {
-        pattern: portStringPattern,
-        maxLength: 80,
-        minimum: 1,
-        maximum: 65_535,
-      }),
-    )
-    .max(100)
-    .meta({
-      description:
-        'Ports: "8080:80" publishes port 80 of the container on port 8080 of its host; "127.0.0.1:53:53/udp" on one ' +
-        'address; "3000-3002:3000-3002" a range; a bare "6379" is reachable by other services only. Two instances that ' +
-        'publish the same host port never share a host.',
-      'x-kubernetes-list-type': 'atomic',
-    })
-    .optional(),
-  links: z
-    .array(
-      text(127).meta({
-        description: 'SERVICE[:ALIAS], e.g. "redis-master:db".',
+export const serviceSpec = z
+  .object({
+    image: text(512)
+      .min(1)
+      .meta({
+        description:
+          'Image reference, as for docker run: "redis:7", "registry.example.com:5000/team/app:1.4.2", "app@sha256:…".',
         'x-kubernetes-validations': [
           rule(
-            `self.matches('${linkStringPattern}')`,
-            'a link is SERVICE or SERVICE:ALIAS, both of lower-case letters, digits and "-", e.g. redis-master:db',
+            "self.matches('^[^ \\\\t\\\\r\\\\n]+$')",
+            'an image reference has no spaces: use e.g. redis:7 or registry.example.com/team/app:1.4.2',
           ),
         ],
       }),
-    )
-    .max(32)
-    .meta({
-      description:
-        'Other services of the project under further names: "redis-master:db" lets this service reach redis-master as ' +
-        'db. Services find each other under their own names without links.',
-      'x-kubernetes-list-type': 'atomic',
-    })
-    .optional(),
-  volumes: z
-    .array(
-      text(255).meta({
-        description: 'NAME:/TARGET[:ro] or /HOST_PATH:/TARGET[:ro], e.g. "data:/var/lib/data".',
+    command: z
+      .array(text(65_536))
+      .max(1024)
+      .meta({
+        description:
+          'Arguments in place of the image\'s CMD: [redis-server, --appendonly, "yes"]. Here and in entrypoint, environment, ' +
+          'hostname, labels, volumes and ports %i is the number of the instance, %n its name (guestbook-web-2), %p the same ' +
+          'without the number, %H its host, %m the machine ID of that; %% is a percent sign.',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    entrypoint: z
+      .array(text(65_536))
+      .max(1024)
+      .meta({
+        description: 'Program in place of the image\'s ENTRYPOINT: ["/bin/sh", "-c"].',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    environment: z
+      .record(z.string(), intOrString('Value of the variable.', { maxLength: 65_536 }))
+      .meta({
+        description:
+          'Environment variables: {LOG_LEVEL: debug, WORKERS: 4}. Write true, false and fractions in quotes.',
+        maxProperties: 1024,
         'x-kubernetes-validations': [
           rule(
-            `self.matches('${volumeStringPattern}')`,
-            'a volume is NAME:/TARGET or /HOST_PATH:/TARGET, with :ro behind it if only to be read, e.g. ' +
-              'data:/var/lib/data or /srv/conf:/etc/app:ro',
+            "self.all(name, name != '' && !name.contains('='))",
+            'a variable needs a name without "=": write {NAME: value}, not {"NAME=value": ""}',
+          ),
+        ],
+      })
+      .optional(),
+    ports: z
+      .array(
+        intOrString('[[HOST_IP:]HOST_PORT:]CONTAINER_PORT[/tcp|udp|sctp], e.g. "8080:80".', {
+          pattern: portStringPattern,
+          maxLength: 80,
+          minimum: 1,
+          maximum: 65_535,
+        }),
+      )
+      .max(100)
+      .meta({
+        description:
+          'Ports: "8080:80" publishes port 80 of the container on port 8080 of its host; "127.0.0.1:53:53/udp" on one ' +
+          'address; "3000-3002:3000-3002" a range; a bare "6379" is reachable by other services only. Two instances that ' +
+          'publish the same host port never share a host; "80%i:80" gives instance 2 port 802.',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    links: z
+      .array(
+        text(127).meta({
+          description: 'SERVICE[:ALIAS], e.g. "redis-master:db".',
+          'x-kubernetes-validations': [
+            rule(
+              `self.matches('${linkStringPattern}')`,
+              'a link is SERVICE or SERVICE:ALIAS, both of lower-case letters, digits and "-", e.g. redis-master:db',
+            ),
+          ],
+        }),
+      )
+      .max(32)
+      .meta({
+        description:
+          'Other services of the project under further names: "redis-master:db" lets this service reach redis-master as ' +
+          'db. Services find each other under their own names without links.',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    volumes: z
+      .array(
+        text(255).meta({
+          description:
+            'NAME:/TARGET[:ro] or /HOST_PATH:/TARGET[:OPTIONS], e.g. "data:/var/lib/data".',
+          'x-kubernetes-validations': [
+            rule(
+              `self.matches('${volumeStringPattern}')`,
+              'a volume is NAME:/TARGET or /HOST_PATH:/TARGET, with :ro behind it if only to be read, e.g. ' +
+                'data:/var/lib/data or /srv/conf:/etc/app:ro,rslave',
+            ),
+          ],
+        }),
+      )
+      .max(32)
+      .meta({
+        description:
+          'Mounts: "data:/var/lib/x" a named volume of the project on the instance\'s host (instances on one host share ' +
+          'it; "data-%i:/var/lib/x" is one for each instance; it outlives its instances and does not follow them to another ' +
+          'host); "/srv/x:/etc/x:ro" a path of the host, with a propagation if need be: "/mnt:/mnt:ro,rslave".',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    tmpfs: z
+      .array(
+        text(255).meta({
+          description: '/TARGET[:OPTION,…], e.g. "/run:size=64M,mode=1777".',
+          pattern: tmpfsStringPattern,
+        }),
+      )
+      .max(32)
+      .meta({
+        description:
+          'File systems in memory, empty at each start: "/run:size=64M,mode=1777". Options: size, mode (octal), uid, gid, ' +
+          'noexec, exec, nosuid, nodev, ro. Without a size, half of the memory of the host.',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    volumesFrom: z
+      .array(
+        text(80).meta({
+          description: 'SERVICE[:ro], e.g. "data".',
+          pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(:(ro|rw))?$',
+        }),
+      )
+      .max(1)
+      .meta({
+        description:
+          'Another service of the project whose volumes (named ones and paths of the host) are mounted here at the same ' +
+          'places; "data:ro" to read only. Instances go to a host that has an instance of it. Example: ["data"].',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    volumeDefinitions: volumeDefinitions(
+      'How the named volumes are made: {data: {driver: local, reclaimPolicy: delete}}. For a Service that stands alone; a ' +
+        'Project says it under spec.volumes, for all its services, and fills it in here.',
+    ),
+    configs: z
+      .array(configMount)
+      .max(32)
+      .meta({
+        description:
+          "Files from the Project's configs, ConfigMaps, Secrets, or written here, to be read in the container: " +
+          '[{configMap: {name: nginx, key: nginx.conf}, target: /etc/nginx/nginx.conf, onChange: {signal: SIGHUP}}]. They are ' +
+          'kept in memory on the host. An instance waits (reason ConfigMissing) until all of them exist.',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    envFrom: z
+      .array(envFromSource)
+      .max(16)
+      .meta({
+        description:
+          'Environment variables from all keys of ConfigMaps and Secrets: [{configMap: settings}, {secret: keys, prefix: APP_}]. ' +
+          'A later entry wins over an earlier one, and environment over both. A change replaces the instances.',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    replicas: z.int().min(0).max(100_000).default(1).meta({
+      description: 'How many instances run. `kubectl scale` changes it on the Service object.',
+      format: 'int32',
+    }),
+    restart: restartPolicy.default('always').meta({
+      description:
+        'When a container that has ended is started again, as in systemd. always; "no" never (in quotes: a bare no is ' +
+        'false in YAML); on-success after exit code 0 or SIGHUP, SIGINT, SIGTERM, SIGPIPE; on-failure after anything ' +
+        'else; on-abnormal after another signal, lack of memory or a timeout (failed health checks), but no exit code; ' +
+        'on-abort after such a signal only. Pauses grow from start to start, up to a minute; a run of 10 seconds resets them.',
+    }),
+    restartSec: text(40)
+      .meta({
+        description:
+          'Pause before the first restart; it doubles with each short run, up to a minute (or restartSec if that is ' +
+          'more). Default 100ms. Example: "5s".',
+        pattern: durationPattern,
+      })
+      .optional(),
+    startLimit: z
+      .object({
+        burst: z.int().min(1).max(1000).meta({ description: 'Most starts in the interval: 5.' }),
+        interval: text(40)
+          .meta({ description: 'Default 10s. Example: "1m".', pattern: durationPattern })
+          .optional(),
+      })
+      .meta({
+        description:
+          'Gives an instance up that starts more often than this: it is Failed with reason StartLimitHit and stays so ' +
+          'until its spec changes or its container is started by hand. Without it, restarts go on with growing pauses. ' +
+          'Example: {burst: 5, interval: 1m}.',
+      })
+      .optional(),
+    healthCheck: healthCheck
+      .meta({
+        'x-kubernetes-validations': [
+          rule(
+            '(has(self.http) ? 1 : 0) + (has(self.tcp) ? 1 : 0) + (has(self.exec) ? 1 : 0) <= 1',
+            'an instance has one health check: take one of http, tcp and exec',
+          ),
+        ],
+        description:
+          "How to find out whether an instance serves: one of http, tcp and exec, run beside the instance by its host's " +
+          'agent. Only while it passes do names and updates count the instance as ready. Without one of the three, the ' +
+          "image's own HEALTHCHECK is heeded, with the times given here. Example: {http: {port: 80, path: /healthz}, interval: 5s}.",
+      })
+      .optional(),
+    labels: z
+      .record(z.string(), text(65_536))
+      .meta({
+        description:
+          'Labels of the containers: {com.example.team: web}. Keys under nap.dev/ are taken.',
+        maxProperties: 256,
+        'x-kubernetes-validations': [
+          rule(
+            "self.all(key, key != '' && !key.startsWith('nap.dev/'))",
+            'keys may not be empty or begin with nap.dev/, which nap uses itself: take a prefix of your own, e.g. example.com/',
+          ),
+        ],
+      })
+      .optional(),
+    user: text(128)
+      .min(1)
+      .meta({
+        description: 'User (and group) to run as, names or numbers: "1000:1000", "www-data".',
+        'x-kubernetes-validations': [
+          rule(
+            "self.matches('^[^: ]+(:[^: ]+)?$')",
+            'a user is USER or USER:GROUP, names or numbers, e.g. 1000:1000 or www-data',
+          ),
+        ],
+      })
+      .optional(),
+    workingDir: text(4096)
+      .meta({
+        description: 'Working directory in the container, absolute: "/srv/app".',
+        'x-kubernetes-validations': [
+          rule("self.startsWith('/')", 'a working directory is an absolute path, e.g. /srv/app'),
+        ],
+      })
+      .optional(),
+    hostname: text(63)
+      .min(1)
+      .meta({
+        description:
+          'Hostname in the container, e.g. "db-%i". Default: the name of the instance, e.g. guestbook-web-1.',
+        'x-kubernetes-validations': [
+          rule(
+            `self.matches('${hostnamePattern()}')`,
+            'a hostname is made of letters, digits, "-" and ".", e.g. db1.example.com',
+          ),
+        ],
+      })
+      .optional(),
+    pullPolicy: pullPolicy.default('missing').meta({
+      description:
+        'When to pull the image: missing when the host has none, always before each creation, or never.',
+    }),
+    stopSignal: text(20)
+      .meta({
+        description:
+          'Signal that asks the container to stop: "SIGQUIT". Default: what the image says, else SIGTERM.',
+        'x-kubernetes-validations': [
+          rule(
+            `self.matches('${stopSignalPattern()}')`,
+            'a signal is a name or a number, e.g. SIGQUIT, SIGRTMIN+3 or "3"',
+          ),
+        ],
+      })
+      .optional(),
+    stopGracePeriod: text(40)
+      .default('10s')
+      .meta({
+        description: 'How long it may take to stop before it is killed: "30s", "1m30s", "500ms".',
+        'x-kubernetes-validations': [
+          rule(
+            `self.matches('${durationPattern.replaceAll('\\', '\\\\')}')`,
+            'a duration is made of numbers with units h, m, s or ms, e.g. 30s or 1m30s',
           ),
         ],
       }),
-    )
-    .max(32)
-    .meta({
-      description:
-        'Mounts: "data:/var/lib/x" a named volume of the project on the instance\'s host (instances on one host share ' +
-        'it; it outlives the project, and does not follow an instance to another host); "/srv/x:/etc/x:ro" a path of the host.',
-      'x-kubernetes-list-type': 'atomic',
-    })
-    .optional(),
-  replicas: z.int().min(0).max(100_000).default(1).meta({
-    description: 'How many instances run. `kubectl scale` changes it on the Service object.',
-    format: 'int32',
-  }),
-  restart: restartPolicy.default('always').meta({
-    description:
-      'What to do when the container exits: always starts it again (with growing pauses); "no" leaves it. ' +
-      'Write "no" in quotes: a bare no is false in YAML.',
-  }),
-  labels: z
-    .record(z.string(), text(65_536))
-    .meta({
-      description:
-        'Labels of the containers: {com.example.team: web}. Keys under nap.dev/ are taken.',
-      maxProperties: 256,
-      'x-kubernetes-validations': [
-        rule(
-          "self.all(key, key != '' && !key.startsWith('nap.dev/'))",
-          'keys may not be empty or begin with nap.dev/, which nap uses itself: take a prefix of your own, e.g. example.com/',
-        ),
-      ],
-    })
-    .optional(),
-  user: text(128)
-    .min(1)
-    .meta({
-      description: 'User (and group) to run as, names or numbers: "1000:1000", "www-data".',
-      'x-kubernetes-validations': [
-        rule(
-          "self.matches('^[^: ]+(:[^: ]+)?$')",
-          'a user is USER or USER:GROUP, names or numbers, e.g. 1000:1000 or www-data',
-        ),
-      ],
-    })
-    .optional(),
-  workingDir: text(4096)
-    .meta({
-      description: 'Working directory in the container, absolute: "/srv/app".',
-      'x-kubernetes-validations': [
-        rule("self.startsWith('/')", 'a working directory is an absolute path, e.g. /srv/app'),
-      ],
-    })
-    .optional(),
-  hostname: text(63)
-    .min(1)
-    .meta({
-      description:
-        'Hostname in the container. Default: the name of the instance, e.g. guestbook-web-1.',
-      'x-kubernetes-validations': [
-        rule(
-          `self.matches('${hostnamePattern()}')`,
-          'a hostname is made of letters, digits, "-" and ".", e.g. db1.example.com',
-        ),
-      ],
-    })
-    .optional(),
-  pullPolicy: pullPolicy.default('missing').meta({
-    description:
-      'When to pull the image: missing when the host has none, always before each creation, or never.',
-  }),
-  stopSignal: text(20)
-    .meta({
-      description:
-        'Signal that asks the container to stop: "SIGQUIT". Default: what the image says, else SIGTERM.',
-      'x-kubernetes-validations': [
-        rule(
-          `self.matches('${stopSignalPattern()}')`,
-          'a signal is a name or a number, e.g. SIGQUIT, SIGRTMIN+3 or "3"',
-        ),
-      ],
-    })
-    .optional(),
-  stopGracePeriod: text(40)
-    .default('10s')
-    .meta({
-      description: 'How long it may take to stop before it is killed: "30s", "1m30s", "500ms".',
-      'x-kubernetes-validations': [
-        rule(
-          `self.matches('${durationPattern.replaceAll('\\', '\\\\')}')`,
-          'a duration is made of numbers with units h, m, s or ms, e.g. 30s or 1m30s',
-        ),
-      ],
-    }),
-  resources: resources
-    .meta({ description: 'What an instance is promised and what it may use at most.' })
-    .optional(),
-  placement: placement
-    .meta({
-      description: 'Which hosts may run it, e.g. {strategy: spread, machineMetadata: {disk: ssd}}.',
-    })
-    .optional(),
-});
+    resources: resources
+      .meta({ description: 'What an instance is promised and what it may use at most.' })
+      .optional(),
+    ...bonds,
+    update: updateSpec
+      .meta({
+        description:
+          'How instances get from one spec to the next: {order: start-first, parallelism: 2, monitor: 10s, failureAction: ' +
+          'rollback}. Changing only replicas, placement or this restarts nothing.',
+      })
+      .optional(),
+    placement: placement
+      .meta({
+        description:
+          'Which hosts may run it, e.g. {machineMetadata: {disk: ssd}, conflicts: [db], maxPerHost: 2}.',
+      })
+      .optional(),
+  })
+  .meta({ 'x-kubernetes-validations': placementRules });
 /** As the user wrote it: fields with defaults may be absent. */
 export type ServiceSpecInput = z.input<typeof serviceSpec>;
 /** With the defaults filled in. */
 export type ServiceSpec = z.output<typeof serviceSpec>;
 
-/** Labels of letters, digits and "-" joined by dots (RFC 1123; upper case is legal in a hostname). */
+/** Labels of letters, digits and "-" joined by dots (RFC 1123; upper case is legal in a hostname), and placeholders. */
 function hostnamePattern(): string {
-  const label = '[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?';
+  const label = '([A-Za-z0-9]|%[npiHm])(([-A-Za-z0-9]|%[npiHm])*([A-Za-z0-9]|%[npiHm]))?';
   return `^${label}([.]${label})*$`;
 }
 

@@ -7,10 +7,14 @@ import { fieldPath, type FieldError } from './field-error.ts';
 import { isImageReference } from './image-reference.ts';
 import { parseLink } from './link-string.ts';
 import type { PortMapping } from './container-spec.ts';
+import { fillSpec } from './placeholders.ts';
 import { formatPort, parsePorts } from './port-string.ts';
 import type { ServiceSpec } from './service-spec.ts';
 import { isSignal } from './signals.ts';
-import { parseVolume } from './volume-string.ts';
+import { validateHealthAndRestart } from './validate-health-check.ts';
+import { validatePlaceholders, validatePlacement } from './validate-placement.ts';
+import { validateUpdate } from './update-policy.ts';
+import { validateMounts } from './validate-volumes.ts';
 
 /** Docker refuses a container with less ("Minimum memory limit allowed is 6MB"). */
 const minMemoryLimitBytes = 6 * 1024 ** 2;
@@ -27,12 +31,20 @@ const minCpuLimitMillis = 10;
  * of the project's services (absent for a Service alone: what its links name cannot be told from it).
  */
 export function validateServiceSpec(
-  spec: ServiceSpec,
+  written: ServiceSpec,
   path: readonly PropertyKey[],
   siblings?: readonly string[],
 ): FieldError[] {
   const errors: FieldError[] = [];
   const at = (...segments: PropertyKey[]) => fieldPath(...path, ...segments);
+  validatePlaceholders(written, at, errors);
+  // As its last instance will have it: the one with the greatest numbers.
+  const spec = fillSpec(written, {
+    name: `x-${String(written.replicas)}`,
+    ordinal: Math.max(1, written.replicas),
+    host: 'host',
+    machineID: 'machine',
+  });
   const fail = (where: string, value: unknown, message: string) =>
     errors.push({ path: where, value, message, severity: 'error' });
 
@@ -92,10 +104,13 @@ export function validateServiceSpec(
       'name a host or give (the beginning of) a machine ID',
     );
   }
+  errors.push(...validateUpdate(spec.update, path));
+  validatePlacement(spec, at, errors, siblings);
   validatePorts(spec, at, errors);
   validateLinks(spec, at, errors, siblings);
-  validateVolumes(spec, at, errors);
+  validateMounts(spec, at, errors, siblings);
   validateResources(spec, at, errors);
+  validateHealthAndRestart(spec, at, errors);
   return errors;
 }
 
@@ -179,25 +194,6 @@ function validateLinks(
       });
     }
     aliases.set(link.alias, link.service);
-  }
-}
-
-function validateVolumes(spec: ServiceSpec, at: At, errors: FieldError[]): void {
-  const targets = new Map<string, string>();
-  for (const [index, value] of (spec.volumes ?? []).entries()) {
-    const path = at('volumes', index);
-    const mount = attempt(errors, path, value, () => parseVolume(value));
-    if (mount === undefined) continue;
-    const taken = targets.get(mount.target);
-    if (taken !== undefined) {
-      errors.push({
-        path,
-        value,
-        message: `${mount.target} is taken by ${JSON.stringify(taken)}: mount each path once`,
-        severity: 'error',
-      });
-    }
-    targets.set(mount.target, value);
   }
 }
 

@@ -6,7 +6,9 @@ import { dnsLabelPattern, isDnsLabel, maxLabelLength } from './names.ts';
 import { parsePorts } from './port-string.ts';
 import type { ProjectSpec } from './project.ts';
 import type { ServiceSpec } from './service-spec.ts';
+import { validatePlacementsTogether } from './validate-placement.ts';
 import { samePublishedPort, validateServiceSpec } from './validate-service-spec.ts';
+import { validateProjectParts } from './validate-volumes.ts';
 
 /**
  * What is wrong with a Project beyond its schema, or probably not meant (`severity: 'warning'`).
@@ -37,6 +39,10 @@ export function validateProject(project: {
       ...validateServiceSpec(spec, path, siblings),
     );
   }
+  errors.push(
+    ...validateProjectParts(project.spec, (...segments) => fieldPath('spec', ...segments)),
+  );
+  errors.push(...validatePlacementsTogether(name, services));
   // Only among ports whose number is known to be bearable: this runs in the operator, on what anybody may apply.
   if (!errors.some((error) => error.severity === 'error'))
     errors.push(...sharedHostPorts(services));

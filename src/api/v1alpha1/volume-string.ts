@@ -7,16 +7,30 @@ export interface VolumeMount {
   /** Absolute path in the container, without a trailing slash. */
   readonly target: string;
   readonly readOnly: boolean;
+  /** How mounts made below it on one side are seen on the other; absent: the engine's default (rprivate). */
+  readonly propagation?: Propagation;
 }
 
-/** Shape of a volume string, for the CRD: absolute host path or volume name, absolute target, `ro` or `rw`. */
-export const volumeStringPattern = '^(/[^:]*|[a-zA-Z0-9][a-zA-Z0-9_.-]*):/[^:]+(:(ro|rw))?$';
+/** Kinds of bind propagation, as `mount --make-…` has them. */
+export const propagations = [
+  'private',
+  'rprivate',
+  'shared',
+  'rshared',
+  'slave',
+  'rslave',
+] as const;
+export type Propagation = (typeof propagations)[number];
 
-/** Names of volumes: what Docker takes as a part of a volume's name. */
-const volumeName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/;
+/** Shape of a volume string, for the CRD: absolute host path or volume name, absolute target, options. */
+export const volumeStringPattern = '^(/[^:]*|[a-zA-Z0-9%][a-zA-Z0-9_.%-]*):/[^:]+(:[a-z,]+)?$';
+
+/** Names of volumes: what Docker takes as a part of a volume's name, and placeholders. */
+const volumeName = /^(?=.{1,128}$)(?:[a-zA-Z0-9]|%[npiHm])(?:[a-zA-Z0-9_.-]|%[npiHm])*$/;
 
 /**
- * Reads `NAME:/TARGET[:ro|rw]` (named volume) or `/HOST_PATH:/TARGET[:ro|rw]` (bind).
+ * Reads `NAME:/TARGET[:ro|rw]` (named volume) or `/HOST_PATH:/TARGET[:OPTIONS]` (bind), where options are ro or rw and a
+ * propagation, e.g. `ro,rslave`.
  * Paths must be absolute and free of `..`: there is no directory on the host that a relative one could start from.
  * @throws {InvalidValueError}
  */
@@ -33,13 +47,7 @@ export function parseVolume(value: string): VolumeMount {
   if (rest.length > 0) {
     throw new InvalidValueError(value, 'too many colons: use SOURCE:/TARGET or SOURCE:/TARGET:ro');
   }
-  if (mode !== undefined && mode !== 'ro' && mode !== 'rw') {
-    throw new InvalidValueError(
-      value,
-      `${JSON.stringify(mode)} is not an option of a volume: use ro or rw`,
-    );
-  }
-  const readOnly = mode === 'ro';
+  const { readOnly, propagation } = readOptions(value, mode);
   const path = checkPath(value, target, 'the path in the container');
   if (path === '/') throw new InvalidValueError(value, 'cannot be mounted over / itself');
   if (/^[./~\\]/.test(source)) {
@@ -48,7 +56,14 @@ export function parseVolume(value: string): VolumeMount {
       source: checkPath(value, source, 'the path on the host'),
       target: path,
       readOnly,
+      ...(propagation === undefined ? {} : { propagation }),
     };
+  }
+  if (propagation !== undefined) {
+    throw new InvalidValueError(
+      value,
+      `${propagation} is for paths of the host only: a named volume has no mounts below it`,
+    );
   }
   if (!volumeName.test(source)) {
     throw new InvalidValueError(
@@ -58,6 +73,30 @@ export function parseVolume(value: string): VolumeMount {
     );
   }
   return { type: 'volume', source, target: path, readOnly };
+}
+
+function readOptions(
+  value: string,
+  options: string | undefined,
+): { readOnly: boolean; propagation?: Propagation } {
+  let readOnly: boolean | undefined;
+  let propagation: Propagation | undefined;
+  for (const option of options?.split(',') ?? []) {
+    if ((option === 'ro' || option === 'rw') && readOnly === undefined) readOnly = option === 'ro';
+    else if (isPropagation(option) && propagation === undefined) propagation = option;
+    else {
+      throw new InvalidValueError(
+        value,
+        `${JSON.stringify(option)} is not an option of a volume here: use ro or rw, and for a path of the host one of ` +
+          propagations.join(', '),
+      );
+    }
+  }
+  return { readOnly: readOnly ?? false, ...(propagation === undefined ? {} : { propagation }) };
+}
+
+function isPropagation(text: string): text is Propagation {
+  return (propagations as readonly string[]).includes(text);
 }
 
 function checkPath(value: string, path: string, what: string): string {

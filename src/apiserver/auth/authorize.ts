@@ -57,6 +57,8 @@ export const defaultGrants: readonly Grant[] = [
   {
     groups: [operatorsGroup],
     rules: [
+      // Those that services name, each followed by name.
+      { apiGroups: [''], resources: ['configmaps', 'secrets'], verbs: ['list', 'watch'] },
       {
         apiGroups: ['nap.dev'],
         resources: ['projects'],

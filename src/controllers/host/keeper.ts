@@ -5,6 +5,7 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { ClusterState, HostInfo } from '../../scheduler/index.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { PlacementBook } from '../placement/book.ts';
+import { drainDue, isDraining } from './drain.ts';
 import type { HostHealth } from './health.ts';
 
 export interface HostKeeperOptions {
@@ -33,6 +34,7 @@ export class HostKeeper {
   readonly #infos = new Map<string, HostInfo>();
   readonly #lost = new Set<string>();
   #cancelTimer: (() => void) | undefined;
+  readonly #drainTimers = new Map<string, () => void>();
 
   constructor(options: HostKeeperOptions) {
     this.#options = options;
@@ -65,9 +67,18 @@ export class HostKeeper {
     const before = this.#objects.get(host);
     if (object === undefined) this.#objects.delete(host);
     else this.#objects.set(host, object);
-    const matters = (o: Host | undefined): unknown => [o?.metadata.labels, o?.spec?.unschedulable];
+    const matters = (o: Host | undefined): unknown => [
+      o?.metadata.labels,
+      o?.spec?.unschedulable,
+      isDraining(o),
+    ];
     if (!equalJson(matters(before), matters(object))) this.#refresh(host);
-    const { health, clock, book } = this.#options;
+    const { health, clock, book, mark } = this.#options;
+    // What a global service has on a lost host waits only as long as somebody speaks of the host.
+    if (object === undefined && before !== undefined) {
+      for (const service of book.servicesOn(host)) mark(service);
+    }
+    this.#watchDrain(host);
     if (object !== undefined && !this.#records.has(host)) {
       health.absent(host, clock.monotonic());
     }
@@ -122,7 +133,34 @@ export class HostKeeper {
     this.evaluate();
   }
 
+  /** Whether the host is being emptied and may wait no longer for that. */
+  drainIsOver(host: string): boolean {
+    const due = drainDue(this.#objects.get(host));
+    return due !== undefined && this.#options.clock.now() >= due;
+  }
+
+  /** Somebody speaks of the host: its Host object, or its agent. */
+  isKnown(host: string): boolean {
+    const { health, clock } = this.#options;
+    return this.#objects.has(host) || health.standing(host, clock.monotonic()) !== 'lost';
+  }
+
+  /** Sees to it that what is left on the host is looked at when its time is up. */
+  #watchDrain(host: string): void {
+    const { clock, book, mark, touched } = this.#options;
+    this.#drainTimers.get(host)?.();
+    this.#drainTimers.delete(host);
+    const due = drainDue(this.#objects.get(host));
+    if (due === undefined || due <= clock.now()) return;
+    const wake = (): void => {
+      for (const service of book.servicesOn(host)) mark(service);
+      touched(host);
+    };
+    this.#drainTimers.set(host, clock.schedule(wake, due - clock.now()));
+  }
+
   stop(): void {
+    for (const cancel of this.#drainTimers.values()) cancel();
     this.#cancelTimer?.();
   }
 
@@ -146,14 +184,17 @@ export class HostKeeper {
       capacity: record.capacity,
       ready: present && record.ready,
       unschedulable: object?.spec?.unschedulable === true,
+      ...(isDraining(object) ? { draining: true } : {}),
+      ...(record.sealingKey === undefined ? {} : { sealingKey: record.sealingKey }),
     };
     const before = this.#infos.get(host);
     if (equalJson(before, info)) return;
     this.#infos.set(host, info);
     state.setHost(info);
     roomAppeared();
-    // What runs there may break a rule now.
-    if (before !== undefined && !equalJson(before.labels, info.labels)) {
+    // What runs there may break a rule now, or need its contents sealed for another key.
+    const matters = (i: HostInfo): unknown => [i.labels, i.sealingKey, i.draining];
+    if (before !== undefined && !equalJson(matters(before), matters(info))) {
       for (const service of book.servicesOn(host)) mark(service);
     }
   }

@@ -11,6 +11,9 @@ import { isInvalid } from '../../kube/errors.ts';
 import type { Reconcile } from '../../runtime/controller.ts';
 import type { ClusterState } from '../../scheduler/index.ts';
 import type { PlacementBook } from '../placement/book.ts';
+import { drainClaim, drainedCondition, isDraining, type StuckInstance } from './drain.ts';
+import { findCondition } from '../../kube/conditions.ts';
+import type { EventRecorder } from '../../kube/events.ts';
 import type { StatusWriter } from '../status-writer.ts';
 import type { HostHealth } from './health.ts';
 import type { HostKeeper } from './keeper.ts';
@@ -25,6 +28,9 @@ export interface HostReconcilerOptions {
   readonly book: PlacementBook;
   readonly status: StatusWriter<Host>;
   readonly clock: Clock;
+  readonly events: Pick<EventRecorder, 'record'>;
+  /** What is left on a host that is being emptied. */
+  readonly stuckOn: (host: string) => StuckInstance[];
 }
 
 /**
@@ -64,6 +70,7 @@ export function hostReconciler(options: HostReconcilerOptions): Reconcile {
       standing === 'lost'
         ? health.brake(now, (host) => book.servicesOn(host).length > 0)
         : undefined;
+    const draining = isDraining(object);
     const next = hostStatus(
       object.status,
       object.metadata.generation,
@@ -75,13 +82,30 @@ export function hostReconciler(options: HostReconcilerOptions): Reconcile {
           cpuMillis: here?.reservedCpuMillis ?? 0,
           memoryBytes: here?.reservedMemoryBytes ?? 0,
         },
+        ...(draining
+          ? { drained: drainClaim(options.stuckOn(name), keeper.drainIsOver(name)) }
+          : {}),
         ...(record === undefined ? {} : { record }),
         ...(graceLeftMs === undefined ? {} : { graceLeftMs }),
         ...(brake === undefined ? {} : { held: brake.message }),
       },
       wholeSecondsTime(clock.now()),
     );
-    await status.write(object, next, signal);
+    if (await status.write(object, next, signal)) announceDrain(options.events, object, next);
     return;
   };
+}
+
+/** Once for each time that the reason changes. */
+function announceDrain(
+  events: Pick<EventRecorder, 'record'>,
+  before: Host,
+  after: NonNullable<Host['status']>,
+): void {
+  const was = findCondition(before.status?.conditions, drainedCondition);
+  const is = findCondition(after.conditions, drainedCondition);
+  if (is === undefined || (was?.status === is.status && was.reason === is.reason)) return;
+  if (is.status === 'True') events.record(before, 'Normal', 'Drained', is.message);
+  else if (is.reason === 'Draining') events.record(before, 'Normal', 'Draining', is.message);
+  else events.record(before, 'Warning', 'CannotDrain', is.message);
 }

@@ -3,7 +3,8 @@ import { formatByteSizeRounded } from '../../api/v1alpha1/byte-size.ts';
 import { formatCpuQuantity } from '../../api/v1alpha1/cpu-quantity.ts';
 import type { HostStatus } from '../../api/v1alpha1/host.ts';
 import type { HostRecord } from '../../registry/records/host.ts';
-import { mergeConditions } from '../conditions.ts';
+import { mergeConditions, type ConditionClaim } from '../conditions.ts';
+import { drainedCondition } from './drain.ts';
 import type { HostStanding } from '../placement/types.ts';
 
 /** What is known of a host. */
@@ -16,6 +17,8 @@ export interface HostFacts {
   readonly allocated: { readonly cpuMillis: number; readonly memoryBytes: number };
   /** The agent said that it would be away for this long yet, milliseconds. */
   readonly graceLeftMs?: number;
+  /** How far its emptying has come; absent: it is not being emptied. */
+  readonly drained?: ConditionClaim;
   /** Why moves away from it are held back. */
   readonly held?: string;
 }
@@ -48,13 +51,21 @@ export function hostStatus(
           metadata: record.metadata,
           ...(record.subnet === undefined ? {} : { subnet: record.subnet }),
         }),
-    conditions: mergeConditions(previous?.conditions, [ready], generation, now),
+    conditions: mergeConditions(
+      previous?.conditions?.filter(
+        ({ type }) => facts.drained !== undefined || type !== drainedCondition,
+      ),
+      [ready, ...(facts.drained === undefined ? [] : [facts.drained])],
+      generation,
+      now,
+    ),
   };
 }
 
 function stateOf(facts: HostFacts, ready: { readonly status: string }): string {
   if (facts.standing === 'lost') return 'Lost';
   if (ready.status !== 'True') return 'NotReady';
+  if (facts.drained !== undefined) return facts.drained.status === 'True' ? 'Drained' : 'Draining';
   return facts.unschedulable ? 'Cordoned' : 'Ready';
 }
 

@@ -1,13 +1,21 @@
+import { seatKey } from '../../api/v1alpha1/seat.ts';
 import { placementRecords, type PlacementRecord } from '../../registry/records/placement.ts';
 import type { Condition, Operation } from '../../registry/store.ts';
 import { hostPorts } from '../../scheduler/filters/host-ports.ts';
 import { resources } from '../../scheduler/filters/resources.ts';
-import { schedule, type ClusterState, type InstanceRequest } from '../../scheduler/index.ts';
+import { sealing } from '../../scheduler/filters/sealing.ts';
+import {
+  schedule,
+  type ClusterState,
+  type InstanceRequest,
+  type OnlyHost,
+} from '../../scheduler/index.ts';
 import type { ServiceWish } from '../service/desired.ts';
 import type { HostedKey, InstanceBook, PlacementBook } from './book.ts';
 import { needsOf } from './demand.ts';
+import { onlyHome, type Home } from './homes.ts';
 import { newPlacement, type Step } from './plan.ts';
-import type { DesiredInstances, Placed } from './types.ts';
+import type { DesiredInstance, DesiredInstances, Placed } from './types.ts';
 
 /** The steps that a pass wants to take for one service. */
 export interface Intent {
@@ -32,6 +40,8 @@ export interface Change {
     readonly record: PlacementRecord;
   };
   readonly deleted?: string;
+  /** Its volumes stay where nobody waits for them any more. */
+  readonly leftBehind?: Home;
   /** Paths whose standing in the ClusterState was changed in advance. */
   readonly touched: readonly string[];
 }
@@ -73,12 +83,15 @@ export interface AllocateContext {
   readonly seed: number;
   /** Default 4,000; shared evenly by the services of the pass. */
   readonly createsPerPass?: number;
+  /** Where an instance's data is. Default: nowhere in particular. */
+  readonly homeOf?: (intent: Intent, ordinal: number) => Home | undefined;
 }
 
 interface Request extends InstanceRequest {
   readonly intent: Intent;
-  readonly step: Extract<Step, { type: 'create' | 'replace' }>;
+  readonly step: Extract<Step, { type: 'create' | 'replace' | 'accompany' }>;
   readonly record: PlacementRecord;
+  readonly home?: Home;
 }
 
 /**
@@ -91,8 +104,10 @@ export function allocate(intents: readonly Intent[], context: AllocateContext): 
   const changes: Change[] = [];
   const requests: Request[] = [];
   const unplaced = new Map<string, Unplaced>();
-  const later: { readonly intent: Intent; readonly step: Extract<Step, { type: 'replace' }> }[] =
-    [];
+  const later: {
+    readonly intent: Intent;
+    readonly step: Extract<Step, { type: 'replace' | 'accompany' }>;
+  }[] = [];
   /** How many new instances of a service were left for another pass. */
   const left = new Map<string, number>();
   const share = createsOfEach(intents, context.createsPerPass ?? defaultCreatesPerPass);
@@ -110,6 +125,10 @@ export function allocate(intents: readonly Intent[], context: AllocateContext): 
       } else if (step.type === 'replace') {
         state.unplace(step.placed.path);
         later.push({ intent, step });
+      } else if (step.type === 'accompany') {
+        later.push({ intent, step });
+      } else if (step.type === 'finish') {
+        changes.push(finishing(intent, intent.run.instances, step, state));
       } else {
         requests.push(request(intent, intent.run, step, context));
       }
@@ -175,24 +194,76 @@ function rewriting(
   context: AllocateContext,
 ): Change {
   const { placed } = step;
-  const fresh = newPlacement(desired, placed.ordinal, context.newId(), context.now);
+  const fresh = onHost(
+    newPlacement(desired, placed.ordinal, context.newId(), context.now),
+    desired.instance(placed.ordinal),
+    placed.host,
+    context.state,
+  );
+  const base = { key: intent.key, step, host: placed.host, touched: [placed.path] };
+  if (placed.record !== undefined && ['Proved', 'Alone', 'Released'].includes(step.reason)) {
+    const without: (keyof PlacementRecord)[] =
+      step.reason === 'Proved'
+        ? ['replaces', 'beside']
+        : [step.reason === 'Alone' ? 'beside' : 'hold'];
+    return { ...base, ...rewritten(intent, placed, stripped(placed.record, without)) };
+  }
   // What the agent runs keeps its identity if it is what is wanted: then nothing restarts.
-  const running = context.instances.get(intent.key, placed.host, placed.ordinal);
+  const running = context.instances.of(intent.key, placed);
   const record =
     placed.record !== undefined
       ? { ...placed.record, serviceUID: desired.uid }
       : running?.specHash === fresh.specHash
         ? { ...fresh, id: running.id }
         : fresh;
-  const key = { ...intent.identity, host: placed.host, ordinal: String(placed.ordinal) };
+  return { ...base, ...rewritten(intent, placed, record) };
+}
+
+/** The record at its place with another content. */
+function rewritten(
+  intent: Intent,
+  placed: Placed,
+  record: PlacementRecord,
+): Required<Pick<Change, 'conditions' | 'operations' | 'put'>> {
+  const ordinal = seatKey(placed.ordinal, placed.second === true);
+  const key = { ...intent.identity, host: placed.host, ordinal };
   return {
-    key: intent.key,
-    step,
-    host: placed.host,
     conditions: [unchanged(placed)],
     operations: [{ type: 'put', key: placed.path, value: placementRecords.encode(record) }],
     put: { key, path: placed.path, record },
-    touched: [placed.path],
+  };
+}
+
+function stripped(
+  record: PlacementRecord,
+  without: readonly (keyof PlacementRecord)[],
+): PlacementRecord {
+  const rest = { ...record };
+  for (const field of without) Reflect.deleteProperty(rest, field);
+  return rest;
+}
+
+/** Both in one transaction: the ordinal never stands without an instance that answers for it. */
+function finishing(
+  intent: Intent,
+  desired: DesiredInstances,
+  step: Extract<Step, { type: 'finish' }>,
+  state: ClusterState,
+): Change {
+  const { placed, next, proved } = step;
+  const before = next.record ?? newPlacement(desired, next.ordinal, '', '');
+  const record = stripped(before, proved ? ['beside', 'replaces'] : ['beside']);
+  const { put, conditions, operations } = rewritten(intent, next, record);
+  state.unplace(placed.path);
+  return {
+    key: intent.key,
+    step,
+    host: next.host,
+    conditions: [unchanged(placed), ...conditions],
+    operations: [{ type: 'delete', key: placed.path }, ...operations],
+    put,
+    deleted: placed.path,
+    touched: [placed.path, next.path],
   };
 }
 
@@ -203,7 +274,10 @@ function request(
   context: AllocateContext,
 ): Request {
   const ordinal = step.type === 'create' ? step.ordinal : step.placed.ordinal;
-  const record = newPlacement(run.instances, ordinal, context.newId(), context.now);
+  const record = newPlacement(run.instances, ordinal, context.newId(), context.now, marksOf(step));
+  const home = run.bound === true ? context.homeOf?.(intent, ordinal) : undefined;
+  const only: OnlyHost | undefined =
+    step.host === undefined ? onlyHome(home) : { host: step.host, why: 'host' };
   return {
     id: `new ${record.id}`,
     service: intent.key,
@@ -212,21 +286,50 @@ function request(
     intent,
     step,
     record,
+    ...(only === undefined ? {} : { only }),
+    ...(home === undefined ? {} : { home }),
+  };
+}
+
+/** What the record of a new instance says of the one before it. */
+function marksOf(step: Request['step']): Pick<PlacementRecord, 'replaces' | 'beside' | 'hold'> {
+  if (step.type === 'create') return step.hold === true ? { hold: true } : {};
+  const old = step.placed.record;
+  // A replacement that was lost on trial has not proved itself yet.
+  const replaces = step.reason === 'HostLost' ? old?.replaces : old?.id;
+  return {
+    ...(replaces === undefined ? {} : { replaces }),
+    ...(step.type === 'accompany' ? { beside: true } : {}),
   };
 }
 
 function placing(asked: Request, host: string, state: ClusterState): Change {
-  const { intent, step, record, service, reservation, ports } = asked;
+  const { intent, step, service, reservation, ports } = asked;
   const ordinal = step.type === 'create' ? step.ordinal : step.placed.ordinal;
-  const key = { ...intent.identity, host, ordinal: String(ordinal) };
+  const seated = step.type !== 'create' && step.placed.second === true;
+  const second = step.type === 'accompany' ? !seated : seated;
+  const moves = step.type === 'replace' && step.reason !== 'HostLost' && step.placed.host !== host;
+  const made = onHost(asked.record, intent.run?.instances.instance(ordinal), host, state);
+  const record = moves ? { ...made, hold: true } : made;
+  const key = { ...intent.identity, host, ordinal: seatKey(ordinal, second) };
   const path = placementRecords.path(key);
   state.place({ id: path, service, reservation, ports }, host);
   const put: Operation = { type: 'put', key: path, value: placementRecords.encode(record) };
-  const base = { key: intent.key, step, host, put: { key, path, record } };
-  if (step.type === 'create') {
+  const { home } = asked;
+  const base = {
+    key: intent.key,
+    step,
+    host,
+    put: { key, path, record },
+    ...(home === undefined || home.host === host ? {} : { leftBehind: home }),
+  };
+  if (step.type !== 'replace') {
     return {
       ...base,
-      conditions: [{ type: 'absent', key: path }],
+      conditions: [
+        { type: 'absent', key: path },
+        ...(step.type === 'accompany' ? [unchanged(step.placed)] : []),
+      ],
       operations: [put],
       touched: [path],
     };
@@ -244,11 +347,24 @@ function placing(asked: Request, host: string, state: ClusterState): Change {
   };
 }
 
+/** The record of an instance that may have to know its host. */
+function onHost(
+  record: PlacementRecord,
+  want: DesiredInstance | undefined,
+  host: string,
+  state: ClusterState,
+): PlacementRecord {
+  const machineID = state.host(host)?.info?.machineID ?? '';
+  return want?.on === undefined ? record : { ...record, ...want.on({ host, machineID }) };
+}
+
 /** Whether the instance can stay where its predecessor is: also on a cordoned host, if there is room. */
 function fitsOn(hostName: string, wanted: Request, state: ClusterState): boolean {
   const host = state.host(hostName);
   if (host?.info === undefined) return false;
-  return [hostPorts, resources].every((filter) => filter(wanted, state)?.check(host) ?? true);
+  return [hostPorts, resources, sealing].every(
+    (filter) => filter(wanted, state)?.check(host) ?? true,
+  );
 }
 
 function unchanged(placed: Placed): Condition {

@@ -1,4 +1,5 @@
 import type { InstanceRecord } from '../../registry/records/instance.ts';
+import { parseSeat, seatKey } from '../../api/v1alpha1/seat.ts';
 import { serviceId, type InstanceKey, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import type { PlacementRecord } from '../../registry/records/placement.ts';
 import type { Revision } from '../../registry/store.ts';
@@ -8,9 +9,6 @@ import type { Placed } from './types.ts';
 
 /** Key of a placement or instance record. */
 export type HostedKey = InstanceKey & { readonly host: string };
-
-/** An ordinal as people write it; others cannot be wanted. */
-const ordinalPattern = /^[1-9]\d{0,8}$/;
 
 /**
  * All placements, by service and by host, and with them the scheduler's ClusterState: what a pass may believe. It is
@@ -46,14 +44,16 @@ export class PlacementBook {
     this.#deleted.delete(path);
     if (before !== undefined) this.#drop(path);
     const service = serviceId(key);
+    const seat = parseSeat(key.ordinal);
     const placed = {
-      ordinal: ordinalPattern.test(key.ordinal) ? Number(key.ordinal) : Infinity,
+      ordinal: seat?.ordinal ?? Infinity,
       host: key.host,
       path,
       modRevision,
       record,
       service,
       ...(broken ? { broken } : {}),
+      ...(seat?.second === true ? { second: true } : {}),
     };
     this.#byPath.set(path, placed);
     let entry = this.#byService.get(service);
@@ -152,14 +152,17 @@ export class InstanceBook {
     Map<string, { readonly key: HostedKey; readonly record: InstanceRecord }>
   >();
 
-  put(key: HostedKey, record: InstanceRecord): void {
+  /** Returns what was said before. */
+  put(key: HostedKey, record: InstanceRecord): InstanceRecord | undefined {
     const service = serviceId(key);
     let records = this.#byService.get(service);
     if (records === undefined) {
       records = new Map<string, { readonly key: HostedKey; readonly record: InstanceRecord }>();
       this.#byService.set(service, records);
     }
+    const before = records.get(suffix(key))?.record;
     records.set(suffix(key), { key, record });
+    return before;
   }
 
   delete(key: HostedKey): void {
@@ -168,8 +171,13 @@ export class InstanceBook {
     if (records?.size === 0) this.#byService.delete(serviceId(key));
   }
 
-  get(service: string, host: string, ordinal: number): InstanceRecord | undefined {
-    return this.#byService.get(service)?.get(`${host}/${String(ordinal)}`)?.record;
+  /** What the host's agent says of the instance that is placed so. */
+  of(
+    service: string,
+    placed: Pick<Placed, 'host' | 'ordinal' | 'second'>,
+  ): InstanceRecord | undefined {
+    const seat = seatKey(placed.ordinal, placed.second === true);
+    return this.#byService.get(service)?.get(`${placed.host}/${seat}`)?.record;
   }
 
   ofService(service: string): { readonly key: HostedKey; readonly record: InstanceRecord }[] {

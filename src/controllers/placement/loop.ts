@@ -2,7 +2,9 @@ import { equalJson } from '../../api/json.ts';
 import { serviceRecords, type ServiceRecord } from '../../registry/records/service.ts';
 import type { CachedRecord } from '../../registry/record-cache.ts';
 import { decide } from '../../registry/decide.ts';
-import type { Revision, Store } from '../../registry/store.ts';
+import type { Operation, Revision, Store } from '../../registry/store.ts';
+import { UnavailableError } from '../../registry/store.ts';
+import { parseSeat, seatKey } from '../../api/v1alpha1/seat.ts';
 import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { Trigger } from '../../runtime/trigger.ts';
@@ -14,10 +16,15 @@ import type { ServiceDirectory } from '../service/directory.ts';
 import { allocate, type Change, type Intent, type Unplaced } from './allocate.ts';
 import { batches } from './batch.ts';
 import type { InstanceBook, PlacementBook } from './book.ts';
-import { misfitOf } from './demand.ts';
-import { planRemoval, planService, type RollState, type Step } from './plan.ts';
+import { isUndelivered, withDeliveries } from './delivery.ts';
+import type { HomeSources } from './homes.ts';
+import { heldBack, underOrder, type Order } from './order.ts';
+import { OrderBook } from './order-book.ts';
+import { ordinalOf, planBlocked, planRemoval, type RollState, type Step } from './plan.ts';
 import { instanceState, troubleOf, type Readiness } from './readiness.ts';
 import type { InstanceState, Placed, PlacementView } from './types.ts';
+import { PlacementRulesKeeper } from './rules.ts';
+import { planVolumeRecords, type VolumeRecords } from './volumes.ts';
 
 /** What the last pass over a service left open. */
 export interface Outcome {
@@ -25,6 +32,17 @@ export interface Outcome {
   readonly roll?: RollState;
   /** Instances of lost hosts that are held back, with the reason. */
   readonly held?: { readonly count: number; readonly message: string };
+  /** What other services have to come to first: "db to be healthy"; or why nothing of it may run. */
+  readonly order?: Pick<Order, 'waitsFor' | 'stopped'>;
+}
+
+/** What one pass finds out about a service before anything is written. */
+interface Open {
+  readonly roll?: RollState;
+  readonly held?: Outcome['held'];
+  readonly order?: Outcome['order'];
+  /** There is more to do at once. */
+  readonly again?: boolean;
 }
 
 /** Told what was decided; must not throw. */
@@ -47,6 +65,16 @@ export interface PlacementLoopOptions {
   readonly state: ClusterState;
   /** Present service records, by path. */
   readonly serviceRecords: ReadonlyMap<string, CachedRecord<ServiceIdentity, ServiceRecord>>;
+  /** Present volume records, by path. Default: none, and none are written. */
+  readonly volumeRecords?: VolumeRecords;
+  /** Public key of a host that deliveries are sealed for. Default: no host has one. */
+  readonly sealingKey?: (host: string) => string | undefined;
+  /** Present home records, by path. Default: instances are bound to no host by their volumes. */
+  readonly homeRecords?: HomeSources['homes'];
+  /** The emptying of this host may wait no longer. Default: never. */
+  readonly drainIsOver?: (host: string) => boolean;
+  /** Somebody speaks of the host: its Host object, or its agent. Default: yes. */
+  readonly isKnown?: (host: string) => boolean;
   /** Asks the API server itself whether no Service object has this identity. Rejects when it cannot be told. */
   readonly confirmGone: (identity: ServiceIdentity, signal: AbortSignal) => Promise<boolean>;
   readonly observer: PlacementObserver;
@@ -74,12 +102,15 @@ const conflictRetryMs = 50;
  */
 export class PlacementLoop {
   readonly #options: PlacementLoopOptions;
+  readonly #order: OrderBook;
   readonly #trigger = new Trigger();
   #dirty = new Set<string>();
   /** Services that wait for room on some host. */
   readonly #waiting = new Set<string>();
   /** Services whose update waits for instances. */
   readonly #rolling = new Set<string>();
+  /** Services with an instance that waits for another one to be gone. */
+  readonly #watching = new Set<string>();
   readonly #outcomes = new Map<string, Outcome>();
   /** What the last pass over each service acted upon. */
   readonly #actedUpon = new Map<string, ServiceWish['want']>();
@@ -89,11 +120,35 @@ export class PlacementLoop {
   readonly #timers = new Map<string, () => void>();
   /** Service records as last written by us. */
   readonly #written = new Map<string, ServiceRecord | undefined>();
+  /** What rules mean for what is placed. */
+  readonly rules: PlacementRulesKeeper;
   #lastRetry = -Infinity;
   #moves: { tokens: number; at: number };
 
   constructor(options: PlacementLoopOptions) {
     this.#options = options;
+    const { state, book, directory, health, clock, volumeRecords, homeRecords } = options;
+    const standing = (host: string) => health.standing(host, clock.monotonic());
+    this.rules = new PlacementRulesKeeper({
+      state,
+      book,
+      wantOf: (key) => directory.get(key)?.want,
+      services: () => directory.keys(),
+      standing,
+      ...(options.drainIsOver === undefined ? {} : { drainIsOver: options.drainIsOver }),
+      ...(options.isKnown === undefined ? {} : { isKnown: options.isKnown }),
+      ...(volumeRecords === undefined || homeRecords === undefined
+        ? {}
+        : { homes: { homes: homeRecords, volumes: volumeRecords, standing } }),
+    });
+    this.#order = new OrderBook({
+      book,
+      instances: options.instances,
+      wantOf: (key) => directory.get(key)?.want,
+      stateOf: (key, placed) => this.stateOf(key, placed),
+      isSettled: (key) =>
+        this.#actedUpon.get(key) === directory.get(key)?.want && !this.#rolling.has(key),
+    });
     this.#moves = { tokens: 1, at: options.clock.monotonic() };
   }
 
@@ -105,7 +160,8 @@ export class PlacementLoop {
 
   /** An instance of the service changed its state. */
   instanceChanged(key: string): void {
-    if (this.#rolling.has(key)) this.mark(key);
+    if (this.#rolling.has(key) || this.#watching.has(key)) this.mark(key);
+    for (const other of this.#order.concernedBy(key)) this.mark(other);
   }
 
   /**
@@ -174,7 +230,14 @@ export class PlacementLoop {
     this.#dirty = new Set();
     const wants = new Map(keys.map((key) => [key, this.#options.directory.get(key)?.want]));
     const intents: Intent[] = [];
-    const open = new Map<string, { roll?: RollState; held?: Outcome['held'] }>();
+    const open = new Map<string, Open>();
+    for (const [key, want] of wants) {
+      // What cannot be read says nothing: what it said before holds.
+      if (want?.type === 'invalid') continue;
+      const run = want?.type === 'run' ? want : undefined;
+      this.rules.heed(key, run);
+      this.#order.heed(key, this.#options.directory.get(key)?.identity, run);
+    }
     for (const key of keys) {
       const intent = this.#intend(key, open, signal);
       if (intent !== undefined) intents.push(intent);
@@ -186,25 +249,35 @@ export class PlacementLoop {
       newId,
       now: new Date(clock.now()).toISOString(),
       seed: Math.floor(random() * 2 ** 31),
+      homeOf: (intent, ordinal) => this.rules.homeOf(intent, ordinal),
     });
-    await this.#write([...this.#recordChanges(intents), ...changes], signal);
+    const delivered = this.#deliver(intents, changes);
+    await this.#write(
+      [
+        ...this.#recordChanges(intents),
+        ...this.#volumeChanges(intents, delivered),
+        ...this.rules.homeChanges(intents, delivered).map(bookkeeping),
+        ...delivered,
+      ],
+      signal,
+    );
+    const changed = new Set(changes.map(({ key }) => key));
     for (const [key, want] of wants) {
       if (want === undefined) this.#forget(key);
       else {
+        const wasSettled = this.#actedUpon.get(key) === want && !this.#rolling.has(key);
         if (unfinished.has(key)) this.mark(key);
         else this.#actedUpon.set(key, want);
         this.#conclude(key, unplaced.get(key), open.get(key) ?? {});
+        if (wasSettled === !this.#rolling.has(key) && !changed.has(key)) continue;
       }
+      for (const other of this.#order.concernedBy(key)) this.mark(other);
     }
     observer.passed?.(keys.length, changes.length, clock.monotonic() - startedAt);
   }
 
   /** What to do for one service, or undefined when nothing can or need be done now. */
-  #intend(
-    key: string,
-    open: Map<string, { roll?: RollState; held?: Outcome['held'] }>,
-    signal: AbortSignal,
-  ): Intent | undefined {
+  #intend(key: string, open: Map<string, Open>, signal: AbortSignal): Intent | undefined {
     const { directory, book } = this.#options;
     const wish = directory.get(key);
     if (wish === undefined) return this.#orphan(key, signal);
@@ -213,13 +286,26 @@ export class PlacementLoop {
     const placed = book.ofService(key);
     if (want.type === 'invalid') return undefined;
     if (want.type === 'remove') return { key, identity, steps: planRemoval(placed) };
-    const plan = planService(want.instances, placed, this.#view(key, want.rules));
+    if (want.blocked !== undefined) {
+      return { key, identity, run: want, steps: planBlocked(want.instances.replicas, placed) };
+    }
+    const order = this.#order.orderOf(key);
+    const run = order === undefined ? want : underOrder(want, order);
+    const free = this.rules.plan(key, run, {
+      ...this.#view(key),
+      undelivered: (p) => isUndelivered(p, want.bundle, this.#options.sealingKey?.(p.host)),
+    });
+    const plan = order === undefined ? { ...free, waits: false } : heldBack(free, order);
     const { steps, held } = this.#brake(plan.steps);
+    if (plan.watches === true) this.#watching.add(key);
+    else this.#watching.delete(key);
     open.set(key, {
+      ...(plan.again === true ? { again: true } : {}),
       ...(plan.roll === undefined ? {} : { roll: plan.roll }),
       ...(held === undefined ? {} : { held }),
+      ...(order !== undefined && (plan.waits || order.stopped !== undefined) ? { order } : {}),
     });
-    return { key, identity, run: want, steps };
+    return { key, identity, run, steps };
   }
 
   /** Records of a service without an object: they go when the API server itself says that there is none. */
@@ -254,39 +340,60 @@ export class PlacementLoop {
     if (!signal.aborted) this.#markAfter(key, confirmAgainMs);
   }
 
-  #view(key: string, rules: Parameters<typeof misfitOf>[1]): PlacementView {
-    const { instances, readiness, health, state, clock } = this.#options;
+  #view(key: string): PlacementView {
+    const { instances, readiness, health, clock } = this.#options;
     const now = clock.monotonic();
-    const misfits = new Map<string, string | undefined>();
+    let leaving: ReadonlySet<number> | undefined;
     return {
+      lacksRoom: this.#waiting.has(key),
       state: (placed) => this.stateOf(key, placed),
       host: (name) => health.standing(name, now),
-      misfit: (host) => {
-        if (!misfits.has(host)) misfits.set(host, misfitOf(state, rules, host));
-        return misfits.get(host);
-      },
+      misfit: () => undefined,
       trouble: (placed) => {
         const settlesIn = readiness.settlesInMs(placed.path, placed.record?.id ?? '', now);
-        return settlesIn !== undefined
-          ? undefined
-          : troubleOf(instances.get(key, placed.host, placed.ordinal));
+        return settlesIn !== undefined ? undefined : troubleOf(instances.of(key, placed));
+      },
+      rested: (placed) => (this.#settlesIn(key, placed, true) ?? 0) === 0,
+      leaving: (ordinal) => {
+        leaving ??= this.#leaving(key);
+        return leaving.has(ordinal);
       },
     };
   }
 
   /** How a placed instance stands; and a wake-up for when it will have settled, if an update waits for that. */
   stateOf(key: string, placed: Placed): InstanceState {
-    const { instances, readiness, clock } = this.#options;
-    const record = instances.get(key, placed.host, placed.ordinal);
-    const settlesIn = readiness.settlesInMs(
-      placed.path,
-      placed.record?.id ?? record?.id ?? '',
-      clock.monotonic(),
-    );
+    const record = this.#options.instances.of(key, placed);
+    return instanceState(placed, record, this.#settlesIn(key, placed, false));
+  }
+
+  /** As Readiness says it by the service's own policy; sets a wake-up if an update waits for that. */
+  #settlesIn(key: string, placed: Placed, rest: boolean): number | undefined {
+    const { instances, readiness, directory, clock } = this.#options;
+    const want = directory.get(key)?.want;
+    const policy = want?.type === 'run' ? want.instances.update : undefined;
+    const id = placed.record?.id ?? instances.of(key, placed)?.id ?? '';
+    const settlesIn = readiness.settlesInMs(placed.path, id, clock.monotonic(), policy, rest);
     if (settlesIn !== undefined && settlesIn > 0 && this.#rolling.has(key)) {
-      this.#markAfter(key, settlesIn);
+      this.#wakeAfter(`settled ${placed.path}${rest ? ' and rested' : ''}`, settlesIn, () => {
+        this.mark(key);
+      });
     }
-    return instanceState(placed, record, settlesIn);
+    return settlesIn;
+  }
+
+  /** Ordinals of which some host still has an instance that is not placed there any more. */
+  #leaving(key: string): ReadonlySet<number> {
+    const { book, instances } = this.#options;
+    const here = new Set(
+      book.ofService(key).map((p) => `${p.host}/${seatKey(p.ordinal, p.second === true)}`),
+    );
+    const ordinals = new Set<number>();
+    for (const { key: at } of instances.ofService(key)) {
+      const seat = parseSeat(at.ordinal);
+      if (seat !== undefined && !here.has(`${at.host}/${at.ordinal}`)) ordinals.add(seat.ordinal);
+    }
+    return ordinals;
   }
 
   /** While many hosts are lost at once, lets moves away from lost hosts through one by one. */
@@ -341,6 +448,64 @@ export class PlacementLoop {
     return changes;
   }
 
+  /** The changes with the contents that instances need for them. */
+  #deliver(intents: readonly Intent[], changes: readonly Change[]): Change[] {
+    const { book, sealingKey } = this.#options;
+    const runs = new Map(intents.map(({ key, run }) => [key, run]));
+    return changes.map((change) =>
+      withDeliveries(change, {
+        at: (path) => book.at(path),
+        sealingKey: (host) => sealingKey?.(host),
+        bundle: (record) => {
+          const run = runs.get(change.key);
+          const ordinal = change.put === undefined ? 0 : ordinalOf(change.step);
+          if (run?.bundle === undefined || ordinal === 0) return undefined;
+          // One that still runs an older spec keeps what it was given.
+          return record.specHash === run.instances.instance(ordinal).specHash
+            ? run.bundle
+            : undefined;
+        },
+      }),
+    );
+  }
+
+  /** Volume records that are not as they have to be, for what is placed and what will be. */
+  #volumeChanges(intents: readonly Intent[], changes: readonly Change[]): Change[] {
+    const { book, state, volumeRecords } = this.#options;
+    if (volumeRecords === undefined) return [];
+    const result = new Map<string, Change>();
+    for (const { key, identity, run } of intents) {
+      if (run?.volumes === undefined) continue;
+      const seats = [
+        ...book.ofService(key).map(({ host, ordinal }) => ({ host, ordinal })),
+        ...changes.flatMap((change) =>
+          change.key === key && change.put !== undefined
+            ? [{ host: change.put.key.host, ordinal: ordinalOf(change.step) }]
+            : [],
+        ),
+      ];
+      for (const { host, ordinal } of seats) {
+        if (!Number.isFinite(ordinal)) continue;
+        for (const operation of planVolumeRecords(
+          identity,
+          host,
+          run.volumes(ordinal, { host, machineID: state.host(host)?.info?.machineID ?? '' }),
+          volumeRecords,
+        )) {
+          const change = {
+            key,
+            step: recordStep,
+            conditions: [],
+            operations: [operation],
+            touched: [],
+          };
+          result.set(operation.key, change);
+        }
+      }
+    }
+    return [...result.values()];
+  }
+
   async #write(changes: readonly Change[], signal: AbortSignal): Promise<void> {
     const { store, epoch, book, observer, log } = this.#options;
     const done = new Map<string, Change[]>();
@@ -376,15 +541,13 @@ export class PlacementLoop {
         log.debug({ service: key, step: step.type, reason: step.reason, host }, 'decided');
       }
       observer.decided(key, list);
+      for (const follower of this.rules.followersOf(key)) this.mark(follower);
     }
     if ([...done.values()].flat().some(({ deleted }) => deleted !== undefined)) this.roomAppeared();
   }
 
-  #conclude(
-    key: string,
-    unplaced: Unplaced | undefined,
-    open: { roll?: RollState; held?: Outcome['held'] },
-  ): void {
+  #conclude(key: string, unplaced: Unplaced | undefined, open: Open): void {
+    if (open.again === true) this.mark(key);
     if (unplaced === undefined) this.#waiting.delete(key);
     else this.#waiting.add(key);
     if (open.roll === undefined) this.#rolling.delete(key);
@@ -395,14 +558,15 @@ export class PlacementLoop {
     }
     if (open.held !== undefined)
       this.#markAfter(key, 1_000 / (this.#options.brakedMovesPerSecond ?? 1));
-    if (unplaced === undefined && open.roll === undefined && open.held === undefined) {
+    const { roll, held, order } = open;
+    if (unplaced === undefined && !roll && !held && !order) {
       this.#outcomes.delete(key);
     } else {
-      const { roll, held } = open;
       this.#outcomes.set(key, {
         ...(unplaced === undefined ? {} : { unplaced }),
         ...(roll === undefined ? {} : { roll }),
         ...(held === undefined ? {} : { held }),
+        ...(order === undefined ? {} : { order }),
       });
     }
     this.#options.observer.touched(key);
@@ -411,7 +575,7 @@ export class PlacementLoop {
   /** Nobody asks for the service any more. */
   #forget(key: string): void {
     for (const memory of [this.#outcomes, this.#actedUpon, this.#written]) memory.delete(key);
-    for (const set of [this.#waiting, this.#rolling]) set.delete(key);
+    for (const set of [this.#waiting, this.#rolling, this.#watching]) set.delete(key);
   }
 
   #recordOf(key: string): CachedRecord<ServiceIdentity, ServiceRecord> | undefined {
@@ -440,6 +604,12 @@ export class PlacementLoop {
 
 /** Stands in a change for the writing of a service record. */
 const recordStep: Step = { type: 'create', ordinal: 0, reason: 'ScaledUp' };
+
+/** A write that is no decision about an instance. */
+function bookkeeping(of: { readonly key: string; readonly operation: Operation }): Change {
+  const { key, operation } = of;
+  return { key, step: recordStep, conditions: [], operations: [operation], touched: [] };
+}
 
 function isMove(step: Step): boolean {
   return step.type === 'replace' && step.reason === 'HostLost';

@@ -1,4 +1,6 @@
 import type { PlacementRecord } from '../../registry/records/placement.ts';
+import { planRoll, type RollState, type Standing, type Unit } from './roll.ts';
+export type { RollState } from './roll.ts';
 import type { DesiredInstances, Placed, PlacementView } from './types.ts';
 
 /** Why a placement is removed, made or replaced. In logs, events and tests. */
@@ -10,8 +12,25 @@ export type StepReason =
   | 'HostLost'
   | 'SpecChanged'
   | 'RulesChanged'
+  /** A service that it has to follow was replaced. */
+  | 'Following'
+  /** Its host is being emptied. */
+  | 'HostDrained'
+  /** Another host has fewer. */
+  | 'Rebalanced'
+  /** Of a global service: its host is not one for it any more, or has left. */
+  | 'HostExcluded'
+  | 'HostGone'
   | 'Unreadable'
-  | 'ServiceRecreated';
+  | 'ServiceRecreated'
+  /** Contents of files changed, or have to be sealed anew. */
+  | 'ContentChanged'
+  /** Its successor, or the one beside it, is what is wanted. */
+  | 'Superseded'
+  | 'Updated'
+  | 'Proved'
+  | 'Alone'
+  | 'Released';
 
 /** One decision of a pass. */
 export type Step =
@@ -23,7 +42,15 @@ export type Step =
       readonly reason: StepReason;
     }
   /** Takes a host for an ordinal that has none. */
-  | { readonly type: 'create'; readonly ordinal: number; readonly reason: StepReason }
+  | {
+      readonly type: 'create';
+      readonly ordinal: number;
+      /** The last one of the ordinal is not gone yet: its host has to wait. */
+      readonly hold?: boolean;
+      /** The only host for it. */
+      readonly host?: string;
+      readonly reason: StepReason;
+    }
   /**
    * Gives an ordinal a new instance, and takes the old one away in the same transaction. If no host fits, the old one
    * stays. `stay`: its present host is taken if it fits at all.
@@ -32,20 +59,38 @@ export type Step =
       readonly type: 'replace';
       readonly placed: Placed;
       readonly stay: boolean;
+      /** The only host for the new one. */
+      readonly host?: string;
+      readonly reason: StepReason;
+    }
+  /** Starts the successor of an instance beside it. `stay`: on the same host if it fits there. */
+  | {
+      readonly type: 'accompany';
+      readonly placed: Placed;
+      readonly stay: boolean;
+      /** The only host for the new one. */
+      readonly host?: string;
+      readonly reason: StepReason;
+    }
+  /** Takes the old one of two away, and makes its successor the ordinal's only instance. */
+  | {
+      readonly type: 'finish';
+      readonly placed: Placed;
+      readonly next: Placed;
+      /** The successor need not be watched any more. */
+      readonly proved: boolean;
       readonly reason: StepReason;
     };
-
-/** How far an update has come. `waiting` is normal, `stopped` needs somebody. */
-export interface RollState {
-  readonly state: 'waiting' | 'stopped';
-  readonly message: string;
-}
 
 export interface Plan {
   /** In the order in which they are to be carried out. */
   readonly steps: readonly Step[];
   /** Absent when all that is placed is as it should be. */
   readonly roll?: RollState;
+  /** There is more to do as soon as this is written. */
+  readonly again?: boolean;
+  /** Something waits until agents have done away with something else. */
+  readonly watches?: boolean;
 }
 
 /**
@@ -54,11 +99,10 @@ export interface Plan {
  *
  * - Scaling down removes the highest ordinals; scaling up fills the lowest gaps.
  * - Instances of a lost host are replaced; of an absent one they stay.
- * - Instances whose container spec changed, or whose host breaks the placement rules, are replaced one by one: the
- *   next only while all the others that are placed are ready. Those that are known not to serve are replaced at once,
- *   since that takes nothing away. Nothing goes on while an instance of the present spec has failed.
- * - Whatever cannot be seen (`unknown`) counts as serving when it would be taken away, and as not serving when others
- *   would be taken away because of it.
+ * - Instances whose container spec changed, or whose host breaks the placement rules, are replaced as the update policy
+ *   says (roll.ts).
+ * - Two of one ordinal exist only while a successor is started beside its predecessor. Otherwise a new instance on
+ *   another host is held until the old one is gone, unless the old one's host is lost.
  */
 export function planService(
   desired: DesiredInstances,
@@ -67,9 +111,23 @@ export function planService(
 ): Plan {
   const steps: Step[] = [];
   const kept: Placed[] = [];
+  const successors = new Map<Placed, Placed>();
+  let dissolved = false;
   for (const [ordinal, candidates] of byOrdinal(placed)) {
     if (ordinal > desired.replicas) {
       steps.push(...candidates.map((p): Step => remove(p, 'ScaledDown')));
+      continue;
+    }
+    const pair = pairOf(candidates, view);
+    if (pair !== undefined) {
+      const { placed: old, next } = pair;
+      const others = candidates.filter((p) => p !== old && p !== next);
+      steps.push(...others.map((p): Step => remove(p, 'Duplicate')));
+      const loser = loserOf(pair, desired, view);
+      if (loser !== undefined) steps.push(remove(loser, 'Superseded'));
+      kept.push(loser === old ? next : old);
+      if (loser === undefined) successors.set(old, next);
+      else dissolved = true;
       continue;
     }
     const [best, ...rest] = candidates.toSorted(
@@ -80,32 +138,102 @@ export function planService(
   }
   steps.sort(highestFirst);
 
-  const standing = new Map<Placed, 'lost' | 'outdated' | 'misplaced' | 'current'>();
-  for (const p of kept) {
-    standing.set(p, judge(p, desired, view));
-  }
-  const lost = kept.filter((p) => standing.get(p) === 'lost');
+  const units = kept.map((placed): Unit => {
+    const next = successors.get(placed);
+    const standing = judge(placed, desired, view);
+    const eviction = standing === 'misplaced' ? view.eviction?.(placed) : undefined;
+    return {
+      ordinal: placed.ordinal,
+      placed,
+      standing,
+      ...(next === undefined ? {} : { next }),
+      ...(eviction === undefined ? {} : { eviction }),
+    };
+  });
+  const lost = units.filter((unit) => unit.standing === 'lost').map(({ placed }) => placed);
   steps.push(
     ...lost.map((p): Step => ({ type: 'replace', placed: p, stay: false, reason: 'HostLost' })),
   );
-  const staying = kept.filter((p) => standing.get(p) !== 'lost');
-  for (const p of staying) {
+  const staying = units.filter((unit) => unit.standing !== 'lost');
+  const leaving = (ordinal: number): boolean => view.leaving?.(ordinal) === true;
+  for (const p of staying.flatMap((unit) => [unit.placed, ...(unit.next ? [unit.next] : [])])) {
     const want = desired.instance(p.ordinal);
     if (p.record === undefined || p.broken === true) {
       steps.push({ type: 'rewrite', placed: p, reason: 'Unreadable' });
     } else if (p.record.specHash === want.specHash && p.record.serviceUID !== desired.uid) {
       steps.push({ type: 'rewrite', placed: p, reason: 'ServiceRecreated' });
+    } else if (p.record.hold === true && !leaving(p.ordinal)) {
+      steps.push({ type: 'rewrite', placed: p, reason: 'Released' });
+    } else if (p.record.specHash === want.specHash && view.undelivered?.(p) === true) {
+      steps.push({ type: 'rewrite', placed: p, reason: 'ContentChanged' });
     }
   }
   const have = new Set(kept.map((p) => p.ordinal));
   for (let ordinal = 1; ordinal <= desired.replicas; ordinal++) {
-    if (!have.has(ordinal)) steps.push({ type: 'create', ordinal, reason: 'ScaledUp' });
+    if (have.has(ordinal)) continue;
+    const hold = leaving(ordinal) ? { hold: true } : {};
+    steps.push({ type: 'create', ordinal, reason: 'ScaledUp', ...hold });
   }
-  const roll = planRoll(staying, standing, view);
+  const roll = planRoll(
+    staying.toSorted((a, b) => a.ordinal - b.ordinal),
+    desired,
+    view,
+    view.missing ?? (view.lacksRoom === true ? 0 : desired.replicas - staying.length),
+  );
+  // One change of a record at a time; what it hinders comes next.
+  const taken = new Set(steps.flatMap(pathsOf));
+  const free = roll.steps.filter((step) => !pathsOf(step).some((path) => taken.has(path)));
+  const watches = kept.some((p) => p.record?.hold === true) || steps.some(isHeld);
   return {
-    steps: [...steps, ...roll.steps],
+    steps: [...steps, ...free],
     ...(roll.state === undefined ? {} : { roll: roll.state }),
+    ...(dissolved || free.length < roll.steps.length ? { again: true } : {}),
+    ...(watches ? { watches } : {}),
   };
+}
+
+/** Paths of the records that the step is about to change. */
+function pathsOf(step: Step): string[] {
+  if (step.type === 'create') return [];
+  return step.type === 'finish' ? [step.placed.path, step.next.path] : [step.placed.path];
+}
+
+function isHeld(step: Step): boolean {
+  return step.type === 'create' && step.hold === true;
+}
+
+/** An instance and the successor that was started beside it, while both have a host. */
+function pairOf(
+  candidates: readonly Placed[],
+  view: PlacementView,
+): { readonly placed: Placed; readonly next: Placed } | undefined {
+  const alive = candidates.filter((p) => view.host(p.host) !== 'lost');
+  for (const next of alive) {
+    if (next.record?.beside !== true) continue;
+    const placed = alive.find((p) => p !== next && p.record?.id === next.record?.replaces);
+    if (placed !== undefined) return { placed, next };
+  }
+  return undefined;
+}
+
+/** Which of the two has to go because the spec has changed once more; undefined when the successor is what is wanted. */
+function loserOf(
+  { placed, next }: { readonly placed: Placed; readonly next: Placed },
+  desired: DesiredInstances,
+  view: PlacementView,
+): Placed | undefined {
+  if (judge(placed, desired, view) === 'current') return next;
+  if (judge(next, desired, view) === 'current') return undefined;
+  const idle = (p: Placed): boolean => ['starting', 'failed', 'done'].includes(view.state(p));
+  return idle(placed) && !idle(next) ? placed : next;
+}
+
+/** What to do for a service whose instances cannot be made anew: only what is too much goes. */
+export function planBlocked(replicas: number, placed: readonly Placed[]): Step[] {
+  return placed
+    .filter((p) => p.ordinal > replicas)
+    .map((p): Step => remove(p, 'ScaledDown'))
+    .toSorted(highestFirst);
 }
 
 /** What to do about a service that no longer has to exist. */
@@ -113,86 +241,25 @@ export function planRemoval(placed: readonly Placed[]): Step[] {
   return placed.map((p): Step => remove(p, 'ServiceDeleted')).toSorted(highestFirst);
 }
 
-function planRoll(
-  staying: readonly Placed[],
-  standing: ReadonlyMap<Placed, string>,
-  view: PlacementView,
-): { steps: Step[]; state?: RollState } {
-  const stale = staying
-    .filter((p) => standing.get(p) !== 'current')
-    .toSorted((a, b) => a.ordinal - b.ordinal);
-  if (stale.length === 0) return { steps: [] };
-  const current = staying.filter((p) => standing.get(p) === 'current');
-  const failed = current.find((p) => view.state(p) === 'failed');
-  if (failed !== undefined) {
-    const why = view.trouble(failed) ?? 'not running';
-    return {
-      steps: [],
-      state: {
-        state: 'stopped',
-        message: `update stopped, ${String(stale.length)} to go: instance ${String(failed.ordinal)} on ${failed.host}: ${why}`,
-      },
-    };
-  }
-  const replace = (p: Placed): Step => ({
-    type: 'replace',
-    placed: p,
-    stay: standing.get(p) === 'outdated',
-    reason: standing.get(p) === 'outdated' ? 'SpecChanged' : 'RulesChanged',
-  });
-  const serving = (p: Placed): boolean => ['ready', 'settling', 'unknown'].includes(view.state(p));
-  const idle = stale.filter((p) => !serving(p) && view.host(p.host) === 'present');
-  if (idle.length > 0) {
-    return { steps: idle.map(replace), state: progress(stale.length) };
-  }
-  const next = stale.find((p) => view.host(p.host) === 'present');
-  const obstacle = staying.find((p) => p !== next && !steady(p, standing.get(p), view));
-  if (next === undefined || obstacle !== undefined) {
-    const who = obstacle ?? stale[0];
-    return { steps: [], state: waiting(stale.length, who, view) };
-  }
-  return { steps: [replace(next)], state: progress(stale.length) };
-}
-
-/** Whether the roll may take another instance away while this one is as it is. */
-function steady(p: Placed, standing: string | undefined, view: PlacementView): boolean {
-  const state = view.state(p);
-  if (state === 'ready' || state === 'done') return true;
-  return state === 'settling' && standing !== 'current';
-}
-
-function progress(left: number): RollState {
-  return { state: 'waiting', message: `updating one by one, ${String(left)} to go` };
-}
-
-function waiting(left: number, who: Placed | undefined, view: PlacementView): RollState {
-  const about =
-    who === undefined
-      ? ''
-      : `: instance ${String(who.ordinal)} on ${who.host} is ${word(who, view)}`;
-  return { state: 'waiting', message: `updating one by one, ${String(left)} to go${about}` };
-}
-
-function word(p: Placed, view: PlacementView): string {
-  if (view.host(p.host) !== 'present') return 'out of reach';
-  const state = view.state(p);
-  if (state === 'unknown') return 'not reported yet';
-  const trouble = view.trouble(p);
-  return trouble === undefined ? state : `${state} (${trouble})`;
-}
-
-function judge(
-  p: Placed,
-  desired: DesiredInstances,
-  view: PlacementView,
-): 'lost' | 'outdated' | 'misplaced' | 'current' {
+function judge(p: Placed, desired: DesiredInstances, view: PlacementView): Standing {
   const host = view.host(p.host);
   if (host === 'lost') return 'lost';
   // It is written anew first; what it should be is looked at when it can be read.
   if (p.broken === true) return 'current';
   const hash = p.record?.specHash;
   if (hash !== undefined && hash !== desired.instance(p.ordinal).specHash) return 'outdated';
-  return host === 'present' && view.misfit(p.host) !== undefined ? 'misplaced' : 'current';
+  if (isLeftBehind(p, desired)) return 'outdated';
+  if (host !== 'present') return 'current';
+  const moves = view.eviction?.(p) !== undefined || view.misfit(p.host, p) !== undefined;
+  return moves ? 'misplaced' : 'current';
+}
+
+/** Whether a service that it has to follow was replaced after it was made. */
+export function isLeftBehind(p: Placed, { after = {} }: DesiredInstances): boolean {
+  const known = p.record?.after ?? {};
+  return Object.entries(after).some(
+    ([service, id]) => known[service] !== undefined && known[service] !== id,
+  );
 }
 
 /** Of two instances of one ordinal the one with the higher number stays. */
@@ -233,7 +300,19 @@ export function newPlacement(
   ordinal: number,
   id: string,
   placedAt: string,
+  marks: Pick<PlacementRecord, 'replaces' | 'beside' | 'hold'> = {},
 ): PlacementRecord {
-  const { specHash, container } = desired.instance(ordinal);
-  return { id, serviceUID: desired.uid, specHash, container, placedAt };
+  const { specHash, container, volumes } = desired.instance(ordinal);
+  const { after = {} } = desired;
+  const followed = Object.keys(after).length === 0 ? {} : { after };
+  const base = {
+    id,
+    serviceUID: desired.uid,
+    specHash,
+    container,
+    placedAt,
+    ...marks,
+    ...followed,
+  };
+  return volumes === undefined ? base : { ...base, volumes };
 }

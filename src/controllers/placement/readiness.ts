@@ -1,3 +1,4 @@
+import type { UpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
 import type { InstanceRecord } from '../../registry/records/instance.ts';
 import type { InstanceState, Placed } from './types.ts';
 
@@ -22,12 +23,26 @@ export class Readiness {
     }
   }
 
-  /** Milliseconds until the instance counts as ready; 0 when it does, undefined when it does not serve. */
-  settlesInMs(path: string, id: string, nowMs: number): number | undefined {
+  /**
+   * Milliseconds until the instance counts as ready; 0 when it does, undefined when it does not serve.
+   *
+   * @param policy of its update: its own `monitor`, and with `rest` also its `delay`.
+   */
+  settlesInMs(
+    path: string,
+    id: string,
+    nowMs: number,
+    policy: Partial<Pick<UpdatePolicy, 'monitorMs' | 'delayMs'>> = {},
+    rest = false,
+  ): number | undefined {
     const since = this.#since.get(path);
-    return since?.id === id ? Math.max(0, since.at + this.#monitorMs - nowMs) : undefined;
+    const wanted = (policy.monitorMs ?? this.#monitorMs) + (rest ? (policy.delayMs ?? 0) : 0);
+    return since?.id === id ? Math.max(0, since.at + wanted - nowMs) : undefined;
   }
 }
+
+/** Reasons that an instance gives between two runs, or two checks, that have failed. */
+const failingReasons: ReadonlySet<string> = new Set(['CrashLoop', 'Unhealthy']);
 
 /** See InstanceState. @param settlesInMs of `Readiness`. */
 export function instanceState(
@@ -38,9 +53,11 @@ export function instanceState(
   if (record === undefined) return 'unknown';
   if (placed.record !== undefined && record.id !== placed.record.id) return 'starting';
   if (record.ready) return (settlesInMs ?? 0) > 0 ? 'settling' : 'ready';
-  if (record.phase === 'Failed') return 'failed';
+  if (record.phase === 'Failed' || failingReasons.has(record.reason ?? '')) return 'failed';
   if (record.phase === 'Exited') {
-    const isDone = placed.record?.container.restart === 'no' && record.exitCode === 0;
+    // A clean end by a signal has another code than 0; the agent knows it for what it is.
+    const isClean = record.exitCode === 0 || record.reason === 'Completed';
+    const isDone = placed.record?.container.restart !== 'always' && isClean;
     return isDone ? 'done' : 'failed';
   }
   return 'starting';

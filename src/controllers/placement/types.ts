@@ -1,3 +1,5 @@
+import type { PlaceholderValues } from '../../api/v1alpha1/placeholders.ts';
+import type { UpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
 import type { ContainerSpec, PlacementRecord } from '../../registry/records/placement.ts';
 import type { Revision } from '../../registry/store.ts';
 
@@ -5,7 +7,17 @@ import type { Revision } from '../../registry/store.ts';
 export interface DesiredInstance {
   readonly specHash: string;
   readonly container: ContainerSpec;
+  /** How its volumes are to be made; no part of the hash, since what exists is not made again. */
+  readonly volumes?: NonNullable<PlacementRecord['volumes']>;
+  /**
+   * The same on one host, when it depends on that (%H, %m). The hash is that of the spec for any host: an instance
+   * never changes its host without becoming another one.
+   */
+  on?(host: HostIdentity): Pick<DesiredInstance, 'container' | 'volumes'>;
 }
+
+/** What an instance may know of its host. */
+export type HostIdentity = Pick<PlaceholderValues, 'host' | 'machineID'>;
 
 /** What a service has to be, as far as its instances are concerned. */
 export interface DesiredInstances {
@@ -14,6 +26,12 @@ export interface DesiredInstances {
   /** Ordinals 1 to `replicas` have to exist. */
   readonly replicas: number;
   instance(ordinal: number): DesiredInstance;
+  /** How to get from one spec to another. Absent: one by one, each stopped first. */
+  readonly update?: UpdatePolicy;
+  /** What its instances come after; one that came after something else is made anew. */
+  readonly after?: Readonly<Record<string, string>>;
+  /** What runs stays as it is for now; only what is lost is made anew. */
+  readonly paused?: boolean;
 }
 
 /** A placement record as it stands in the registry. */
@@ -26,6 +44,8 @@ export interface Placed {
   readonly record: PlacementRecord | undefined;
   /** The record cannot be read now (somebody wrote it by hand); `record` is what it said before. */
   readonly broken?: boolean;
+  /** It has the second seat of its ordinal, see api/v1alpha1/seat.ts. */
+  readonly second?: boolean;
 }
 
 /**
@@ -42,12 +62,33 @@ export type InstanceState = 'unknown' | 'starting' | 'settling' | 'ready' | 'don
 /** How the host of a placement stands: `absent` hosts may come back, `lost` ones are given up. */
 export type HostStanding = 'present' | 'absent' | 'lost';
 
+/** That an instance has to go elsewhere. */
+export interface Eviction {
+  readonly reason: 'HostDrained' | 'Rebalanced';
+  /** At once, without waiting for others to be ready. */
+  readonly now?: boolean;
+  /** The only host for it. */
+  readonly to?: string;
+}
+
 /** What the planner asks about the world. All answers are of one moment. */
 export interface PlacementView {
   state(placed: Placed): InstanceState;
   host(name: string): HostStanding;
+  /** Whether it lacks the present contents of its files. Default: no. */
+  undelivered?(placed: Placed): boolean;
   /** Why the host breaks the service's placement rules; undefined when it does not. */
-  misfit(host: string): string | undefined;
+  misfit(host: string, placed?: Placed): string | undefined;
+  /** Why an instance has to leave its host though that keeps all rules. Default: it has not. */
+  eviction?(placed: Placed): Eviction | undefined;
+  /** Ordinals that are wanted and have no instance. Default: those up to `replicas`, unless there is no room. */
+  readonly missing?: number;
   /** Why the agent says that it is not ready: "ImagePullFailed: no such image". */
   trouble(placed: Placed): string | undefined;
+  /** The last pass found no room for some of its instances. */
+  readonly lacksRoom?: boolean;
+  /** Whether a ready instance has been so for the update's delay, too. Default: yes. */
+  rested?(placed: Placed): boolean;
+  /** Whether some host still has something of this ordinal that is not placed there any more. Default: no. */
+  leaving?(ordinal: number): boolean;
 }

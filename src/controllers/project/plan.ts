@@ -1,7 +1,14 @@
 import { equalJson } from '../../api/json.ts';
-import { apiVersion, finalizer, labels } from '../../api/v1alpha1/group.ts';
+import {
+  apiVersion,
+  finalizer,
+  labels,
+  pausedAnnotation,
+  revisionAnnotation,
+} from '../../api/v1alpha1/group.ts';
 import type { KubeObject } from '../../api/v1alpha1/meta.ts';
 import { ownedServiceName } from '../../api/v1alpha1/names.ts';
+import { withProjectParts } from '../../api/v1alpha1/project-parts.ts';
 import type { Project } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import { digest } from '../digest.ts';
@@ -29,7 +36,9 @@ export type ProjectStep =
       readonly type: 'delete';
       readonly service: Service;
       readonly reason: 'Pruned' | 'ProjectDeleted';
-    };
+    }
+  /** Tells the Service that updates have to stop where they are. */
+  | { readonly type: 'pause'; readonly service: Service };
 
 /** A service that cannot be made because its object's name belongs to somebody else. */
 export interface NameClash {
@@ -53,9 +62,14 @@ export interface ProjectPlan {
  * fights. An application always carries the resourceVersion that it was computed from, so a scaling that comes in
  * between is not overwritten but looked at again.
  *
+ * @param revision number of the revision that `project` has the spec of.
  * @param observed every Service of the project's namespace that it controls, or whose name it needs.
  */
-export function planProject(project: Project, observed: ReadonlyMap<string, Service>): ProjectPlan {
+export function planProject(
+  project: Project,
+  observed: ReadonlyMap<string, Service>,
+  revision?: number,
+): ProjectPlan {
   const steps: ProjectStep[] = [];
   const clashes: NameClash[] = [];
   const wanted = new Set<string>();
@@ -74,7 +88,8 @@ export function planProject(project: Project, observed: ReadonlyMap<string, Serv
     }
     // It has to be gone before another one can take its name.
     if (present?.metadata.deletionTimestamp !== undefined) continue;
-    const application = serviceApplication(project, service, spec, present);
+    const whole = withProjectParts(project.spec, spec);
+    const application = serviceApplication(project, service, whole, present, revision);
     if (present === undefined || differs(application, present)) {
       steps.push({ type: 'apply', service: application, create: present === undefined });
     }
@@ -102,6 +117,18 @@ export function planTeardown(
   };
 }
 
+/** What to do for a Project that is paused: its Services stay as they are, and learn that they are paused. */
+export function planPause(project: Project, observed: ReadonlyMap<string, Service>): ProjectStep[] {
+  return [...observed.values()]
+    .filter(
+      (service) =>
+        isControlledBy(service, project) &&
+        service.metadata.deletionTimestamp === undefined &&
+        service.metadata.annotations?.[pausedAnnotation] !== 'true',
+    )
+    .map((service) => ({ type: 'pause', service }));
+}
+
 /** Names of the project's services; none for a spec that is not even an object (an unchecked source). */
 export function serviceNames(project: Project): string[] {
   const spec = project.spec as Partial<Project['spec']> | undefined;
@@ -124,6 +151,7 @@ function serviceApplication(
   service: string,
   spec: Service['spec'],
   present: Service | undefined,
+  revision: number | undefined,
 ): ServiceApplication {
   const { name, namespace, uid } = project.metadata;
   const asked = spec.replicas ?? 1;
@@ -139,7 +167,15 @@ function serviceApplication(
         ? {}
         : { resourceVersion: present.metadata.resourceVersion }),
       labels: { [labels.project]: name, [labels.service]: service },
-      annotations: { [appliedReplicas]: String(asked), [appliedSpec]: digest(spec) },
+      annotations: {
+        [appliedReplicas]: String(asked),
+        [appliedSpec]: digest(spec),
+        // "false" and not nothing: it may have been paused.
+        ...(present?.metadata.annotations?.[pausedAnnotation] === undefined
+          ? {}
+          : { [pausedAnnotation]: 'false' }),
+        ...(revision === undefined ? {} : { [revisionAnnotation]: String(revision) }),
+      },
       finalizers: [finalizer],
       ownerReferences: [
         {

@@ -1,4 +1,4 @@
-import { finalizer, labels } from '../../api/v1alpha1/group.ts';
+import { finalizer, labels, pausedAnnotation } from '../../api/v1alpha1/group.ts';
 import { formatFieldError } from '../../api/v1alpha1/field-error.ts';
 import { parseProject } from '../../api/v1alpha1/parse.ts';
 import type { Project } from '../../api/v1alpha1/project.ts';
@@ -13,16 +13,20 @@ import type { ReadonlyObjectStore } from '../../kube/store.ts';
 import { wholeSecondsTime } from '../../kube/times.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Reconcile } from '../../runtime/controller.ts';
+import type { VolumeBook } from '../placement/volume-book.ts';
 import type { StatusWriter } from '../status-writer.ts';
 import {
   isControlledBy,
+  planPause,
   planProject,
   planTeardown,
   serviceNames,
-  type NameClash,
   type ProjectStep,
 } from './plan.ts';
-import { projectStatus } from './status.ts';
+import { planRelease, type Release, type Revision } from './release.ts';
+import { releaseFacts } from './release-facts.ts';
+import type { RevisionBook } from './revision-book.ts';
+import { projectStatus, type ProjectFacts } from './status.ts';
 
 /** Owner, in the API server's books, of the fields that a Project sets in its Services. */
 export const projectFieldManager = 'nap-project';
@@ -31,6 +35,8 @@ export interface ProjectReconcilerOptions {
   readonly client: KubeClient;
   readonly objects: ReadonlyObjectStore<Project>;
   readonly services: ReadonlyObjectStore<Service>;
+  readonly revisions: RevisionBook;
+  readonly volumes: Pick<VolumeBook, 'release'>;
   readonly status: StatusWriter<Project>;
   readonly events: Pick<EventRecorder, 'record'>;
   readonly clock: Clock;
@@ -53,6 +59,8 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
       const { steps, remaining } = planTeardown(cached, observed);
       for (const step of steps) await execute(client, step, signal);
       if (remaining === 0) {
+        await options.revisions.forget(identityOf(cached), signal);
+        await options.volumes.release(identityOf(cached), signal);
         await removeFinalizer(client, projects, cached, finalizer, signal);
         return;
       }
@@ -66,7 +74,30 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
     }
     // Before anything is made: what a Project made must be taken down before it goes.
     await addFinalizer(client, projects, cached, finalizer, signal);
-    const plan = planProject(cached, observed);
+    if (cached.spec.paused === true) {
+      for (const step of planPause(cached, observed)) {
+        const patched = await execute(client, step, signal);
+        if (patched !== undefined) observed.set(patched.metadata.name, patched);
+      }
+      const kept = await options.revisions.of(
+        identityOf(cached),
+        cached.metadata.uid ?? '',
+        signal,
+      );
+      return report(cached, observed, { clashes: [], revisions: kept }, options, signal);
+    }
+    const release = await decideRelease(cached, observed, options, signal);
+    if ('refused' in release) {
+      return report(
+        cached,
+        observed,
+        { clashes: [], invalid: release.refused, revisions: release.kept },
+        options,
+        signal,
+      );
+    }
+    const { project, revision } = release;
+    const plan = planProject(project, observed, revision);
     let conflict = false;
     let refused: string | undefined;
     for (const step of plan.steps) {
@@ -99,14 +130,54 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
       }
     }
     const result = await report(
-      cached,
+      { ...cached, spec: project.spec },
       observed,
-      { clashes: plan.clashes, ...(refused === undefined ? {} : { invalid: refused }) },
+      {
+        clashes: plan.clashes,
+        release,
+        revisions: release.kept,
+        ...(refused === undefined ? {} : { invalid: refused }),
+      },
       options,
       signal,
     );
     return conflict ? { requeueAfterMs: conflictRetryMs } : result;
   };
+}
+
+/** Finds the revision that has to run, and has it written down before anybody acts upon it. */
+async function decideRelease(
+  cached: Project,
+  observed: ReadonlyMap<string, Service>,
+  { revisions, events, clock }: ProjectReconcilerOptions,
+  signal: AbortSignal,
+): Promise<(Release | { readonly refused: string }) & { readonly kept: readonly Revision[] }> {
+  const id = identityOf(cached);
+  const uid = cached.metadata.uid ?? '';
+  const known = await revisions.of(id, uid, signal);
+  const facts = { revisions: known, ...releaseFacts(cached, observed) };
+  const release = planRelease(cached, facts, wholeSecondsTime(clock.now()));
+  if ('refused' in release) return { ...release, kept: known };
+  await revisions.change(id, release.put, release.remove, signal);
+  const kept = await revisions.of(id, uid, signal);
+  const checked = parseProject(release.project);
+  if (!checked.ok) {
+    const errors = checked.errors.filter((error) => error.severity === 'error');
+    const why = errors.map(formatFieldError).join('; ');
+    return { refused: `revision ${String(release.revision)} cannot run any more: ${why}`, kept };
+  }
+  for (const { number, failed } of release.put) {
+    const news =
+      failed !== undefined && known.find((r) => r.number === number)?.failed === undefined;
+    if (!news || release.fallback === undefined) continue;
+    const reason = release.fallback.running ? 'RolledBack' : 'UpdateFailed';
+    events.record(cached, 'Warning', reason, release.fallback.message);
+  }
+  return { ...release, kept };
+}
+
+function identityOf({ metadata }: Project): { namespace: string; project: string } {
+  return { namespace: metadata.namespace ?? 'default', project: metadata.name };
 }
 
 async function execute(
@@ -123,6 +194,10 @@ async function execute(
     );
   }
   const { uid } = step.service.metadata;
+  if (step.type === 'pause') {
+    const body = { metadata: { annotations: { [pausedAnnotation]: 'true' } } };
+    return client.patch(services, step.service.metadata, { type: 'merge', body }, signal);
+  }
   try {
     await client.delete(
       services,
@@ -145,14 +220,14 @@ function behind(service: Service): Service {
 async function report(
   cached: Project,
   observed: ReadonlyMap<string, Service>,
-  facts: { readonly clashes: readonly NameClash[]; readonly invalid?: string },
+  facts: Omit<ProjectFacts, 'services'>,
   options: ProjectReconcilerOptions,
   signal: AbortSignal,
 ): Promise<{ requeueAfterMs: number } | undefined> {
   const { status, events, clock } = options;
   const wait = status.waitMs(cached);
   if (wait > 0) return { requeueAfterMs: wait };
-  const project = status.latest(cached);
+  const project = { ...status.latest(cached), spec: cached.spec };
   const owned = new Map<string, Service>();
   for (const service of observed.values()) {
     const name = service.metadata.labels?.[labels.service];

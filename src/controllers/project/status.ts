@@ -2,6 +2,8 @@ import type { Project, ProjectStatus } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import { isTrue } from '../../kube/conditions.ts';
 import { clip, mergeConditions, type ConditionClaim } from '../conditions.ts';
+import type { Release, Revision } from './release.ts';
+import { isCurrent, revisionOf } from './release-facts.ts';
 import { askedReplicas, serviceNames, type NameClash } from './plan.ts';
 
 /** What is known of a project. */
@@ -9,6 +11,10 @@ export interface ProjectFacts {
   /** Why the spec cannot be acted upon, with the field's path. Its services then stay as they are. */
   readonly invalid?: string;
   readonly clashes: readonly NameClash[];
+  /** Which revision runs, and why. Absent when that cannot be told, or nothing is done for the time being. */
+  readonly release?: Pick<Release, 'revision' | 'wanted' | 'fallback'>;
+  /** All that are kept. */
+  readonly revisions?: readonly Revision[];
   /** The Services that the project controls, by the service's name in the project. */
   readonly services: ReadonlyMap<string, Service>;
 }
@@ -33,12 +39,18 @@ export function projectStatus(project: Project, facts: ProjectFacts, now: string
     instances += wanted;
     readyInstances += Math.min(service?.status?.readyReplicas ?? 0, wanted);
   }
-  const summary = summarise(project, names, facts, readyServices);
+  const summary = released(
+    project,
+    facts,
+    summarise(project, names, facts, readyServices),
+    updatedInstances(project, names, facts),
+  );
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     state: summary.state,
     services: `${String(readyServices)}/${String(names.length)}`,
     instances: `${String(readyInstances)}/${String(instances)}`,
+    ...revisionFields(project, facts),
     conditions: mergeConditions(
       project.status?.conditions,
       claims(summary, names, facts),
@@ -48,9 +60,63 @@ export function projectStatus(project: Project, facts: ProjectFacts, now: string
   };
 }
 
-/** Whether the Service's status was computed from its present spec. */
-function isCurrent(service: Service): boolean {
-  return service.status?.observedGeneration === service.metadata.generation;
+/** "3/6": instances that run the revision, of all. */
+function updatedInstances(project: Project, names: readonly string[], facts: ProjectFacts): string {
+  let updated = 0;
+  let all = 0;
+  for (const name of names) {
+    const service = facts.services.get(name);
+    const wanted = service?.spec.replicas ?? askedReplicas(project, name) ?? 1;
+    all += wanted;
+    if (service === undefined || !isCurrent(service)) continue;
+    if (facts.release !== undefined && revisionOf(service) !== facts.release.revision) continue;
+    updated += Math.min(service.status?.updatedReplicas ?? 0, wanted);
+  }
+  return `${String(updated)}/${String(all)}`;
+}
+
+/** The summary with what there is to say about the release. */
+function released(
+  project: Project,
+  { release, invalid }: ProjectFacts,
+  summary: Summary,
+  updated: string,
+): Summary {
+  if (project.metadata.deletionTimestamp !== undefined || invalid !== undefined) return summary;
+  if (project.spec.paused === true) {
+    const message = `paused: changes wait; ${summary.message}`;
+    return { ...summary, state: 'Paused', reconciling: false, message };
+  }
+  const { fallback } = release ?? {};
+  if (release === undefined || fallback === undefined) {
+    return summary.state === 'Updating' ? { ...summary, state: `Updating ${updated}` } : summary;
+  }
+  const { message } = fallback;
+  if (!fallback.running) return { ...summary, ready: false, stalled: true, message };
+  return {
+    state: summary.ready ? 'RolledBack' : `RollingBack ${updated}`,
+    ready: false,
+    reconciling: !summary.ready,
+    stalled: true,
+    reason: 'RolledBack',
+    message: summary.ready ? message : `${message}; ${summary.message}`,
+  };
+}
+
+function revisionFields(
+  project: Project,
+  { release, revisions }: ProjectFacts,
+): Pick<ProjectStatus, 'revision' | 'revisions'> {
+  const revision = release?.revision ?? project.status?.revision;
+  const listed = (revisions ?? []).map(({ number, createdAt, readyAt, failed }) => ({
+    number,
+    createdAt,
+    state: failed !== undefined ? 'Failed' : readyAt !== undefined ? 'Ready' : 'New',
+  }));
+  return {
+    ...(revision === undefined ? {} : { revision }),
+    ...(revisions === undefined ? {} : { revisions: listed }),
+  };
 }
 
 interface Summary {

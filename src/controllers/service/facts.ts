@@ -1,3 +1,4 @@
+import { parseSeat } from '../../api/v1alpha1/seat.ts';
 import { instanceName } from '../../api/v1alpha1/names.ts';
 import type { InstanceRecord } from '../../registry/records/instance.ts';
 import type { InstanceBook, PlacementBook } from '../placement/book.ts';
@@ -15,6 +16,8 @@ export interface FactSources {
   actedUpon(key: string): ServiceWish['want'] | undefined;
   stateOf(key: string, placed: Placed): InstanceState;
   standing(host: string): HostStanding;
+  /** Of a global service: the numbers of the instances that count. Default: there is none. */
+  wanted?(key: string): ReadonlySet<number> | undefined;
 }
 
 /** What is known of a service now. */
@@ -23,26 +26,40 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
   const outcome = from.outcome(key);
   const placed = from.book.ofService(key);
   // An invalid spec says nothing reliable: what is there is what there is.
-  const replicas =
+  const asked =
     want.type === 'run'
       ? want.instances.replicas
       : want.type === 'remove'
         ? 0
         : (wish.object.spec.replicas ?? 1);
+  // Of a global service those on the hosts that there are; before the first pass over it, those that are placed.
+  const isGlobal = want.type === 'run' && want.global === true;
+  const numbers = isGlobal
+    ? (from.wanted?.(key) ?? new Set(placed.map((p) => p.ordinal)))
+    : undefined;
+  const replicas = numbers?.size ?? asked;
+  const isWanted = (ordinal: number): boolean => numbers?.has(ordinal) ?? ordinal <= replicas;
+  const ordered = orderText(outcome);
   const reports: InstanceReport[] = [];
   const seen = new Set<number>();
-  for (const p of placed) {
-    if (!Number.isFinite(p.ordinal)) continue;
-    seen.add(p.ordinal);
-    reports.push(placedReport(wish, p, from, outcome));
+  for (const [ordinal, several] of byOrdinal(placed)) {
+    seen.add(ordinal);
+    const report = several.map((p) => placedReport(wish, p, from, outcome)).reduce(asOne);
+    reports.push(numbers === undefined ? report : { ...report, wanted: isWanted(ordinal) });
   }
-  let leaving = reports.filter((report) => report.ordinal > replicas).length;
+  let leaving = reports.filter(
+    // What a global service has on a lost host waits for the host.
+    ({ ordinal, phase }) => !isWanted(ordinal) && !(isGlobal && phase === 'Lost'),
+  ).length;
   // Instances whose placement is gone, and which their agents still see.
   for (const { key: at, record } of from.instances.ofService(key)) {
-    const ordinal = Number(at.ordinal);
+    const seat = parseSeat(at.ordinal);
+    if (seat === undefined) continue;
+    const { ordinal } = seat;
     if (
-      !Number.isFinite(ordinal) ||
-      placed.some((p) => p.ordinal === ordinal && p.host === at.host)
+      placed.some(
+        (p) => p.ordinal === ordinal && p.host === at.host && (p.second === true) === seat.second,
+      )
     )
       continue;
     leaving++;
@@ -57,9 +74,10 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
       reason: 'Leaving',
     });
   }
+  const blocked = want.type === 'run' ? want.blocked : undefined;
   if (want.type === 'run') {
     const pending = outcome.unplaced;
-    for (let ordinal = 1; ordinal <= replicas; ordinal++) {
+    for (const ordinal of numbers ?? upTo(replicas)) {
       if (seen.has(ordinal)) continue;
       reports.push({
         name: nameOf(wish, ordinal),
@@ -68,7 +86,9 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
         ready: false,
         restarts: 0,
         updated: false,
+        ...(numbers === undefined ? {} : { wanted: true }),
         ...(pending === undefined ? {} : { reason: 'Unschedulable' }),
+        ...(blocked ?? ordered),
       });
     }
   }
@@ -82,8 +102,38 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
     deleting: want.type === 'remove',
     behind: from.actedUpon(key) !== want,
     ...(want.type === 'invalid' ? { invalid: want.message } : {}),
+    ...(blocked === undefined ? {} : { blocked }),
+    ...(outcome.order?.stopped === undefined ? {} : { stopped: outcome.order.stopped }),
     ...(unschedulable === undefined ? {} : { unschedulable }),
     ...(roll === undefined ? {} : { roll }),
+  };
+}
+
+function* upTo(last: number): Generator<number> {
+  for (let ordinal = 1; ordinal <= last; ordinal++) yield ordinal;
+}
+
+function byOrdinal(placed: readonly Placed[]): Map<number, Placed[]> {
+  const map = new Map<number, Placed[]>();
+  for (const p of placed) {
+    if (!Number.isFinite(p.ordinal)) continue;
+    const list = map.get(p.ordinal);
+    if (list === undefined) map.set(p.ordinal, [p]);
+    else list.push(p);
+  }
+  return map;
+}
+
+/** Two instances of one ordinal, in an update, as one: what serves is shown, with how the other one does. */
+function asOne(a: InstanceReport, b: InstanceReport): InstanceReport {
+  const worth = (r: InstanceReport): number => (r.ready ? 2 : 0) + (r.updated ? 1 : 0);
+  const [shown, other] = worth(b) > worth(a) ? [b, a] : [a, b];
+  if (shown.updated || !other.updated) return shown;
+  const how = [other.phase, other.reason, other.message].filter((t) => t !== undefined && t !== '');
+  return {
+    ...shown,
+    reason: 'Updating',
+    message: `its successor on ${other.host ?? '?'}: ${how.join(', ')}`,
   };
 }
 
@@ -94,11 +144,16 @@ function placedReport(
   outcome: Outcome,
 ): InstanceReport {
   const { want, key } = wish;
-  const record = from.instances.get(key, p.host, p.ordinal);
+  const record = from.instances.of(key, p);
   const mine = record?.id === p.record?.id ? record : undefined;
   const standing = from.standing(p.host);
-  const wanted = want.type === 'run' && p.ordinal <= want.instances.replicas;
-  const updated = wanted && p.record?.specHash === want.instances.instance(p.ordinal).specHash;
+  const wanted =
+    want.type === 'run' && (want.global === true || p.ordinal <= want.instances.replicas);
+  // One that is blocked has nothing newer to be compared with.
+  const updated =
+    wanted &&
+    (want.blocked !== undefined ||
+      p.record?.specHash === want.instances.instance(p.ordinal).specHash);
   const state = from.stateOf(key, p);
   const base = { ...common(wish, p.ordinal, p.host, mine), state, updated };
   if (standing === 'lost') {
@@ -134,13 +189,15 @@ function common(
   ordinal: number,
   host: string,
   record: InstanceRecord | undefined,
-): Pick<InstanceReport, 'name' | 'ordinal' | 'host' | 'ip' | 'restarts'> {
+): Pick<InstanceReport, 'name' | 'ordinal' | 'host' | 'ip' | 'restarts' | 'health' | 'flaps'> {
   return {
     name: nameOf(wish, ordinal),
     ordinal,
     host,
     restarts: record?.restarts ?? 0,
     ...(record?.ip === undefined ? {} : { ip: record.ip }),
+    ...(record?.health === undefined ? {} : { health: record.health }),
+    ...(record?.flaps === undefined ? {} : { flaps: record.flaps }),
   };
 }
 
@@ -156,6 +213,13 @@ function unschedulableText(outcome: Outcome, replicas: number): string | undefin
   return held === undefined
     ? undefined
     : `${String(held.count)} of ${String(replicas)} wait on lost hosts: ${held.message}`;
+}
+
+/** Why an ordinal has no instance although there may be room for one. */
+function orderText({ order }: Outcome): { reason: string; message: string } | undefined {
+  if (order?.stopped !== undefined) return { reason: 'Stopped', message: order.stopped };
+  if (order?.waitsFor !== undefined) return { reason: 'WaitingFor', message: order.waitsFor };
+  return undefined;
 }
 
 function rollOf(outcome: Outcome): Outcome['roll'] {

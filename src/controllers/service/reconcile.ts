@@ -9,6 +9,8 @@ import { wholeSecondsTime } from '../../kube/times.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Reconcile } from '../../runtime/controller.ts';
 import { findCondition } from '../../kube/conditions.ts';
+import { standaloneProject } from '../../api/v1alpha1/names.ts';
+import type { VolumeBook } from '../placement/volume-book.ts';
 import type { StatusWriter } from '../status-writer.ts';
 import type { ServiceDirectory } from './directory.ts';
 import { factsOf, type FactSources } from './facts.ts';
@@ -18,6 +20,7 @@ export interface ServiceReconcilerOptions extends FactSources {
   readonly client: KubeClient;
   readonly objects: ReadonlyObjectStore<Service>;
   readonly directory: ServiceDirectory;
+  readonly volumes: Pick<VolumeBook, 'releaseOfService'>;
   readonly status: StatusWriter<Service>;
   readonly events: Pick<EventRecorder, 'record'>;
   readonly clock: Clock;
@@ -41,6 +44,9 @@ export function serviceReconciler(options: ServiceReconcilerOptions): Reconcile 
       await addFinalizer(client, services, cached, finalizer, signal);
     }
     if (wish.want.type === 'remove' && isGone(wish.key, options)) {
+      if (wish.identity.project === standaloneProject) {
+        await options.volumes.releaseOfService(wish.identity, signal);
+      }
       await removeFinalizer(client, services, cached, finalizer, signal);
       return;
     }

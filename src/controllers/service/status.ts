@@ -6,6 +6,8 @@ import type { InstanceState } from '../placement/types.ts';
 
 /** Most entries of status.instances. With all strings cut this keeps an object below 400 kB; etcd takes 1.5 MB. */
 export const maxListedInstances = 500;
+/** Reason of the condition Stalled when the project has to go back to an earlier revision. */
+export const updateFailed = 'UpdateFailed';
 const maxInstanceMessage = 300;
 /** An instance's own words are not bounded by anybody before us. */
 const maxSummary = 1_000;
@@ -15,6 +17,8 @@ export interface InstanceReport extends InstanceStatus {
   readonly state?: InstanceState;
   /** It runs the present spec. */
   readonly updated: boolean;
+  /** It counts as one of the instances that have to be. Absent: its number says so. */
+  readonly wanted?: boolean;
 }
 
 /** What is known of a service. */
@@ -24,9 +28,13 @@ export interface ServiceFacts {
   readonly instances: readonly InstanceReport[];
   /** Instances that exist but are not wanted any more. */
   readonly leaving: number;
+  /** Why nothing of it can be made anew: a config that is missing. What runs stays. */
+  readonly blocked?: { readonly reason: string; readonly message: string };
   /** The scheduler's sentence for the instances that have no host. */
   readonly unschedulable?: string;
   readonly roll?: RollState;
+  /** Why none of it may run now, as its bonds to other services say. */
+  readonly stopped?: string;
   /** Why the spec cannot be acted upon, with the field's path. */
   readonly invalid?: string;
   /** The placements have not been looked at since the spec changed. */
@@ -36,7 +44,7 @@ export interface ServiceFacts {
 
 /** The status of a Service. Pure. @param now RFC 3339 */
 export function serviceStatus(service: Service, facts: ServiceFacts, now: string): ServiceStatus {
-  const wanted = facts.instances.filter((i) => i.ordinal <= facts.replicas);
+  const wanted = facts.instances.filter((i) => i.wanted ?? i.ordinal <= facts.replicas);
   const ready = wanted.filter((i) => i.ready).length;
   const done = wanted.filter((i) => i.state === 'done').length;
   const existing = facts.instances.filter((i) => i.state !== undefined).length;
@@ -109,6 +117,20 @@ function summarise(
     const word = wanted.some((i) => i.state !== undefined) ? 'Updating' : 'Starting';
     return say(word, 'Deciding', `${count}; the change is being acted upon`, { reconciling: true });
   }
+  if (facts.stopped !== undefined) {
+    const left = wanted.filter((i) => i.state !== undefined).length;
+    return say('Stopped', 'Stopped', `stopped: ${facts.stopped}`, {
+      ready: left === 0,
+      reconciling: left > 0,
+    });
+  }
+  if (facts.roll?.state === 'failed') {
+    return say('Failed', updateFailed, facts.roll.message, { stalled: true });
+  }
+  if (facts.roll?.state === 'paused') {
+    const all = ready + done >= facts.replicas;
+    return say('Paused', 'UpdatePaused', `${count}; ${facts.roll.message}`, { ready: all });
+  }
   if (facts.roll?.state === 'stopped') {
     return say('Failed', 'UpdateStopped', facts.roll.message, { stalled: true });
   }
@@ -124,6 +146,11 @@ function summarise(
       `${count}; ${failed.name} on ${failed.host ?? '?'}: ${why === '' ? failed.phase : why}${more > 0 ? ` (and ${String(more)} more)` : ''}`,
       { reconciling: true },
     );
+  }
+  if (facts.blocked !== undefined && ready + done < facts.replicas) {
+    return say('Pending', facts.blocked.reason, `${count}; ${facts.blocked.message}`, {
+      reconciling: true,
+    });
   }
   if (facts.unschedulable !== undefined) {
     return say('Pending', 'Unschedulable', `${count}; ${facts.unschedulable}`, {
@@ -152,7 +179,9 @@ function summarise(
   if (facts.replicas > 0 && done === facts.replicas) {
     return say('Completed', 'Completed', 'all instances ended with success', { ready: true });
   }
-  return say('Running', 'AllReady', count, { ready: true });
+  const note =
+    facts.blocked === undefined ? '' : `; none can be made anew: ${facts.blocked.message}`;
+  return say('Running', 'AllReady', count + note, { ready: true });
 }
 
 function claims(facts: ServiceFacts, summary: Summary, omitted: number): ConditionClaim[] {
@@ -172,6 +201,11 @@ function claims(facts: ServiceFacts, summary: Summary, omitted: number): Conditi
     flag('Stalled', summary.stalled),
   ];
   if (facts.invalid !== undefined || facts.deleting) return result;
+  const hostless = facts.instances.some((i) => i.phase === 'Pending');
+  if (facts.blocked !== undefined && hostless) {
+    result.push({ type: 'Scheduled', status: 'False', ...facts.blocked });
+    return result;
+  }
   result.push(
     facts.unschedulable === undefined
       ? {
@@ -209,6 +243,7 @@ function list(instances: readonly InstanceReport[]): {
 
 function entry(report: InstanceReport): InstanceStatus {
   const { name, ordinal, host, ip, phase, ready, restarts, reason, message } = report;
+  const { health, flaps } = report;
   return {
     name,
     ordinal,
@@ -217,6 +252,8 @@ function entry(report: InstanceReport): InstanceStatus {
     restarts,
     ...(host === undefined ? {} : { host }),
     ...(ip === undefined ? {} : { ip }),
+    ...(health === undefined ? {} : { health }),
+    ...(flaps === undefined ? {} : { flaps }),
     ...(reason === undefined ? {} : { reason }),
     ...(message === undefined || message === ''
       ? {}

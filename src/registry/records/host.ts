@@ -21,6 +21,8 @@ export const hostRecord = z.looseObject({
   /** False with the reasons in `problems` while the host cannot take instances (engine down, no overlay …). */
   ready: z.boolean(),
   problems: z.array(z.string()).default([]),
+  /** Public key for which deliveries are sealed (registry/seal.ts); absent: an agent that takes none. */
+  sealingKey: z.string().optional(),
 });
 export type HostRecord = z.infer<typeof hostRecord>;
 

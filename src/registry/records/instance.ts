@@ -31,6 +31,10 @@ export const instanceRecord = z.looseObject({
   reason: z.string().optional(),
   /** For people: pull progress, the engine's error, when the next start is due. */
   message: z.string().optional(),
+  /** Absent: nothing is checked. */
+  health: z.enum(['starting', 'healthy', 'unhealthy']).optional(),
+  /** How often its container has gone from healthy to unhealthy. Absent: never. */
+  flaps: z.int().optional(),
   /** RFC 3339 time of the present container's start. */
   startedAt: z.string().optional(),
 });

@@ -18,6 +18,7 @@ import { MemoryStore } from '../../../src/registry/memory/store.ts';
 import { placementRecords, type PlacementRecord } from '../../../src/registry/records/index.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { createLogger, silentLogger } from '../../../src/telemetry/log.ts';
+import { plainOrdinal } from '../../../src/api/v1alpha1/seat.ts';
 import { eventually } from '../../support/eventually.ts';
 import { FakeAgent, type FakeAgentOptions } from '../../support/fake-agent.ts';
 import { startEmbedded } from '../../support/apiserver.ts';
@@ -194,7 +195,7 @@ export class Cluster {
           host: path.host,
           project: path.project,
           service: path.service,
-          ordinal: Number(path.ordinal),
+          ordinal: Number(plainOrdinal(path.ordinal)),
           record: placementRecords.decode(value),
         };
       })

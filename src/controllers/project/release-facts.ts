@@ -1,0 +1,48 @@
+import { labels, revisionAnnotation } from '../../api/v1alpha1/group.ts';
+import type { Project } from '../../api/v1alpha1/project.ts';
+import type { Service } from '../../api/v1alpha1/service.ts';
+import { findCondition } from '../../kube/conditions.ts';
+import { isTrue } from '../conditions.ts';
+import { updateFailed } from '../service/status.ts';
+import { isControlledBy, serviceNames } from './plan.ts';
+import type { ReleaseFacts } from './release.ts';
+
+/** Revision that the Service was made from, as its Project has noted there. */
+export function revisionOf(service: Service): number | undefined {
+  const number = Number(service.metadata.annotations?.[revisionAnnotation]);
+  return Number.isSafeInteger(number) && number > 0 ? number : undefined;
+}
+
+/** Whether the Service's status was computed from its present spec. */
+export function isCurrent(service: Service): boolean {
+  return service.status?.observedGeneration === service.metadata.generation;
+}
+
+/** What a project's Services say about the revision that they run. Pure. */
+export function releaseFacts(
+  project: Project,
+  observed: ReadonlyMap<string, Service>,
+): Pick<ReleaseFacts, 'failure' | 'ready'> {
+  const owned = [...observed.values()].filter((service) => isControlledBy(service, project));
+  for (const service of owned) {
+    const stalled = findCondition(service.status?.conditions, 'Stalled');
+    const revision = revisionOf(service);
+    if (revision === undefined || !isCurrent(service)) continue;
+    if (stalled?.status !== 'True' || stalled.reason !== updateFailed) continue;
+    const name = service.metadata.labels?.[labels.service] ?? service.metadata.name;
+    return { failure: { revision, service: name, message: stalled.message } };
+  }
+  const [revision, ...others] = new Set(owned.map(revisionOf));
+  const ready =
+    revision !== undefined &&
+    others.length === 0 &&
+    owned.length > 0 &&
+    owned.length >= serviceNames(project).length &&
+    owned.every(
+      (service) =>
+        isCurrent(service) &&
+        isTrue(service.status?.conditions, 'Ready') &&
+        !isTrue(service.status?.conditions, 'Reconciling'),
+    );
+  return ready ? { ready: revision } : {};
+}
