@@ -2,7 +2,7 @@ import { labels, revisionAnnotation } from '../../api/v1alpha1/group.ts';
 import type { Project } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import { findCondition } from '../../kube/conditions.ts';
-import { isTrue } from '../conditions.ts';
+import { isTrue } from '../../kube/conditions.ts';
 import { updateFailed } from '../service/status.ts';
 import { isControlledBy, serviceNames } from './plan.ts';
 import type { ReleaseFacts } from './release.ts';
