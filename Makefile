@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 bin := node_modules/.bin
-vitest := $(bin)/vitest run
+vitest := $(bin)/vitest run --config hack/vitest.config.ts
 
 .PHONY: help
 help: ## show this list
@@ -50,7 +50,7 @@ verify: node_modules/.package-lock.json ## check that generated files are curren
 .PHONY: lint
 lint: node_modules/.package-lock.json ## types, style, import rules, dead code, shell scripts
 	@$(bin)/tsc --noEmit
-	@$(bin)/eslint --max-warnings 0 .
+	@$(bin)/eslint --config hack/eslint.config.js --max-warnings 0 .
 	@$(bin)/prettier --check --log-level warn .
 	@$(bin)/depcruise --config .dependency-cruiser.cjs --output-type err-long src
 	@$(bin)/knip
@@ -62,7 +62,10 @@ lint: node_modules/.package-lock.json ## types, style, import rules, dead code, 
 test: ## everything: lint, generated files, and all four suites (root, Debian)
 	@hack/setup test
 	@$(MAKE) lint verify build
-	@$(vitest)
+	@$(MAKE) test-unit
+	@$(MAKE) test-contract
+	@$(MAKE) test-integration
+	@$(MAKE) test-e2e
 
 .PHONY: test-unit
 test-unit: node_modules/.package-lock.json ## pure logic; needs nothing but Node

@@ -148,15 +148,18 @@ export class Router {
     const verb = verbOf(request, path);
     const slash = path.gv.indexOf('/');
     const group = slash < 0 ? '' : path.gv.slice(0, slash);
-    const allowed = authorizer.allows(request.user, {
-      verb,
-      group,
-      resource: path.plural,
-      subresource: path.subresource ?? '',
-      namespace: path.namespace ?? '',
-      name: path.name ?? '',
-    });
-    if (!allowed) throw this.#denied(request, path, verb, group);
+    const authorize = (wanted: string): void => {
+      const allowed = authorizer.allows(request.user, {
+        verb: wanted,
+        group,
+        resource: path.plural,
+        subresource: path.subresource ?? '',
+        namespace: path.namespace ?? '',
+        name: path.name ?? '',
+      });
+      if (!allowed) throw this.#denied(request, path, wanted, group);
+    };
+    authorize(verb);
     if (virtual !== undefined) {
       if (request.method !== 'POST') throw methodNotAllowed();
       return answerReview(authorizer, request, virtual, context.clock.now());
@@ -164,7 +167,9 @@ export class Router {
     if (resource === undefined) return this.#unknown(path);
     const target: Target = { resource, ...targetOf(path) };
     checkNames(target);
-    return this.#dispatch(request, target, verb);
+    return this.#dispatch(request, target, verb, () => {
+      authorize('create');
+    });
   }
 
   #unknown(path: ResourcePath): Handled {
@@ -187,10 +192,15 @@ export class Router {
     );
   }
 
-  async #dispatch(request: ApiRequest, target: Target, verb: string): Promise<Handled> {
+  async #dispatch(
+    request: ApiRequest,
+    target: Target,
+    verb: string,
+    authorizeCreate: () => void,
+  ): Promise<Handled> {
     const { context } = this.#options;
     const { resource, subresource } = target;
-    if (subresource !== undefined) return this.#subresource(request, target);
+    if (subresource !== undefined) return this.#subresource(request, target, authorizeCreate);
     if (!(resource.verbs as readonly string[]).includes(verb)) throw methodNotAllowed();
     const onOne = target.name !== undefined;
     const fits = verb === 'create' ? !onOne : onOne || (verb !== 'update' && verb !== 'patch');
@@ -210,7 +220,7 @@ export class Router {
       case 'update':
         return replaceObject(context, request, target);
       case 'patch':
-        return patchObject(context, request, target);
+        return patchObject(context, request, target, authorizeCreate);
       case 'delete':
         return deleteObject(context, request, target);
       case 'deletecollection':
@@ -220,7 +230,11 @@ export class Router {
     }
   }
 
-  async #subresource(request: ApiRequest, target: Target): Promise<Handled> {
+  async #subresource(
+    request: ApiRequest,
+    target: Target,
+    authorizeCreate: () => void,
+  ): Promise<Handled> {
     const { context } = this.#options;
     const { resource, subresource } = target;
     const { method } = request;
@@ -236,7 +250,7 @@ export class Router {
     if (subresource === 'status' && resource.status) {
       if (method === 'GET') return getObject(context, request, target);
       if (method === 'PUT') return replaceObject(context, request, target);
-      if (method === 'PATCH') return patchObject(context, request, target);
+      if (method === 'PATCH') return patchObject(context, request, target, authorizeCreate);
       throw methodNotAllowed();
     }
     throw resourceNotFound();

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { writePrivate } from '../../src/controlplane/credentials.ts';
 import { CommandError } from './command.ts';
+import type { Host } from '../../src/api/v1alpha1/host.ts';
 import type { Kubectl, KubeObject } from './kubectl.ts';
 
 const repository = new URL('../..', import.meta.url).pathname;
@@ -51,13 +52,17 @@ async function tokenOf(kubectl: Kubectl, namespace: string, account: string): Pr
 
 /**
  * Removes what a run left behind on an API server that lives longer than it. No operator runs then: finalizers are removed here.
- * Refuses, before it removes anything, where there are hosts that are not `hosts`: somebody works with that cluster.
+ * Refuses, before it removes anything, where other hosts than `hosts` are ready: somebody works with that cluster.
  */
 export async function clearApiServer(kubectl: Kubectl, hosts: readonly string[]): Promise<void> {
   const served = (await kubectl.try(['get', 'crd', ...crds])).code === 0;
   if (!served) return;
-  const { items } = await kubectl.get<{ items: KubeObject[] }>('hosts');
-  const stranger = items.find(({ metadata }) => !hosts.includes(metadata.name));
+  const { items } = await kubectl.get<{ items: Host[] }>('hosts');
+  const stranger = items.find(
+    ({ metadata, status }) =>
+      !hosts.includes(metadata.name) &&
+      status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'),
+  );
   if (stranger !== undefined) {
     throw new Error(`this API server has a host ${stranger.metadata.name}: not one to test on`);
   }

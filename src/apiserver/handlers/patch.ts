@@ -39,13 +39,16 @@ export async function patchObject(
   context: ApiContext,
   request: ApiRequest,
   target: Target,
+  authorizeCreate: () => void,
 ): Promise<Reply> {
   const type = contentType(request.incoming);
   if (!patchTypes(target.resource).includes(type))
     throw unsupportedMediaType(patchTypes(target.resource));
   const options = writeOptions(request, 'PatchOptions', type === applyType);
   const bytes = await readBody(request.incoming);
-  if (type === applyType) return applyObject(context, request, target, options, decodeYaml(bytes));
+  if (type === applyType) {
+    return applyObject(context, request, target, options, decodeYaml(bytes), authorizeCreate);
+  }
   return changeObject(context, request, target, options, decodePatch(bytes), type);
 }
 
@@ -120,13 +123,14 @@ function checkRevision(resource: Resource, old: KubeObject, patched: KubeObject)
   }
 }
 
-/** Server-side apply: creates the object when it is absent. */
+/** Server-side apply: creates the object when it is absent, for which the right to patch is not enough. */
 async function applyObject(
   context: ApiContext,
   request: ApiRequest,
   target: Target,
   options: WriteOptions,
   body: DecodedBody,
+  authorizeCreate: () => void,
 ): Promise<Reply> {
   const { resource, namespace, name = '' } = target;
   const how = presentation(context, request);
@@ -150,6 +154,7 @@ async function applyObject(
     });
   } catch (error) {
     if (!(error instanceof ApiError) || error.code !== 404 || part !== '') throw error;
+    authorizeCreate();
     const fresh = decodeObject(resource, merge(undefined)).object;
     stored = await insert(context, resource, fresh, options, 'tracked');
     code = 201;

@@ -209,7 +209,7 @@ describe('the schemas of the built-in kinds', () => {
 });
 
 describe('the generated CRDs', () => {
-  it('compile, and take a Project of 100 services', () => {
+  it('compile, and take a Project of 100 services', async () => {
     const { parse } = await import('yaml');
     const text = readFileSync(
       new URL('../../../crds/projects.nap.dev.yaml', import.meta.url),

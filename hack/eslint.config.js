@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import prettier from 'eslint-config-prettier';
 import tseslint from 'typescript-eslint';
 
@@ -15,8 +16,8 @@ export default tseslint.config(
   {
     languageOptions: {
       parserOptions: {
-        projectService: { allowDefaultProject: ['*.cjs', '*.mjs', 'hack/*.mjs', 'hack/*.cjs'] },
-        tsconfigRootDir: import.meta.dirname,
+        projectService: { allowDefaultProject: ['*.cjs', '*.mjs', 'hack/*.js'] },
+        tsconfigRootDir: fileURLToPath(new URL('..', import.meta.url)),
       },
     },
     rules: {
