@@ -20,6 +20,7 @@ import { KubeFeed } from './kube-feed.ts';
 import type { OperatorDeps, OperatorOptions } from './operator.ts';
 import { InstanceBook, PlacementBook } from './placement/book.ts';
 import { PlacementLoop } from './placement/loop.ts';
+import { Rebalancer } from './placement/rebalancer.ts';
 import { Readiness } from './placement/readiness.ts';
 import { VolumeBook } from './placement/volume-book.ts';
 import { RevisionBook } from './project/revision-book.ts';
@@ -51,6 +52,7 @@ export class Term {
   readonly #health: HostHealth;
   readonly #keeper: HostKeeper;
   readonly #loop: PlacementLoop;
+  readonly #rebalancer: Rebalancer;
   readonly #registry: RegistryFeed;
   readonly #kube: KubeFeed;
   readonly #controllers: {
@@ -202,6 +204,23 @@ export class Term {
         ? {}
         : { brakedMovesPerSecond: options.brakedMovesPerSecond }),
     });
+    this.#rebalancer = new Rebalancer({
+      loop: this.#loop,
+      directory: this.#directory,
+      book: this.#book,
+      state: this.#state,
+      standing: (host) => this.#health.standing(host, clock.monotonic()),
+      policyOf: (namespace, name) => {
+        const spec = this.#kube.projects.store.get({ namespace, name })?.spec;
+        if (spec?.rebalance === undefined) return undefined;
+        return { isOn: spec.rebalance === 'on', moves: spec.rebalanceMoves ?? 1 };
+      },
+      changed: (namespace, name) => {
+        this.#controllers.project.enqueue(`${namespace}/${name}`);
+      },
+      clock,
+      ...(options.rebalanceEveryMs === undefined ? {} : { everyMs: options.rebalanceEveryMs }),
+    });
     this.#controllers = this.#makeControllers();
   }
 
@@ -269,6 +288,7 @@ export class Term {
         },
       },
       afterSync('placement loop', (signal) => this.#loop.run(signal)),
+      afterSync('rebalancer', (signal) => this.#rebalancer.run(signal)),
       afterSync('registry probe', (signal) => this.#probe(signal)),
       ...Object.values(this.#controllers).map((controller) =>
         afterSync(`${controller.name} controller`, (signal) => controller.run(signal)),
@@ -357,6 +377,7 @@ export class Term {
       project: make(
         'project',
         projectReconciler({
+          proposals: (namespace, name) => this.#rebalancer.proposals(namespace, name),
           client,
           objects: this.#kube.projects.store,
           services: serviceObjects,
