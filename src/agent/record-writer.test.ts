@@ -127,6 +127,10 @@ describe('the records of a host', () => {
     const second = await store.grantLease(5000);
     writer.useLease(second, [store.database.get(instancePath(9))!]);
     await writer.settled(1000);
+    // What an agent before this one has said stands until this one knows better.
+    expect(value(instancePath(9))).toBe('left');
+    writer.informed();
+    await writer.settled(1000);
     expect(store.database.get(endpointPath(1))?.lease).toBe(second.id);
     expect(store.database.get(instancePath(1))?.lease).toBe(second.id);
     expect(value(instancePath(9))).toBeUndefined();

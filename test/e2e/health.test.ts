@@ -40,7 +40,7 @@ async function eventsOf(service: string): Promise<string[]> {
   return items.map(({ reason, message }) => `${reason} ${message}`);
 }
 
-describe.sequential('an instance is sent work only while its health check passes', () => {
+describe('an instance is sent work only while its health check passes', () => {
   cleansUp('sick');
 
   test('Ready waits for the checks', async () => {
