@@ -13,6 +13,7 @@ import {
   project,
   removeProjects,
   settles,
+  type HostName,
 } from './harness.ts';
 
 const inside = (c: Container, ...command: string[]) =>
@@ -42,7 +43,7 @@ describe.sequential('volumes', () => {
         project('vol', {
           db: {
             replicas: 2,
-            volumes: ['data-%i:/data', 'keep:/keep', '/tmp:/outside:ro,rslave'],
+            volumes: ['data-%i:/data', 'keep:/keep', '/tmp:/outside:ro,rprivate'],
             tmpfs: ['/cache:size=1M,mode=1777'],
           },
           reader: { volumesFrom: ['db:ro'], replicas: 1 },
@@ -72,11 +73,19 @@ describe.sequential('volumes', () => {
     const on = Object.fromEntries(
       (await instances('vol-db')).map((i) => [i.ordinal, i.host ?? '']),
     );
+    const [here, away] = [on[1] ?? '', (on[2] ?? '') as HostName];
+    await box.cut(away);
+    await kubectl.run('delete', 'project', 'vol', '--timeout=60s');
+    await settles('data is gone here', async () => {
+      expect(await volumesOn(here, 'default_vol_data')).toEqual([]);
+    });
+    expect(await volumesOn(away, 'default_vol_data')).toEqual(['default_vol_data-2']);
+    await box.heal(away);
+    await kubectl.wait(`host/${away}`, 'Ready', 60);
     await removeProjects('vol');
     await settles('data is gone, and what is retained is not', async () => {
-      expect(await volumesOn(on[1] ?? '', 'default_vol_data')).toEqual([]);
-      expect(await volumesOn(on[2] ?? '', 'default_vol_data')).toEqual([]);
-      expect(await volumesOn(on[1] ?? '', 'default_vol_keep')).toEqual(['default_vol_keep']);
+      expect(await volumesOn(away, 'default_vol_data')).toEqual([]);
+      expect(await volumesOn(here, 'default_vol_keep')).toEqual(['default_vol_keep']);
     });
   });
 });
