@@ -1,7 +1,14 @@
-import { instanceName, isDnsLabel, serviceId, type ServiceIdentity } from '../api/v1alpha1/names.ts';
+import {
+  instanceName,
+  isDnsLabel,
+  serviceId,
+  type ServiceIdentity,
+} from '../api/v1alpha1/names.ts';
 import { hosts, projects, services } from '../kube/resources.ts';
 import { keyOf } from '../kube/store.ts';
 import { leaderPath } from '../registry/records/leader.ts';
+import { removedHostRecords } from '../registry/records/removed-host.ts';
+import { decide } from '../registry/decide.ts';
 import type { Leadership } from '../registry/leadership.ts';
 import { sleep } from '../runtime/clock.ts';
 import { Controller, type ControllerOptions } from '../runtime/controller.ts';
@@ -163,6 +170,9 @@ export class Term {
       },
       lost: (host) => {
         this.#hostLost(host);
+      },
+      remember: (host, session) => {
+        void this.#rememberRemoved(host, session);
       },
     });
     this.#loop = new PlacementLoop({
@@ -451,6 +461,19 @@ export class Term {
         return [{ name: `${identity.namespace}/${name}`, ...(why === undefined ? {} : { why }) }];
       });
     });
+  }
+
+  /** Never rejects. Until it is written, this operator alone knows. */
+  async #rememberRemoved(host: string, session: string): Promise<void> {
+    const { store, log } = this.#deps;
+    const key = removedHostRecords.path({ host });
+    const value = removedHostRecords.encode({ session });
+    try {
+      await decide(store, this.#leadership.epoch, [], [{ type: 'put', key, value }]);
+      log.info({ host }, 'host taken out of the cluster until its agent is started anew');
+    } catch (error) {
+      log.warn({ err: error, host }, 'cannot write down that a host was taken out of the cluster');
+    }
   }
 
   #hostLost(host: string): void {

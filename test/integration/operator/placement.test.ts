@@ -233,4 +233,28 @@ describe('placement', () => {
       2,
     );
   }, 30_000);
+
+  it('takes an emptied host out of the cluster when its Host is deleted, until its agent starts anew', async () => {
+    const c = await cluster();
+    const [a] = await c.agents('a', 'b');
+    const operator = c.operator();
+    await c.apply('shop', { services: { web: { image: 'web', replicas: 2 } } });
+    await c.ready('shop');
+    await patchHost(c, 'a', { spec: { drain: { deadline: '1m' } } });
+    await eventually('a is drained', drained(c, 'a'), 10_000);
+    await c.client.delete(hosts, { name: 'a' });
+    await eventually('a is gone', async () => (await c.host('a')) === undefined);
+    await c.scale('shop-web', 4);
+    await c.ordinals('web', [1, 2, 3, 4]);
+    // Another operator knows it too.
+    await operator.stop();
+    c.operator();
+    await c.scale('shop-web', 5);
+    await c.ordinals('web', [1, 2, 3, 4, 5]);
+    expect(new Set(await hostsOf(c, 'web'))).toEqual(new Set(['b']));
+    expect(await c.host('a')).toBeUndefined();
+    await a!.die();
+    await c.agent('a');
+    await eventually('a is back', async () => (await c.host('a'))?.status?.state === 'Ready');
+  }, 30_000);
 });
