@@ -209,6 +209,7 @@ describe("the image's own check", () => {
     await place('always', { unhealthyAction: 'restart' });
     await until({ ready: true });
     engine.judge(engine.containers[0]!.id, { status: 'unhealthy', message: 'x' });
+    await until({ phase: 'Starting', reason: 'Unhealthy', endpoint: false });
     await until({ restarts: 1 });
   });
 });

@@ -74,6 +74,7 @@ describe('an instance is sent work only while its health check passes', () => {
       },
     });
     await kubectl.apply(manifest);
+    await eventually('there are services', async () => (await instances('sick-web')).length === 2);
     await kubectl.wait('napsvc/sick-web', 'Ready', 90);
     await kubectl.wait('napsvc/sick-cured', 'Ready', 90);
     const listed = await endpoints('web');
