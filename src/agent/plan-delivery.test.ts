@@ -59,7 +59,7 @@ function container(state: ContainerState, specHash = '1'): OwnedContainer {
     startedAt: '2026-01-01T00:00:00Z',
     finishedAt: undefined,
     stopGraceMs: 5000,
-  } as OwnedContainer;
+  };
 }
 
 /** "deliver c1" for short. */

@@ -73,6 +73,10 @@ describe('volumes and configs of a Project', () => {
     ],
     ['spec.services.web.envFrom[0]: name either', project({ envFrom: [{}] })],
     [
+      'spec.services.web.volumesFrom[0]: each instance of that service',
+      project({ volumesFrom: ['data'] }, {}, { volumes: ['d-%i:/d'] }),
+    ],
+    [
       'spec.services.web.volumesFrom[0]: there is no service "no"',
       project({ volumesFrom: ['no'] }),
     ],
