@@ -53,10 +53,9 @@ export const bonds = {
       'conflictsWith: [web] takes the place of web when it is scaled from 0 to 1.',
   ),
 };
-const bondSpec = z.object(bonds);
 /** The bonds of a service, with defaults. */
-export type Bonds = z.output<typeof bondSpec>;
-type BondsInput = z.input<typeof bondSpec>;
+export type Bonds = z.output<z.ZodObject<typeof bonds>>;
+type BondsInput = z.input<z.ZodObject<typeof bonds>>;
 
 const listed = ['requires', 'bindsTo', 'partOf', 'conflictsWith'] as const;
 
