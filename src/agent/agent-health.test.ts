@@ -175,9 +175,9 @@ describe('an instance with a health check', () => {
     stop.abort();
     await agent;
     const lost: boolean[] = [];
-    let watching = true;
+    const watching = { on: true };
     const watch = (async () => {
-      while (watching) {
+      while (watching.on) {
         lost.push((await seen())?.endpoint === true);
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
@@ -185,7 +185,7 @@ describe('an instance with a health check', () => {
     result = { type: 'unknown' };
     start();
     await new Promise((resolve) => setTimeout(resolve, 500));
-    watching = false;
+    watching.on = false;
     await watch;
     expect(lost.length).toBeGreaterThan(10);
     expect(lost).not.toContain(false);
@@ -209,6 +209,7 @@ describe("the image's own check", () => {
     await place('always', { unhealthyAction: 'restart' });
     await until({ ready: true });
     engine.judge(engine.containers[0]!.id, { status: 'unhealthy', message: 'x' });
+    await until({ phase: 'Starting', reason: 'Unhealthy', endpoint: false });
     await until({ restarts: 1 });
   });
 });

@@ -135,6 +135,9 @@ class Agent {
       onReport: (_id, key, report, desired) => {
         this.#writer.set(key, report, desired);
       },
+      onInformed: () => {
+        this.#writer.informed();
+      },
       onUnavailable: () => {
         this.#watcher.suspect();
       },

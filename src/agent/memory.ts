@@ -50,12 +50,15 @@ export function remember(
     before !== undefined &&
     newRun &&
     (!same || seen.restartCount === 0 || seen.restartCount < before.restartCount);
+  const { stoppedFor } = memory;
+  const unhealthy = stoppedFor?.containerId === seen.id && stoppedFor.startedAt === seen.startedAt;
+  const byAgent = unhealthy || (spec !== undefined && !engineRestarts(spec));
   const burst = spec?.startLimit?.burst;
   return {
     ...memory,
     ...(burst !== undefined &&
       newRun && { starts: [...(memory.starts ?? []), Date.parse(seen.startedAt)].slice(-burst) }),
-    crash: nextCrashState(before, seen, spec !== undefined && !engineRestarts(spec)),
+    crash: nextCrashState(before, seen, byAgent),
     ran: true,
     earlierRestarts: memory.earlierRestarts + (byCall ? before.restartCount + 1 : 0),
   };

@@ -3,7 +3,7 @@ import type { DesiredInstance } from './desired.ts';
 import type { HealthView } from './health/monitor.ts';
 import type { InstanceMemory } from './memory.ts';
 import type { OwnedContainer } from './ownership.ts';
-import { decideRestart, engineRestarts } from './restart/decision.ts';
+import { causeOf, decideRestart, engineRestarts } from './restart/decision.ts';
 import { stepReasons, type Step, type StepReason } from './steps.ts';
 
 /**
@@ -147,7 +147,10 @@ function actOnKept(
   }
   if (kept.state !== 'exited') return nothing;
   const { container: spec } = desired.placement;
-  if (engineRestarts(spec)) return start(stepReasons.stoppedOutside);
+  // What the agent has stopped for being unhealthy waits for its turn, whoever restarts it otherwise.
+  if (engineRestarts(spec) && causeOf(kept, view.memory) !== 'timeout') {
+    return start(stepReasons.stoppedOutside);
+  }
   const decision = decideEnd(view, desired, kept, context);
   if (decision.type !== 'start') return nothing;
   const waitMs = decision.atMs - (context.wallMs ?? decision.atMs);
@@ -219,7 +222,8 @@ function deliverTo(
   kept: OwnedContainer,
   next: readonly Step[],
 ): Step[] {
-  if (!lacksContent(view, desired)) return [];
+  // A paused one could not be told; it is when it goes on.
+  if (!lacksContent(view, desired) || kept.state === 'paused') return [];
   if (!isLive(kept) && !next.some((step) => step.type === 'start')) return [];
   const reason =
     view.delivered === undefined ? stepReasons.contentLost : stepReasons.contentChanged;

@@ -46,6 +46,8 @@ export interface ReconcilerDeps {
   ) => void;
   /** Hash of the contents in the files of an instance's container. Default: none has any. */
   readonly delivered?: (desired: DesiredInstance) => string | undefined;
+  /** Told once, when everything has been reported for the first time. */
+  readonly onInformed: () => void;
   /** Told when a step has found the engine unreachable. */
   readonly onUnavailable: () => void;
 }
@@ -74,6 +76,8 @@ export class Reconciler {
   readonly #workers = new Set<Promise<void>>();
   #scheduled = false;
   #running = false;
+  /** Whether the engine and the registry have been read at least once: nothing is said before. */
+  #informed = false;
 
   constructor(deps: ReconcilerDeps) {
     this.#deps = deps;
@@ -125,9 +129,16 @@ export class Reconciler {
 
   #pass(): void {
     if (!this.#running) return;
+    const { desired, context } = this.#deps;
+    const first = !this.#informed && desired.known && context() !== undefined;
+    if (first) {
+      this.#informed = true;
+      this.touchAll();
+    }
     const dirty = [...this.#dirty];
     this.#dirty.clear();
     for (const [id, key] of dirty) this.#reconcile(id, this.#cell(id, key));
+    if (first) this.#deps.onInformed();
   }
 
   #cell(id: string, key: InstanceKey): Cell {
@@ -201,7 +212,7 @@ export class Reconciler {
   #report(id: string, cell: Cell, view: InstanceView): void {
     const { host, network, clock, desired } = this.#deps;
     // What is not known to be wanted or unwanted is reported when it is.
-    if (!desired.judges(id)) return;
+    if (!this.#informed || !desired.judges(id)) return;
     const report = reportInstance(view, {
       host,
       network,

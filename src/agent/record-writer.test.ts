@@ -108,6 +108,30 @@ describe('the records of a host', () => {
     expect(value(instancePath(1))).toBeDefined();
   });
 
+  it('hand the endpoint of an ordinal over from an instance to its successor on the same host', async () => {
+    const old = await placed(1);
+    writer.set(key(1), report(1), old);
+    const next = { ...key(1), ordinal: '1.b' };
+    const path = `${placementPath(1)}.b`;
+    const put = async (): Promise<bigint> =>
+      (await store.commit([], [{ type: 'put', key: path, value: '{}' }])).revision;
+    const beside = { key: next, path, modRevision: await put(), placement: { beside: true } };
+    const second = `${endpointPath(1)}.b`;
+    writer.set(next, report(2), beside as DesiredInstance);
+    await writer.settled(1000);
+    expect(value(endpointPath(1))).toContain('10.77.1.1');
+    expect(value(second)).toContain('10.77.1.2');
+    const alone = { key: next, path, modRevision: await put(), placement: {} };
+    writer.set(next, report(2), alone as DesiredInstance);
+    writer.set(key(1), {}, undefined);
+    await writer.settled(1000);
+    expect(value(endpointPath(1))).toContain('10.77.1.2');
+    expect(value(second)).toBeUndefined();
+    writer.set(next, {}, undefined);
+    await writer.settled(1000);
+    expect(value(endpointPath(1))).toBeUndefined();
+  });
+
   it("do not take another host's endpoint away", async () => {
     const desired = await placed(1);
     writer.set(key(1), report(1), desired);
@@ -126,6 +150,10 @@ describe('the records of a host', () => {
     await store.commit([], [{ type: 'put', key: instancePath(9), value: 'left' }]);
     const second = await store.grantLease(5000);
     writer.useLease(second, [store.database.get(instancePath(9))!]);
+    await writer.settled(1000);
+    // What an agent before this one has said stands until this one knows better.
+    expect(value(instancePath(9))).toBe('left');
+    writer.informed();
     await writer.settled(1000);
     expect(store.database.get(endpointPath(1))?.lease).toBe(second.id);
     expect(store.database.get(instancePath(1))?.lease).toBe(second.id);

@@ -51,6 +51,8 @@ export class RecordWriter {
   readonly #spoken = new Map<string, string>();
   readonly #speakers = new Map<string, string>();
   readonly #quiet = new Set<() => void>();
+  /** Before that, what an agent before this one has said still stands: nothing is known to be untrue. */
+  #informed = false;
   #lease: Lease | undefined;
   #wake: () => void = () => undefined;
 
@@ -120,7 +122,17 @@ export class RecordWriter {
     for (const entry of left) {
       this.#slot(entry.key).written = { text: '', revision: entry.modRevision };
     }
-    for (const slot of this.#slots.values()) this.#dirty.add(slot);
+    for (const slot of this.#slots.values()) {
+      if (slot.wanted !== undefined || this.#informed) this.#dirty.add(slot);
+    }
+    this.#wake();
+  }
+
+  /** Says that every instance has been reported once: what is not wanted by now goes. */
+  informed(): void {
+    if (this.#informed) return;
+    this.#informed = true;
+    for (const slot of this.#slots.values()) if (slot.wanted === undefined) this.#dirty.add(slot);
     this.#wake();
   }
 

@@ -8,7 +8,7 @@ import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.
 import type { DesiredInstance } from './desired.ts';
 import type { DeliveryErrorReason } from './files/deliveries.ts';
 import { formatPause } from './memory.ts';
-import { decideRestart, engineRestarts } from './restart/decision.ts';
+import { causeOf, decideRestart, engineRestarts } from './restart/decision.ts';
 import { betterFirst, type InstanceView } from './plan.ts';
 import type { OwnedContainer } from './ownership.ts';
 
@@ -172,7 +172,8 @@ function conditionOf(
     case 'removing':
       return failed(view) ?? { phase: context.activity?.phase ?? 'Starting' };
     case 'exited': {
-      if (engineRestarts(desired.placement.container)) {
+      const engines = engineRestarts(desired.placement.container);
+      if (engines && causeOf(shown, view.memory) !== 'timeout') {
         const why: Condition = { phase: 'Starting', reason: 'Stopped', message: endOf(shown) };
         return failed(view) ?? why;
       }

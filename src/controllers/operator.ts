@@ -29,6 +29,8 @@ export interface OperatorOptions {
   readonly updateMonitorMs?: number;
   /** Everything is looked at this often, milliseconds. Default 300,000. */
   readonly resyncMs?: number;
+  /** How often it looks whether hosts could be made more equal, milliseconds. Default 10,000. */
+  readonly rebalanceEveryMs?: number;
   /** While many hosts are lost at once: moves per second. Default 1. */
   readonly brakedMovesPerSecond?: number;
   /** How long the loss of a host counts as one of many at once, milliseconds. Default 60,000. */

@@ -7,6 +7,7 @@ import {
   hostRecords,
   instanceRecords,
   placementRecords,
+  removedHostRecords,
   serviceRecords,
   volumeRecords,
   type InstanceKey,
@@ -61,6 +62,7 @@ export class RegistryFeed {
       placements: new RecordWatch(store, placementRecords, telling(this.#placementsChanged)),
       instances: new RecordWatch(store, instanceRecords, telling(this.#instancesChanged)),
       services: new RecordWatch(store, serviceRecords, telling(this.#serviceRecordsChanged)),
+      removedHosts: new RecordWatch(store, removedHostRecords, telling(this.#removedChanged)),
       homes: new RecordWatch(
         store,
         homeRecords,
@@ -114,6 +116,14 @@ export class RegistryFeed {
       // An unreadable record still proves that the host's lease is alive.
       else if (broken.has(path)) this.#sinks.health.present(host);
       else this.#sinks.keeper().missing(host);
+    }
+  }
+
+  #removedChanged({ changed }: CacheChange): void {
+    const { records } = this.#watches.removedHosts;
+    for (const path of changed) {
+      const host = removedHostRecords.parsePath(path)?.host;
+      if (host !== undefined) this.#sinks.keeper().removed(host, records.get(path)?.value.session);
     }
   }
 

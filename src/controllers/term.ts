@@ -1,7 +1,14 @@
-import { instanceName, isDnsLabel, serviceId, type ServiceIdentity } from '../api/v1alpha1/names.ts';
+import {
+  instanceName,
+  isDnsLabel,
+  serviceId,
+  type ServiceIdentity,
+} from '../api/v1alpha1/names.ts';
 import { hosts, projects, services } from '../kube/resources.ts';
 import { keyOf } from '../kube/store.ts';
 import { leaderPath } from '../registry/records/leader.ts';
+import { removedHostRecords } from '../registry/records/removed-host.ts';
+import { decide } from '../registry/decide.ts';
 import type { Leadership } from '../registry/leadership.ts';
 import { sleep } from '../runtime/clock.ts';
 import { Controller, type ControllerOptions } from '../runtime/controller.ts';
@@ -21,6 +28,7 @@ import { KubeFeed } from './kube-feed.ts';
 import type { OperatorDeps, OperatorOptions } from './operator.ts';
 import { InstanceBook, PlacementBook } from './placement/book.ts';
 import { PlacementLoop } from './placement/loop.ts';
+import { Rebalancer } from './placement/rebalancer.ts';
 import { Readiness } from './placement/readiness.ts';
 import { VolumeBook } from './placement/volume-book.ts';
 import { RevisionBook } from './project/revision-book.ts';
@@ -52,6 +60,7 @@ export class Term {
   readonly #health: HostHealth;
   readonly #keeper: HostKeeper;
   readonly #loop: PlacementLoop;
+  readonly #rebalancer: Rebalancer;
   readonly #registry: RegistryFeed;
   readonly #kube: KubeFeed;
   readonly #controllers: {
@@ -163,6 +172,9 @@ export class Term {
       lost: (host) => {
         this.#hostLost(host);
       },
+      remember: (host, session) => {
+        void this.#rememberRemoved(host, session);
+      },
     });
     this.#loop = new PlacementLoop({
       store,
@@ -202,6 +214,23 @@ export class Term {
       ...(options.brakedMovesPerSecond === undefined
         ? {}
         : { brakedMovesPerSecond: options.brakedMovesPerSecond }),
+    });
+    this.#rebalancer = new Rebalancer({
+      loop: this.#loop,
+      directory: this.#directory,
+      book: this.#book,
+      state: this.#state,
+      standing: (host) => this.#health.standing(host, clock.monotonic()),
+      policyOf: (namespace, name) => {
+        const spec = this.#kube.projects.store.get({ namespace, name })?.spec;
+        if (spec?.rebalance === undefined) return undefined;
+        return { isOn: spec.rebalance === 'on', moves: spec.rebalanceMoves ?? 1 };
+      },
+      changed: (namespace, name) => {
+        this.#controllers.project.enqueue(`${namespace}/${name}`);
+      },
+      clock,
+      ...(options.rebalanceEveryMs === undefined ? {} : { everyMs: options.rebalanceEveryMs }),
     });
     this.#controllers = this.#makeControllers();
   }
@@ -256,6 +285,7 @@ export class Term {
         },
       },
       afterSync('placement loop', (signal) => this.#loop.run(signal)),
+      afterSync('rebalancer', (signal) => this.#rebalancer.run(signal)),
       afterSync('registry probe', (signal) => this.#probe(signal)),
       ...Object.values(this.#controllers).map((controller) =>
         afterSync(`${controller.name} controller`, (signal) => controller.run(signal)),
@@ -344,6 +374,7 @@ export class Term {
       project: make(
         'project',
         projectReconciler({
+          proposals: (namespace, name) => this.#rebalancer.proposals(namespace, name),
           client,
           objects: this.#kube.projects.store,
           services: serviceObjects,
@@ -417,6 +448,19 @@ export class Term {
         return [{ name: `${identity.namespace}/${name}`, ...(why === undefined ? {} : { why }) }];
       });
     });
+  }
+
+  /** Never rejects. Until it is written, this operator alone knows. */
+  async #rememberRemoved(host: string, session: string): Promise<void> {
+    const { store, log } = this.#deps;
+    const key = removedHostRecords.path({ host });
+    const value = removedHostRecords.encode({ session });
+    try {
+      await decide(store, this.#leadership.epoch, [], [{ type: 'put', key, value }]);
+      log.info({ host }, 'host taken out of the cluster until its agent is started anew');
+    } catch (error) {
+      log.warn({ err: error, host }, 'cannot write down that a host was taken out of the cluster');
+    }
   }
 
   #hostLost(host: string): void {

@@ -123,6 +123,21 @@ describe('changes', () => {
     expect(zone.instanceAt('10.77.1.9')).toMatchObject({ service: 'b', ordinal: '1' });
   });
 
+  it('may be two of one ordinal during an update, both under its one name', () => {
+    const zone = new Zone();
+    const web = name('p', 'web');
+    zone.setEndpoint(web, '1', endpoint('10.77.1.9'));
+    zone.setEndpoint(web, '1.b', endpoint('10.77.2.9'));
+    for (const asked of ['web', 'web-1']) {
+      const found = zone.resolve(web, asked);
+      expect(found.type === 'found' && found.targets).toMatchObject([
+        { ordinal: '1', endpoint: { address: '10.77.1.9' } },
+        { ordinal: '1', endpoint: { address: '10.77.2.9' } },
+      ]);
+    }
+    expect(zone.instanceAt('10.77.2.9')).toMatchObject({ service: 'web', ordinal: '1' });
+  });
+
   it('leave what a model with plain maps would have', () => {
     const service = fc.constantFrom('a', 'b', 'c');
     const ordinal = fc.constantFrom('1', '2');

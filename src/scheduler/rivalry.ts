@@ -18,6 +18,11 @@ export class Rivalry {
     else this.#declared.set(namespace, declared);
   }
 
+  /** Whether no service says anything. */
+  get isEmpty(): boolean {
+    return this.#declared.size === 0;
+  }
+
   /** Whether the service itself says that it must not share a host with the other. */
   declares(service: string, other: string): boolean {
     const { namespace } = split(service);

@@ -40,7 +40,7 @@ async function eventsOf(service: string): Promise<string[]> {
   return items.map(({ reason, message }) => `${reason} ${message}`);
 }
 
-describe.sequential('an instance is sent work only while its health check passes', () => {
+describe('an instance is sent work only while its health check passes', () => {
   cleansUp('sick');
 
   test('Ready waits for the checks', async () => {
@@ -74,6 +74,7 @@ describe.sequential('an instance is sent work only while its health check passes
       },
     });
     await kubectl.apply(manifest);
+    await eventually('there are services', async () => (await instances('sick-web')).length === 2);
     await kubectl.wait('napsvc/sick-web', 'Ready', 90);
     await kubectl.wait('napsvc/sick-cured', 'Ready', 90);
     const listed = await endpoints('web');

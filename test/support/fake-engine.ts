@@ -233,6 +233,9 @@ export class FakeEngine implements Engine {
       }
       container.state = 'running';
       container.restartCount = 0;
+      if (container.health !== undefined) {
+        container.health = { status: 'starting', message: undefined };
+      }
       container.startedAt = new Date().toISOString();
       this.#emit(container, 'start');
     });

@@ -31,6 +31,34 @@ function request(over: Partial<CreateRequest['container']> = {}): CreateRequest 
 }
 
 describe('createBody', () => {
+  it('mounts paths with a propagation, memory, and delivered files that must exist', () => {
+    const mounts = [
+      { type: 'bind', source: '/mnt', target: '/mnt', readOnly: true, propagation: 'rslave' },
+      { type: 'bind', source: '/a', target: '/a', readOnly: false, propagation: 'rshared' },
+      { type: 'tmpfs', target: '/run', options: 'size=1024' },
+    ] as const;
+    const delivered = {
+      files: [{ source: '/run/nap/h1/files/x/0', target: '/etc/app.conf' }],
+      environment: { KEY: 'sealed', OWN: 'no' },
+    };
+    const body = createBody({
+      ...request({ mounts: [...mounts], environment: { OWN: 'yes' } }),
+      delivered,
+    });
+    expect(body.HostConfig.Binds).toEqual(['/mnt:/mnt:ro,rslave', '/a:/a:rshared']);
+    expect(body.HostConfig.Tmpfs).toEqual({ '/run': 'size=1024' });
+    // Among Binds the engine would make a directory where the file is missing.
+    expect(body.HostConfig.Mounts).toEqual([
+      {
+        Type: 'bind',
+        Source: '/run/nap/h1/files/x/0',
+        Target: '/etc/app.conf',
+        ReadOnly: true,
+      },
+    ]);
+    expect(body.Env).toEqual(['KEY=sealed', 'OWN=yes']);
+  });
+
   it('has a name for people and labels for the agent, which users cannot overwrite', () => {
     const body = createBody(request({ labels: { team: 'blue', 'nap.dev/host': 'h9' } }));
     expect(body.name).toBe('nap_default_shop_web_2_01234567');

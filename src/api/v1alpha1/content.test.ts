@@ -78,7 +78,7 @@ describe('contents of configs', () => {
   ])('that are missing or too large are named: %j', (spec, objects, reason, message) => {
     const outcome = resolveContent(
       spec,
-      cluster(objects as Record<string, Record<string, string>>),
+      cluster(objects),
     );
     expect(outcome).toMatchObject({ type: 'blocked', reason });
     expect(outcome.type === 'blocked' && outcome.message).toContain(message);

@@ -15,7 +15,8 @@ export function withProjectParts(
   let result = spec;
   const [from] = spec.volumesFrom ?? [];
   if (from !== undefined) {
-    const { volumesFrom: _, ...rest } = result;
+    const rest = { ...result };
+    delete rest.volumesFrom;
     const [name = '', mode] = from.split(':');
     const volumes = [
       ...(spec.volumes ?? []),

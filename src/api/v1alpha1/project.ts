@@ -41,6 +41,25 @@ export const projectSpec = z.object({
       maxProperties: 100,
     })
     .optional(),
+  rebalance: z
+    .enum(['off', 'on'])
+    .meta({
+      description:
+        'Whether instances move when hosts have become unequal, e.g. when one has joined: "on" or "off" (in quotes: bare ' +
+        'words are booleans in YAML). Default: off. Each is started on its new host before it is stopped on the old one. ' +
+        'Only services with strategy spread, at rest, and bound to no host by volumes, machineID or machineOf. ' +
+        'status.rebalance says what would move, also when it is off.',
+    })
+    .optional(),
+  rebalanceMoves: z
+    .int()
+    .min(1)
+    .max(100)
+    .meta({
+      description: 'Most instances that rebalancing moves at a time. Default 1. Example: 2.',
+      format: 'int32',
+    })
+    .optional(),
   paused: z
     .boolean()
     .meta({
@@ -76,6 +95,11 @@ export const projectStatus = z.object({
     .optional()
     .meta({ description: 'One word for people: Running, Pending, Updating, Failed …' }),
   services: z.string().optional().meta({ description: 'Ready services of all: "3/3".' }),
+  rebalance: z.array(z.string()).optional().meta({
+    description:
+      'Moves that would make hosts more equal, at most 20: "shop-web-3 from a to b: a has 3 of the service, b none".',
+    'x-kubernetes-list-type': 'atomic',
+  }),
   instances: z.string().optional().meta({ description: 'Ready instances of all: "6/6".' }),
   revision: z
     .int()
@@ -94,8 +118,7 @@ export const projectStatus = z.object({
     .optional()
     .meta({
       description: 'The revisions that are kept, oldest first.',
-      'x-kubernetes-list-type': 'map',
-      'x-kubernetes-list-map-keys': ['number'],
+      'x-kubernetes-list-type': 'atomic',
     }),
   conditions: conditions.optional(),
 });

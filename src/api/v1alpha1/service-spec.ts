@@ -213,7 +213,7 @@ export const serviceSpec = z
       .max(1)
       .meta({
         description:
-          'Another service of the project whose volumes (named ones and paths of the host) are mounted here at the same ' +
+          'Another service of the project whose volumes (named ones and paths of the host, shared by its instances) are mounted here at the same ' +
           'places; "data:ro" to read only. Instances go to a host that has an instance of it. Example: ["data"].',
         'x-kubernetes-list-type': 'atomic',
       })

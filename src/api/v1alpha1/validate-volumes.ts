@@ -106,6 +106,17 @@ export function validateProjectParts(spec: ProjectSpec, at: At): FieldError[] {
         message: 'that service has no volumes: give it some under its volumes',
         severity: 'error',
       });
+    } else if (
+      from !== undefined &&
+      other?.volumes?.some((volume) => volume.includes('%')) === true
+    ) {
+      errors.push({
+        path: at('services', service, 'volumesFrom', 0),
+        value: from,
+        message:
+          'each instance of that service has volumes of its own (%): only shared ones can be taken from it',
+        severity: 'error',
+      });
     }
   }
   return errors;

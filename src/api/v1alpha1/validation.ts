@@ -1,5 +1,6 @@
 import { attempt } from './attempt.ts';
 import type { PortMapping } from './container-spec.ts';
+import { validateBonds } from './bonds.ts';
 import { fieldPath, type FieldError } from './field-error.ts';
 import type { ObjectMeta } from './meta.ts';
 import { dnsLabelPattern, isDnsLabel, maxLabelLength } from './names.ts';
@@ -43,6 +44,7 @@ export function validateProject(project: {
     ...validateProjectParts(project.spec, (...segments) => fieldPath('spec', ...segments)),
   );
   errors.push(...validatePlacementsTogether(name, services));
+  errors.push(...validateBonds(services));
   // Only among ports whose number is known to be bearable: this runs in the operator, on what anybody may apply.
   if (!errors.some((error) => error.severity === 'error'))
     errors.push(...sharedHostPorts(services));

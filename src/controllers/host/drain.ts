@@ -20,6 +20,12 @@ export function isDraining(host: Host | undefined): boolean {
   return host?.spec?.drain !== undefined || host?.metadata.deletionTimestamp !== undefined;
 }
 
+/** Whether the host was to be emptied, and is. */
+export function isEmptied(host: Host | undefined): boolean {
+  const condition = findCondition(host?.status?.conditions, drainedCondition);
+  return host?.spec?.drain !== undefined && condition?.status === 'True';
+}
+
 /** When what is left has to go at once, milliseconds since 1970; undefined: never, or not known yet. */
 export function drainDue(host: Host | undefined): number | undefined {
   const text = host?.spec?.drain?.deadline;

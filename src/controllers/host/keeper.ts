@@ -5,7 +5,7 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { ClusterState, HostInfo } from '../../scheduler/index.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { PlacementBook } from '../placement/book.ts';
-import { drainDue, isDraining } from './drain.ts';
+import { drainDue, isDraining, isEmptied } from './drain.ts';
 import type { HostHealth } from './health.ts';
 
 export interface HostKeeperOptions {
@@ -21,6 +21,8 @@ export interface HostKeeperOptions {
   readonly touched: (host: string) => void;
   /** The host is given up. */
   readonly lost: (host: string) => void;
+  /** The object of an emptied host was deleted while its agent lives: to be remembered. */
+  readonly remember?: (host: string, session: string) => void;
 }
 
 /**
@@ -34,6 +36,8 @@ export class HostKeeper {
   readonly #infos = new Map<string, HostInfo>();
   readonly #lost = new Set<string>();
   #cancelTimer: (() => void) | undefined;
+  /** Hosts that were taken out of the cluster, with the agent's session at that time. */
+  readonly #removed = new Map<string, string>();
   readonly #drainTimers = new Map<string, () => void>();
 
   constructor(options: HostKeeperOptions) {
@@ -65,6 +69,11 @@ export class HostKeeper {
   /** The Host object as the user left it; undefined: there is none. */
   object(host: string, object: Host | undefined): void {
     const before = this.#objects.get(host);
+    const session = this.#records.get(host)?.session;
+    if (object === undefined && isEmptied(before) && session !== undefined) {
+      this.#removed.set(host, session);
+      this.#options.remember?.(host, session);
+    }
     if (object === undefined) this.#objects.delete(host);
     else this.#objects.set(host, object);
     const matters = (o: Host | undefined): unknown => [
@@ -133,6 +142,20 @@ export class HostKeeper {
     this.evaluate();
   }
 
+  /** Whether the host was taken out of the cluster, and its agent has not been started anew since. */
+  isRemoved(host: string): boolean {
+    const session = this.#records.get(host)?.session;
+    return session !== undefined && this.#removed.get(host) === session;
+  }
+
+  /** The registry says that a host was taken out of the cluster; undefined: it does not say so (any more). */
+  removed(host: string, session: string | undefined): void {
+    if (session === undefined) this.#removed.delete(host);
+    else this.#removed.set(host, session);
+    this.#refresh(host);
+    this.#options.touched(host);
+  }
+
   /** Whether the host is being emptied and may wait no longer for that. */
   drainIsOver(host: string): boolean {
     const due = drainDue(this.#objects.get(host));
@@ -183,7 +206,7 @@ export class HostKeeper {
       labels: { ...record.metadata, ...object?.metadata.labels },
       capacity: record.capacity,
       ready: present && record.ready,
-      unschedulable: object?.spec?.unschedulable === true,
+      unschedulable: object?.spec?.unschedulable === true || this.isRemoved(host),
       ...(isDraining(object) ? { draining: true } : {}),
       ...(record.sealingKey === undefined ? {} : { sealingKey: record.sealingKey }),
     };

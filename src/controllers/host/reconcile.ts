@@ -35,7 +35,8 @@ export interface HostReconcilerOptions {
 
 /**
  * One host: its Host object is made when the agent registers (again, if somebody deletes it while the agent lives), and
- * its status told. Labels and spec belong to the user. Deleting the object of a host that is lost forgets the host.
+ * its status told. Labels and spec belong to the user. Deleting the object of a host that is lost forgets the host;
+ * deleting that of an emptied one takes the host out of the cluster until its agent is started anew.
  */
 export function hostReconciler(options: HostReconcilerOptions): Reconcile {
   const { client, objects, keeper, health, state, book, status, clock } = options;
@@ -44,7 +45,7 @@ export function hostReconciler(options: HostReconcilerOptions): Reconcile {
     const cached = objects.getByKey(name);
     if (cached === undefined) {
       status.forget(name);
-      if (standing !== 'present') return;
+      if (standing !== 'present' || keeper.isRemoved(name)) return;
       try {
         await client.create(
           hosts,

@@ -4,11 +4,13 @@ import { deliveryRecords } from '../../registry/records/delivery.ts';
 import { placementRecords, type PlacementRecord } from '../../registry/records/placement.ts';
 import { keyFingerprint } from '../../registry/seal.ts';
 import type { Operation } from '../../registry/store.ts';
-import type { Change } from './allocate.ts';
+import type { Change, Intent } from './allocate.ts';
+import type { PlacementBook } from './book.ts';
+import { ordinalOf } from './plan.ts';
 import type { Placed } from './types.ts';
 
 /** Where deliveries go. */
-export interface DeliveryContext {
+interface DeliveryContext {
   /** The present record at a placement's path. */
   readonly at: (path: string) => Placed | undefined;
   /** Public key of a host; undefined while it has none. */
@@ -28,11 +30,36 @@ export function isUndelivered(
   return hash !== bundle.hash || recipient !== keyFingerprint(sealingKey);
 }
 
+/** The changes of a pass with the contents that instances need for them. */
+export function deliver(
+  intents: readonly Intent[],
+  changes: readonly Change[],
+  book: Pick<PlacementBook, 'at'>,
+  sealingKey: DeliveryContext['sealingKey'],
+): Change[] {
+  const runs = new Map(intents.map(({ key, run }) => [key, run]));
+  return changes.map((change) =>
+    withDeliveries(change, {
+      at: (path) => book.at(path),
+      sealingKey,
+      bundle: (record) => {
+        const run = runs.get(change.key);
+        const ordinal = change.put === undefined ? 0 : ordinalOf(change.step);
+        if (run?.bundle === undefined || ordinal === 0) return undefined;
+        // One that still runs an older spec keeps what it was given.
+        return record.specHash === run.instances.instance(ordinal).specHash
+          ? run.bundle
+          : undefined;
+      },
+    }),
+  );
+}
+
 /**
  * A change with the deliveries that belong to it: sealed anew for an instance that gets other contents or another host,
  * removed with its placement. All in the transaction of the placement, so that neither is ever there without the other.
  */
-export function withDeliveries(change: Change, context: DeliveryContext): Change {
+function withDeliveries(change: Change, context: DeliveryContext): Change {
   const operations: Operation[] = [];
   let result = change;
   const { put, deleted } = change;

@@ -16,15 +16,15 @@ import type { ServiceDirectory } from '../service/directory.ts';
 import { allocate, type Change, type Intent, type Unplaced } from './allocate.ts';
 import { batches } from './batch.ts';
 import type { InstanceBook, PlacementBook } from './book.ts';
-import { isUndelivered, withDeliveries } from './delivery.ts';
+import { deliver, isUndelivered } from './delivery.ts';
 import type { HomeSources } from './homes.ts';
 import { heldBack, underOrder, type Order } from './order.ts';
 import { OrderBook } from './order-book.ts';
-import { ordinalOf, planBlocked, planRemoval, type RollState, type Step } from './plan.ts';
+import { planBlocked, planRemoval, type RollState, type Step } from './plan.ts';
 import { instanceState, troubleOf, type Readiness } from './readiness.ts';
 import type { InstanceState, Placed, PlacementView } from './types.ts';
 import { PlacementRulesKeeper } from './rules.ts';
-import { planVolumeRecords, type VolumeRecords } from './volumes.ts';
+import { volumeChanges, type VolumeRecords } from './volumes.ts';
 
 /** What the last pass over a service left open. */
 export interface Outcome {
@@ -251,11 +251,13 @@ export class PlacementLoop {
       seed: Math.floor(random() * 2 ** 31),
       homeOf: (intent, ordinal) => this.rules.homeOf(intent, ordinal),
     });
-    const delivered = this.#deliver(intents, changes);
+    const { sealingKey, volumeRecords } = this.#options;
+    const delivered = deliver(intents, changes, book, (host) => sealingKey?.(host));
+    const volumes = volumeChanges(intents, delivered, { book, state, records: volumeRecords });
     await this.#write(
       [
         ...this.#recordChanges(intents),
-        ...this.#volumeChanges(intents, delivered),
+        ...volumes.map(bookkeeping),
         ...this.rules.homeChanges(intents, delivered).map(bookkeeping),
         ...delivered,
       ],
@@ -446,64 +448,6 @@ export class PlacementLoop {
       this.#written.set(intent.key, wanted);
     }
     return changes;
-  }
-
-  /** The changes with the contents that instances need for them. */
-  #deliver(intents: readonly Intent[], changes: readonly Change[]): Change[] {
-    const { book, sealingKey } = this.#options;
-    const runs = new Map(intents.map(({ key, run }) => [key, run]));
-    return changes.map((change) =>
-      withDeliveries(change, {
-        at: (path) => book.at(path),
-        sealingKey: (host) => sealingKey?.(host),
-        bundle: (record) => {
-          const run = runs.get(change.key);
-          const ordinal = change.put === undefined ? 0 : ordinalOf(change.step);
-          if (run?.bundle === undefined || ordinal === 0) return undefined;
-          // One that still runs an older spec keeps what it was given.
-          return record.specHash === run.instances.instance(ordinal).specHash
-            ? run.bundle
-            : undefined;
-        },
-      }),
-    );
-  }
-
-  /** Volume records that are not as they have to be, for what is placed and what will be. */
-  #volumeChanges(intents: readonly Intent[], changes: readonly Change[]): Change[] {
-    const { book, state, volumeRecords } = this.#options;
-    if (volumeRecords === undefined) return [];
-    const result = new Map<string, Change>();
-    for (const { key, identity, run } of intents) {
-      if (run?.volumes === undefined) continue;
-      const seats = [
-        ...book.ofService(key).map(({ host, ordinal }) => ({ host, ordinal })),
-        ...changes.flatMap((change) =>
-          change.key === key && change.put !== undefined
-            ? [{ host: change.put.key.host, ordinal: ordinalOf(change.step) }]
-            : [],
-        ),
-      ];
-      for (const { host, ordinal } of seats) {
-        if (!Number.isFinite(ordinal)) continue;
-        for (const operation of planVolumeRecords(
-          identity,
-          host,
-          run.volumes(ordinal, { host, machineID: state.host(host)?.info?.machineID ?? '' }),
-          volumeRecords,
-        )) {
-          const change = {
-            key,
-            step: recordStep,
-            conditions: [],
-            operations: [operation],
-            touched: [],
-          };
-          result.set(operation.key, change);
-        }
-      }
-    }
-    return [...result.values()];
   }
 
   async #write(changes: readonly Change[], signal: AbortSignal): Promise<void> {

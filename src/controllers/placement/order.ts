@@ -1,5 +1,8 @@
 import type { Bonds } from '../../api/v1alpha1/bonds.ts';
+import type { ServiceWish } from '../service/desired.ts';
 import type { Plan, Step } from './plan.ts';
+
+type Run = Extract<ServiceWish['want'], { type: 'run' }>;
 
 /** How another service of the project stands. */
 export interface Neighbour {
@@ -46,11 +49,7 @@ export interface Order {
  *
  * @param excludedBy services that say that they conflict with this one
  */
-export function orderOf(
-  bonds: Bonds,
-  excludedBy: readonly string[],
-  around: Neighbourhood,
-): Order {
+export function orderOf(bonds: Bonds, excludedBy: readonly string[], around: Neighbourhood): Order {
   const after: Record<string, string> = {};
   const follow = (service: string): void => {
     const { token } = around(service);
@@ -83,7 +82,8 @@ export function orderOf(
   for (const service of bonds.bindsTo ?? []) {
     const n = around(service);
     const alive = n.existing - n.failed - n.done;
-    if (n.exists && n.settled && alive <= 0) stopped ??= `it is bound to ${service}, which does not run`;
+    if (n.exists && n.settled && alive <= 0)
+      stopped ??= `it is bound to ${service}, which does not run`;
   }
   for (const service of bonds.partOf ?? []) {
     const n = around(service);
@@ -102,6 +102,16 @@ export function orderOf(
     after,
     ...(stopped === undefined ? {} : { stopped }),
     ...(waitsFor === undefined ? {} : { waitsFor }),
+  };
+}
+
+/** What a service wants as far as its bonds allow it. */
+export function underOrder(want: Run, { stopped, after }: Order): Run {
+  const { instances } = want;
+  if (stopped === undefined && Object.keys(after).length === 0) return want;
+  return {
+    ...want,
+    instances: { ...instances, after, ...(stopped === undefined ? {} : { replicas: 0 }) },
   };
 }
 
@@ -135,4 +145,4 @@ function hasToWait(step: Step, order: Order): boolean {
 }
 
 /** What moves for other reasons than the project's own changes is not held up. */
-const updating: ReadonlySet<string> = new Set(['SpecChanged']);
+const updating: ReadonlySet<string> = new Set(['SpecChanged', 'Following']);

@@ -182,7 +182,13 @@ export function planService(
   );
   // One change of a record at a time; what it hinders comes next.
   const taken = new Set(steps.flatMap(pathsOf));
-  const free = roll.steps.filter((step) => !pathsOf(step).some((path) => taken.has(path)));
+  const free: Step[] = [];
+  for (const step of roll.steps) {
+    const paths = pathsOf(step);
+    if (paths.some((path) => taken.has(path))) continue;
+    for (const path of paths) taken.add(path);
+    free.push(step);
+  }
   const watches = kept.some((p) => p.record?.hold === true) || steps.some(isHeld);
   return {
     steps: [...steps, ...free],
@@ -222,8 +228,8 @@ function loserOf(
   desired: DesiredInstances,
   view: PlacementView,
 ): Placed | undefined {
-  if (judge(placed, desired, view) === 'current') return next;
-  if (judge(next, desired, view) === 'current') return undefined;
+  const isWanted = (p: Placed): boolean => judge(p, desired, view) === 'current';
+  if (isWanted(next) && !isWanted(placed)) return undefined;
   const idle = (p: Placed): boolean => ['starting', 'failed', 'done'].includes(view.state(p));
   return idle(placed) && !idle(next) ? placed : next;
 }

@@ -113,12 +113,11 @@ function finishing(units: readonly Unit[], goesOn: boolean, view: PlacementView)
     if (next !== undefined) {
       if (!isReady(next, view)) continue;
       steps.push({ type: 'finish', placed, next, proved: proved(next), reason: 'Updated' });
-    } else if (standing === 'current') {
-      if (placed.record?.replaces !== undefined && proved(placed)) {
-        steps.push({ type: 'rewrite', placed, reason: 'Proved' });
-      } else if (placed.record?.beside === true) {
-        steps.push({ type: 'rewrite', placed, reason: 'Alone' });
-      }
+    } else if (standing === 'current' && placed.record?.replaces !== undefined && proved(placed)) {
+      steps.push({ type: 'rewrite', placed, reason: 'Proved' });
+    } else if (placed.record?.beside === true) {
+      // Its predecessor is gone: it answers for the ordinal now, whatever becomes of it.
+      steps.push({ type: 'rewrite', placed, reason: 'Alone' });
     }
   }
   return steps;

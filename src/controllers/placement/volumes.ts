@@ -3,6 +3,10 @@ import { volumeProject, type InstanceVolume } from '../../api/v1alpha1/resolve-v
 import type { CachedRecord } from '../../registry/record-cache.ts';
 import { volumeRecords, type VolumeRecord } from '../../registry/records/volume.ts';
 import type { Operation } from '../../registry/store.ts';
+import type { ClusterState } from '../../scheduler/index.ts';
+import type { Change, Intent } from './allocate.ts';
+import type { PlacementBook } from './book.ts';
+import { ordinalOf } from './plan.ts';
 
 /** Key of a volume record. */
 export interface VolumeKey {
@@ -39,6 +43,44 @@ export function planVolumeRecords(
     });
   }
   return operations;
+}
+
+/** Volume records that are not as they have to be, for what is placed and what a pass is about to place. */
+export function volumeChanges(
+  intents: readonly Intent[],
+  changes: readonly Change[],
+  from: {
+    readonly book: Pick<PlacementBook, 'ofService'>;
+    readonly state: Pick<ClusterState, 'host'>;
+    /** Undefined: nobody keeps any. */
+    readonly records: VolumeRecords | undefined;
+  },
+): { readonly key: string; readonly operation: Operation }[] {
+  const { book, state, records } = from;
+  if (records === undefined) return [];
+  const placing = new Map<string, Change[]>();
+  for (const change of changes) {
+    const list = placing.get(change.key);
+    if (list === undefined) placing.set(change.key, [change]);
+    else list.push(change);
+  }
+  const result = new Map<string, { key: string; operation: Operation }>();
+  for (const { key, identity, run } of intents) {
+    if (run?.volumes === undefined) continue;
+    const seats = book.ofService(key).map(({ host, ordinal }) => ({ host, ordinal }));
+    for (const { put, step } of placing.get(key) ?? []) {
+      if (put !== undefined) seats.push({ host: put.key.host, ordinal: ordinalOf(step) });
+    }
+    for (const { host, ordinal } of seats) {
+      if (!Number.isFinite(ordinal)) continue;
+      const machineID = state.host(host)?.info?.machineID ?? '';
+      const volumes = run.volumes(ordinal, { host, machineID });
+      for (const operation of planVolumeRecords(identity, host, volumes, records)) {
+        result.set(operation.key, { key, operation });
+      }
+    }
+  }
+  return [...result.values()];
 }
 
 /**

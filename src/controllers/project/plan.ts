@@ -6,6 +6,7 @@ import {
   pausedAnnotation,
   revisionAnnotation,
 } from '../../api/v1alpha1/group.ts';
+import { inOrder } from '../../api/v1alpha1/bonds.ts';
 import type { KubeObject } from '../../api/v1alpha1/meta.ts';
 import { ownedServiceName } from '../../api/v1alpha1/names.ts';
 import { withProjectParts } from '../../api/v1alpha1/project-parts.ts';
@@ -73,7 +74,10 @@ export function planProject(
   const steps: ProjectStep[] = [];
   const clashes: NameClash[] = [];
   const wanted = new Set<string>();
-  for (const [service, spec] of Object.entries(project.spec.services)) {
+  // What others depend on comes first, so that whoever follows the Services never sees a dependent that is ahead.
+  for (const service of inOrder(Object.entries(project.spec.services))) {
+    const spec = project.spec.services[service];
+    if (spec === undefined) continue;
     const objectName = ownedServiceName(project.metadata.name, service);
     wanted.add(objectName);
     const present = observed.get(objectName);

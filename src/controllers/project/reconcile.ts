@@ -32,6 +32,8 @@ import { projectStatus, type ProjectFacts } from './status.ts';
 export const projectFieldManager = 'nap-project';
 
 export interface ProjectReconcilerOptions {
+  /** What would make hosts more equal. Default: nothing. */
+  readonly proposals?: (namespace: string, project: string) => readonly string[];
   readonly client: KubeClient;
   readonly objects: ReadonlyObjectStore<Project>;
   readonly services: ReadonlyObjectStore<Service>;
@@ -127,6 +129,8 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
         const present = observed.get(step.service.metadata.name);
         if (present !== undefined) observed.set(present.metadata.name, behind(present));
         log.debug({ err: error, step: stepName(step) }, 'a service could not be applied');
+        // Those that follow may depend on it.
+        if (conflict) break;
       }
     }
     const result = await report(
@@ -233,7 +237,13 @@ async function report(
     const name = service.metadata.labels?.[labels.service];
     if (name !== undefined && isControlledBy(service, project)) owned.set(name, service);
   }
-  const next = projectStatus(project, { ...facts, services: owned }, wholeSecondsTime(clock.now()));
+  const { namespace = '', name } = project.metadata;
+  const moves = options.proposals?.(namespace, name) ?? [];
+  const next = projectStatus(
+    project,
+    { ...facts, services: owned, moves },
+    wholeSecondsTime(clock.now()),
+  );
   if (!(await status.write(project, next, signal))) return undefined;
   const stalled = findCondition(next.conditions, 'Stalled');
   const before = findCondition(project.status?.conditions, 'Stalled');

@@ -94,8 +94,8 @@ export function planRelease(
   }
   const done = ready === undefined ? undefined : revisions.get(ready);
   if (done !== undefined && done.readyAt === undefined) {
-    const { failed: _, ...rest } = done;
-    write({ ...rest, readyAt: now });
+    const { number, uid, hash, spec, createdAt } = done;
+    write({ number, uid, hash, spec, createdAt, readyAt: now });
   }
   const back = failedRun(revisions, wanted, project);
   const revision = back?.to ?? wanted;
@@ -164,6 +164,7 @@ const steering: ReadonlySet<string> = new Set([
   'rollbackTo',
   'revisionHistoryLimit',
   'rebalance',
+  'rebalanceMoves',
 ]);
 
 function contentOf(project: Project): RevisionRecord['spec'] {
@@ -177,11 +178,16 @@ export function hashOf(spec: RevisionRecord['spec']): string {
     ...spec,
     services: Object.fromEntries(
       services.map(([name, service]) => {
-        const { replicas: _, ...rest } = service;
-        return [name, rest];
+        return [name, without(service, 'replicas')];
       }),
     ),
   });
+}
+
+function without<T extends object, K extends string>(object: T, field: K): Omit<T, K> {
+  const copy = { ...object };
+  Reflect.deleteProperty(copy, field);
+  return copy;
 }
 
 function withContent(project: Project, spec: RevisionRecord['spec']): Project {
@@ -189,7 +195,7 @@ function withContent(project: Project, spec: RevisionRecord['spec']): Project {
   const present = project.spec.services;
   const services = Object.entries(content.services).map(([name, service]) => {
     if (!Object.hasOwn(present, name)) return [name, service] as const;
-    const { replicas: _, ...rest } = service;
+    const rest = without(service, 'replicas');
     const replicas = present[name]?.replicas;
     return [name, replicas === undefined ? rest : { ...rest, replicas }] as const;
   });

@@ -8,6 +8,8 @@ import { askedReplicas, serviceNames, type NameClash } from './plan.ts';
 
 /** What is known of a project. */
 export interface ProjectFacts {
+  /** What would make hosts more equal. */
+  readonly moves?: readonly string[];
   /** Why the spec cannot be acted upon, with the field's path. Its services then stay as they are. */
   readonly invalid?: string;
   readonly clashes: readonly NameClash[];
@@ -51,6 +53,9 @@ export function projectStatus(project: Project, facts: ProjectFacts, now: string
     services: `${String(readyServices)}/${String(names.length)}`,
     instances: `${String(readyInstances)}/${String(instances)}`,
     ...revisionFields(project, facts),
+    ...(facts.moves === undefined || facts.moves.length === 0
+      ? {}
+      : { rebalance: [...facts.moves] }),
     conditions: mergeConditions(
       project.status?.conditions,
       claims(summary, names, facts),

@@ -8,6 +8,8 @@ import type { InstanceRequest } from '../types.ts';
  * Other services do not change while a group of requests of one service is placed; its own instances do.
  */
 export const conflicts: Filter = (request, state): Check | undefined => {
+  // Most clusters: nobody conflicts with anybody.
+  if (request.rules.conflicts === undefined && state.rivalry.isEmpty) return undefined;
   const refused = conflictingHosts(request, state);
   if (refused === undefined) return undefined;
   const { hosts, itself } = refused;
