@@ -1,9 +1,5 @@
 import { formatDuration } from '../api/v1alpha1/duration.ts';
-import type {
-  EndpointRecord,
-  InstancePhase,
-  InstanceRecord,
-} from '../registry/records/index.ts';
+import type { EndpointRecord, InstancePhase, InstanceRecord } from '../registry/records/index.ts';
 import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.ts';
 import type { DesiredInstance } from './desired.ts';
 import type { DeliveryErrorReason } from './files/deliveries.ts';

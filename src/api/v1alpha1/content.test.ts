@@ -76,10 +76,7 @@ describe('contents of configs', () => {
       'have 409600 bytes together',
     ],
   ])('that are missing or too large are named: %j', (spec, objects, reason, message) => {
-    const outcome = resolveContent(
-      spec,
-      cluster(objects),
-    );
+    const outcome = resolveContent(spec, cluster(objects));
     expect(outcome).toMatchObject({ type: 'blocked', reason });
     expect(outcome.type === 'blocked' && outcome.message).toContain(message);
   });

@@ -16,14 +16,10 @@ export const healthCheck = z.object({
   http: z
     .object({
       port,
-      path: z
-        .string()
-        .max(2048)
-        .default('/')
-        .meta({
-          description: 'What is asked for, with its query: "/healthz?full=1".',
-          pattern: '^/',
-        }),
+      path: z.string().max(2048).default('/').meta({
+        description: 'What is asked for, with its query: "/healthz?full=1".',
+        pattern: '^/',
+      }),
     })
     .meta({
       description:

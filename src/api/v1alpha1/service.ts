@@ -15,12 +15,9 @@ export const instanceStatus = z.object({
   }),
   ready: z.boolean().meta({ description: 'Whether it serves.' }),
   restarts: z.int().meta({ description: 'How often its container was started again.' }),
-  health: z
-    .string()
-    .optional()
-    .meta({
-      description: 'starting, healthy or unhealthy, by its health check; absent without one.',
-    }),
+  health: z.string().optional().meta({
+    description: 'starting, healthy or unhealthy, by its health check; absent without one.',
+  }),
   flaps: z
     .int()
     .optional()

@@ -3,7 +3,6 @@ import { serviceRecords, type ServiceRecord } from '../../registry/records/servi
 import type { CachedRecord } from '../../registry/record-cache.ts';
 import { decide } from '../../registry/decide.ts';
 import type { Operation, Revision, Store } from '../../registry/store.ts';
-import { UnavailableError } from '../../registry/store.ts';
 import { parseSeat, seatKey } from '../../api/v1alpha1/seat.ts';
 import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import type { Clock } from '../../runtime/clock.ts';

@@ -2,8 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resolveHealthCheck } from '../../../src/api/v1alpha1/health-check.ts';
 import type { InstanceKey } from '../../../src/registry/records/index.ts';
 import type { Store } from '../../../src/registry/store.ts';
-import { eventually, TestDocker } from '../../support/docker.ts';
+import { TestDocker } from '../../support/docker.ts';
 import { TestEtcd } from '../../support/etcd.ts';
+import { eventually } from '../../support/eventually.ts';
 import { key, openTestStore, Operator, RunningAgent, spec } from './harness.ts';
 
 const checkedImage = 'nap-test/checked:1';

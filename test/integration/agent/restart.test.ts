@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ContainerSpec } from '../../../src/registry/records/index.ts';
 import type { Store } from '../../../src/registry/store.ts';
-import { eventually, TestDocker } from '../../support/docker.ts';
+import { TestDocker } from '../../support/docker.ts';
 import { TestEtcd } from '../../support/etcd.ts';
+import { eventually } from '../../support/eventually.ts';
 import { key, openTestStore, Operator, RunningAgent, spec } from './harness.ts';
 
 /** systemd.service(5), "Exit causes and the effect of the Restart= settings"; X: started again. */
