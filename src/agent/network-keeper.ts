@@ -202,6 +202,8 @@ export class NetworkKeeper {
       const cancel = this.#deps.clock.schedule(done, delayMs);
       this.#wake = done;
       signal.addEventListener('abort', done, { once: true });
+      // It may have come while the network was being looked at.
+      if (isAborted(signal)) done();
     });
   }
 }

@@ -438,7 +438,9 @@ export class Term {
         const { identity, want } = wish;
         const anchor =
           want.type === 'run' ? this.#loop.rules.anchorOf(identity, want, placed) : undefined;
-        const stays = outcome.unplaced !== undefined && outcome.unplaced.staying > 0;
+        const stays =
+          outcome.unplaced !== undefined &&
+          (outcome.unplaced.staying > 0 || outcome.unplaced.evicted !== undefined);
         const why =
           anchor ??
           (stays ? outcome.unplaced.explanation : undefined) ??

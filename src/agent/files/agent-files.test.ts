@@ -180,7 +180,10 @@ describe('config files on an agent', () => {
     await end();
     start();
     await place(['two']);
-    await until('it is told', () => signals().length > 0);
+    // Told and noted: in between, the next agent would tell it once more rather than never.
+    const version = () =>
+      new FileStore(directory).version({ placementId: 'id-1', specHash: 'spec-1' });
+    await until('it is told', () => version() === 'two');
     await end();
     start();
     await until('it is looked at', async () => (await content()) === 'two' && runs());

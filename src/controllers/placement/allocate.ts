@@ -52,6 +52,8 @@ export interface Unplaced {
   pending: number;
   /** Outdated or misplaced instances that stay where they are. */
   staying: number;
+  /** Instances that are as wanted, and that cannot leave a host which is being emptied. */
+  evicted?: number;
   /** The scheduler's sentence. */
   explanation: string;
 }
@@ -152,7 +154,9 @@ export function allocate(intents: readonly Intent[], context: AllocateContext): 
     const entry = unplaced.get(asked.intent.key) ?? { pending: 0, staying: 0, explanation: '' };
     entry.explanation = decision.explanation;
     if (asked.step.type === 'create' || asked.step.reason === 'HostLost') entry.pending++;
-    else entry.staying++;
+    else if (asked.step.reason === 'HostDrained' || asked.step.reason === 'Rebalanced') {
+      entry.evicted = (entry.evicted ?? 0) + 1;
+    } else entry.staying++;
     unplaced.set(asked.intent.key, entry);
   }
   const unfinished = new Set<string>();

@@ -37,7 +37,7 @@ export function projectStatus(project: Project, facts: ProjectFacts, now: string
     const service = facts.services.get(name);
     if (service !== undefined && isCurrent(service) && isTrue(service.status?.conditions, 'Ready'))
       readyServices++;
-    const wanted = service?.spec.replicas ?? askedReplicas(project, name) ?? 1;
+    const wanted = wantedInstances(service) ?? askedReplicas(project, name) ?? 1;
     instances += wanted;
     readyInstances += Math.min(service?.status?.readyReplicas ?? 0, wanted);
   }
@@ -71,7 +71,7 @@ function updatedInstances(project: Project, names: readonly string[], facts: Pro
   let all = 0;
   for (const name of names) {
     const service = facts.services.get(name);
-    const wanted = service?.spec.replicas ?? askedReplicas(project, name) ?? 1;
+    const wanted = wantedInstances(service) ?? askedReplicas(project, name) ?? 1;
     all += wanted;
     if (service === undefined || !isCurrent(service)) continue;
     if (facts.release !== undefined && revisionOf(service) !== facts.release.revision) continue;
@@ -284,4 +284,11 @@ function claims(summary: Summary, names: readonly string[], facts: ProjectFacts)
     });
   }
   return result;
+}
+
+/** Instances that a service has to have: of a global one as many as there are hosts for it. */
+function wantedInstances(service: Service | undefined): number | undefined {
+  if (service?.spec.placement?.global !== true) return service?.spec.replicas;
+  const { replicas = 0, instances = [] } = service.status ?? {};
+  return replicas - instances.filter(({ phase }) => phase === 'Lost').length;
 }

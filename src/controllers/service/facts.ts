@@ -224,6 +224,8 @@ function orderText({ order }: Outcome): { reason: string; message: string } | un
 
 function rollOf(outcome: Outcome): Outcome['roll'] {
   const { roll, unplaced } = outcome;
+  // What cannot leave a host that is being emptied serves as well as ever; the host says what keeps it.
+  if (unplaced?.evicted !== undefined && unplaced.staying === 0) return undefined;
   if (unplaced === undefined || unplaced.staying === 0) return roll;
   return {
     state: 'stopped',

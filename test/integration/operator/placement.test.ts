@@ -197,6 +197,8 @@ describe('placement', () => {
     );
     expect(c.events.some((e) => e.kind === 'Host' && e.reason === 'CannotDrain')).toBe(true);
     expect(await hostsOf(c, 'db')).toEqual(['a']);
+    // It serves as before.
+    await c.ready('data');
   }, 30_000);
 
   it('moves instances to a host that joins, one at a time and started there first, if the project says so', async () => {
