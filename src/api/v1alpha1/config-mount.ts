@@ -48,7 +48,6 @@ export const configDefinition = z.object(contentSource).meta({
     ),
   ],
 });
-export type ConfigDefinition = z.output<typeof configDefinition>;
 
 /** What is done in a container that runs when the content of one of its files changes, instead of replacing it. */
 export const onChange = z
@@ -79,7 +78,6 @@ export const onChange = z
       ),
     ],
   });
-export type OnChange = z.output<typeof onChange>;
 
 /** Service.spec.configs[]: a file in the container. */
 export const configMount = z
@@ -159,4 +157,3 @@ export const envFromSource = z
       rule('has(self.configMap) != has(self.secret)', 'name either a configMap or a secret'),
     ],
   });
-export type EnvFromSource = z.output<typeof envFromSource>;

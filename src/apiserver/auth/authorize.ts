@@ -57,8 +57,6 @@ export const defaultGrants: readonly Grant[] = [
   {
     groups: [operatorsGroup],
     rules: [
-      // Those that services name, each followed by name.
-      { apiGroups: [''], resources: ['configmaps', 'secrets'], verbs: ['list', 'watch'] },
       {
         apiGroups: ['nap.dev'],
         resources: ['projects'],
@@ -81,6 +79,8 @@ export const defaultGrants: readonly Grant[] = [
       },
       { apiGroups: ['nap.dev'], resources: ['projects/finalizers'], verbs: ['update'] },
       { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] },
+      // Those that services name, each followed by name.
+      { apiGroups: [''], resources: ['configmaps', 'secrets'], verbs: ['list', 'watch'] },
     ],
   },
   {

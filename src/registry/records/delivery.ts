@@ -10,7 +10,6 @@ export const deliveryRecord = z.looseObject({
   hash: z.string(),
   sealed: z.string(),
 });
-export type DeliveryRecord = z.infer<typeof deliveryRecord>;
 
 /** `/nap/v1/deliveries/<host>/<ns>/<project>/<service>/<ordinal>` */
 export const deliveryRecords = jsonRecord(

@@ -6,7 +6,6 @@ import { jsonRecord } from './record-kind.ts';
  * object and no instances until its agent is started anew (has another session). Written by the leading operator.
  */
 export const removedHostRecord = z.looseObject({ session: z.string() });
-export type RemovedHostRecord = z.infer<typeof removedHostRecord>;
 
 /** `/nap/v1/removed-hosts/<host>` */
 export const removedHostRecords = jsonRecord(
