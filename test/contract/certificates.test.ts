@@ -61,7 +61,7 @@ describe('client certificates', () => {
     expect(await get('/api/v1/secrets', admin)).toBe(200);
     const operator = await client('nap-operator', ['nap:operators']);
     expect(await get('/apis/nap.dev/v1alpha1/projects', operator)).toBe(200);
-    expect(await get('/api/v1/secrets', operator)).toBe(403);
+    expect(await get('/api/v1/serviceaccounts', operator)).toBe(403);
     const nobody = await client('nobody', []);
     expect(await get('/apis', nobody)).toBe(200);
     expect(await get('/apis/nap.dev/v1alpha1/projects', nobody)).toBe(403);
