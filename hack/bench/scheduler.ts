@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { pathToFileURL } from 'node:url';
 import { ClusterState, schedule, type InstanceRequest } from '../../src/scheduler/index.ts';
+import { median } from './statistics.ts';
 
 const hostCount = 1000;
 const mebibyte = 1024 ** 2;
@@ -58,10 +59,6 @@ function seconds(count: number, perService: number): number {
     );
   }
   return taken;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }
 
 export interface SchedulerBench {
