@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import {
   box,
   cleansUp,
@@ -22,6 +22,14 @@ function withParts(of: ReturnType<typeof project>, parts: object): ReturnType<ty
 
 describe('placement', () => {
   cleansUp('place');
+
+  // Whatever a test came to: the next one, and the next file, find hosts that take everything.
+  afterEach(async () => {
+    await kubectl.run(
+      ...['patch', 'host', 'h3', '--type=merge'],
+      ...['-p', '{"spec":{"unschedulable":false,"drain":null}}'],
+    );
+  });
 
   test('global, beside another service, apart from one, and filled-in placeholders', async () => {
     await kubectl.apply(
@@ -106,7 +114,6 @@ describe('placement', () => {
       60_000,
     );
     expect((await instances('place-web')).every(({ ready }) => ready)).toBe(true);
-    await kubectl.run('patch', 'host', 'h3', '--type=merge', '-p', '{"spec":{"drain":null}}');
   });
 
   test('an instance goes back to its volume; a host that returns gets its share when rebalancing is on', async () => {

@@ -5,7 +5,7 @@ import { homeRecords, type HomeRecord } from '../../registry/records/home.ts';
 import { volumeRecords } from '../../registry/records/volume.ts';
 import type { Operation } from '../../registry/store.ts';
 import type { OnlyHost } from '../../scheduler/index.ts';
-import type { HostStanding } from './types.ts';
+import type { HostStanding, Placed } from './types.ts';
 import type { VolumeRecords } from './volumes.ts';
 
 /** Home records as the registry has them, by path. */
@@ -24,6 +24,17 @@ export function boundVolumes(volumes: readonly InstanceVolume[]): InstanceVolume
     ({ external, driver, driverOpts }) =>
       !external && (driver === undefined || driver === 'local') && driverOpts === undefined,
   );
+}
+
+/** Those of a service's volumes that an instance has now: it may be of a spec that had none of them. */
+export function mountedBy(
+  { record }: Pick<Placed, 'record'>,
+  volumes: readonly InstanceVolume[],
+): readonly InstanceVolume[] {
+  // What cannot be read may mount them all.
+  if (record === undefined) return volumes;
+  const names = record.container.mounts.map((mount) => mount.type === 'volume' && mount.name);
+  return volumes.filter(({ name }) => names.includes(name));
 }
 
 /** Where an instance's data is. */

@@ -74,7 +74,7 @@ export function planRoll(
       (eviction?.now === true || !mayServe(placed, view)) && isPresent(placed, view),
   );
   if (idle.length > 0) {
-    const replaced = idle.map((unit) => replacement(unit, 'stop-first', desired));
+    const replaced = idle.map((unit) => replacement(unit, 'stop-first', desired, view));
     return { steps: [...steps, ...replaced], state: waiting(policy, left) };
   }
   const underWay = units.filter((unit) => !failures.includes(unit) && !isSteady(unit, view));
@@ -97,7 +97,7 @@ export function planRoll(
       ...steps,
       // Another host has room for both: nothing has to stop before its successor serves.
       ...batch.map((unit) =>
-        replacement(unit, unit.eviction ? 'start-first' : policy.order, desired),
+        replacement(unit, unit.eviction ? 'start-first' : policy.order, desired, view),
       ),
     ],
     state: waiting(policy, left),
@@ -123,7 +123,12 @@ function finishing(units: readonly Unit[], goesOn: boolean, view: PlacementView)
   return steps;
 }
 
-function replacement(unit: Unit, order: UpdatePolicy['order'], desired: DesiredInstances): Step {
+function replacement(
+  unit: Unit,
+  order: UpdatePolicy['order'],
+  desired: DesiredInstances,
+  view: PlacementView,
+): Step {
   const { eviction, standing, placed } = unit;
   const changed = desired.instance(placed.ordinal).specHash !== placed.record?.specHash;
   const reason =
@@ -135,7 +140,8 @@ function replacement(unit: Unit, order: UpdatePolicy['order'], desired: DesiredI
   return {
     type: order === 'start-first' ? 'accompany' : 'replace',
     placed,
-    stay: standing === 'outdated',
+    // The rules may have changed together with the spec.
+    stay: standing === 'outdated' && view.misfit(placed.host, placed) === undefined,
     reason,
     ...(eviction?.to === undefined ? {} : { host: eviction.to }),
   };

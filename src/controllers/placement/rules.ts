@@ -5,7 +5,7 @@ import type { ServiceWish } from '../service/desired.ts';
 import type { Change, Intent } from './allocate.ts';
 import type { PlacementBook } from './book.ts';
 import { crowdOf, misfitOf } from './demand.ts';
-import { homeOf, planHome, type Home, type HomeSources } from './homes.ts';
+import { homeOf, mountedBy, planHome, type Home, type HomeSources } from './homes.ts';
 import { ordinalOf, planService, type Plan } from './plan.ts';
 import { planGlobal } from './plan-global.ts';
 import type { Eviction, HostIdentity, HostStanding, Placed, PlacementView } from './types.ts';
@@ -132,19 +132,22 @@ export class PlacementRulesKeeper {
     if (homes === undefined) return [];
     return intents.flatMap(({ key, identity, run }) => {
       if (run?.volumes === undefined || run.bound !== true) return [];
-      const seats = new Map<number, string>();
-      for (const { ordinal, host, record } of book.ofService(key)) {
+      const seats = new Map<number, Pick<Placed, 'host' | 'record'>>();
+      for (const placed of book.ofService(key)) {
+        const { ordinal, host, record } = placed;
         // One that is only tried beside its predecessor is at home when that one goes.
         if (!Number.isFinite(ordinal) || record?.beside === true || standing(host) === 'lost')
           continue;
-        seats.set(ordinal, host);
+        seats.set(ordinal, placed);
       }
       for (const { key: of, step, put, operations } of changes) {
         if (of !== key || put === undefined || operations.length === 0) continue;
-        if (step.type !== 'accompany') seats.set(ordinalOf(step), put.key.host);
+        if (step.type === 'accompany') continue;
+        seats.set(ordinalOf(step), { host: put.key.host, record: put.record });
       }
-      return [...seats].flatMap(([ordinal, host]) => {
-        const volumes = run.volumes?.(ordinal, this.#identityOf(host)) ?? [];
+      return [...seats].flatMap(([ordinal, placed]) => {
+        const { host } = placed;
+        const volumes = mountedBy(placed, run.volumes?.(ordinal, this.#identityOf(host)) ?? []);
         const operation = planHome(identity, ordinal, host, volumes, homes.homes);
         return operation === undefined ? [] : [{ key, operation }];
       });

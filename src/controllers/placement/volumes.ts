@@ -6,7 +6,9 @@ import type { Operation } from '../../registry/store.ts';
 import type { ClusterState } from '../../scheduler/index.ts';
 import type { Change, Intent } from './allocate.ts';
 import type { PlacementBook } from './book.ts';
+import { mountedBy } from './homes.ts';
 import { ordinalOf } from './plan.ts';
+import type { Placed } from './types.ts';
 
 /** Key of a volume record. */
 export interface VolumeKey {
@@ -67,14 +69,17 @@ export function volumeChanges(
   const result = new Map<string, { key: string; operation: Operation }>();
   for (const { key, identity, run } of intents) {
     if (run?.volumes === undefined) continue;
-    const seats = book.ofService(key).map(({ host, ordinal }) => ({ host, ordinal }));
-    for (const { put, step } of placing.get(key) ?? []) {
-      if (put !== undefined) seats.push({ host: put.key.host, ordinal: ordinalOf(step) });
-    }
-    for (const { host, ordinal } of seats) {
+    const seats: Pick<Placed, 'host' | 'ordinal' | 'record'>[] = book.ofService(key);
+    const placed = (placing.get(key) ?? []).flatMap(({ put, step }) =>
+      put === undefined
+        ? []
+        : [{ host: put.key.host, ordinal: ordinalOf(step), record: put.record }],
+    );
+    for (const seat of [...seats, ...placed]) {
+      const { host, ordinal } = seat;
       if (!Number.isFinite(ordinal)) continue;
       const machineID = state.host(host)?.info?.machineID ?? '';
-      const volumes = run.volumes(ordinal, { host, machineID });
+      const volumes = mountedBy(seat, run.volumes(ordinal, { host, machineID }));
       for (const operation of planVolumeRecords(identity, host, volumes, records)) {
         result.set(operation.key, { key, operation });
       }

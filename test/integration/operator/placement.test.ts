@@ -42,6 +42,25 @@ describe('placement', () => {
     expect(await hostsOf(c, 'web')).not.toContain(db);
   });
 
+  it('an instance that gets a volume and other hosts in one change leaves its host', async () => {
+    const c = await cluster();
+    await c.agent('a', { metadata: { disk: 'ssd' } });
+    await c.agent('b', { metadata: { disk: 'hdd' } });
+    c.operator({ updateMonitorMs: 50 });
+    const on = (disk: string, parts: object) => ({
+      services: { db: { image: 'db', placement: { machineMetadata: { disk } }, ...parts } },
+    });
+    await c.apply('shop', on('ssd', {}));
+    await c.ready('shop');
+    expect(await hostsOf(c, 'db')).toEqual(['a']);
+    await c.apply('shop', on('hdd', { volumes: ['data:/data'] }));
+    await eventually('it is where it has to be', async () => {
+      const at = await hostsOf(c, 'db');
+      return at.length === 1 && at[0] === 'b';
+    });
+    await c.ready('shop');
+  });
+
   it('follows another service to its host, when both come and when that one moves', async () => {
     const c = await cluster();
     await c.agent('a', { metadata: { disk: 'ssd' } });
