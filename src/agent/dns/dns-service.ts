@@ -11,9 +11,11 @@ import type { Store } from '../../registry/store.ts';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
 import { supervise } from '../../runtime/supervise.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import { Forwarder, resolvConfUpstreams, type Upstream } from './forwarder.ts';
+import { Forwarder } from './forwarder.ts';
+import { resolvConfUpstreams } from './resolv-conf.ts';
 import { Resolver } from './resolver.ts';
 import { DnsServer } from './server.ts';
+import type { Upstream } from './upstream.ts';
 import { ZoneView } from './zone-view.ts';
 
 /** Tells which instance of this host has an overlay address. Asked for every query: a map look-up. */
@@ -36,8 +38,13 @@ export interface DnsServiceOptions {
   readonly upstreams?: () => Promise<readonly Upstream[]>;
   /** Default 53; 0 = any free one. */
   readonly port?: number;
+  /** What one source may ask for; see DnsServerOptions. */
+  readonly queriesPerSecond?: number;
   readonly clock?: Clock;
 }
+
+/** What a query that must be passed on counts for, in queries: it costs the host's resolvers, and a wait. */
+const forwardPrice = 10;
 
 const loopback: Cidr = { base: parseIpv4('127.0.0.0'), prefix: 8 };
 
@@ -74,7 +81,9 @@ export class DnsService {
     const { readResolvConf, overlay, clock = systemClock } = this.#options;
     // Before the overlay is known, the usual size of a host's subnet must do.
     const nearby = blockOf(parseIpv4(gateway), 24);
-    const network = (): Cidr => parsed(overlay()?.network) ?? nearby;
+    const parsedNetwork = parser();
+    const parsedSubnet = parser();
+    const network = (): Cidr => parsedNetwork(overlay()?.network) ?? nearby;
     const resolver = new Resolver({
       view: this.view,
       forwarder: new Forwarder({
@@ -85,12 +94,16 @@ export class DnsService {
       }),
       localInstance: (address) => local.localInstance(address),
       network,
-      subnet: () => parsed(overlay()?.subnet) ?? nearby,
+      subnet: () => parsedSubnet(overlay()?.subnet) ?? nearby,
+      mayForward: (source) => server.charge(source, forwardPrice - 1),
       clock,
     });
-    const server = new DnsServer({
+    const server: DnsServer = new DnsServer({
       address: gateway,
       port: this.#options.port ?? 53,
+      ...(this.#options.queriesPerSecond === undefined
+        ? {}
+        : { queriesPerSecond: this.#options.queriesPerSecond }),
       answer: (message, source, transport, stop) =>
         resolver.answer(message, source, transport, stop),
       allowed: (source) => {
@@ -117,6 +130,12 @@ export class DnsService {
   }
 }
 
-function parsed(text: string | undefined): Cidr | undefined {
-  return text === undefined ? undefined : parseCidr(text);
+/** Parses networks, the same text once: it is asked for every query. */
+function parser(): (text: string | undefined) => Cidr | undefined {
+  let last: { readonly text: string; readonly cidr: Cidr } | undefined;
+  return (text) => {
+    if (text === undefined) return undefined;
+    if (last?.text !== text) last = { text, cidr: parseCidr(text) };
+    return last.cidr;
+  };
 }

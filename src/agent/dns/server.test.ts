@@ -4,9 +4,10 @@ import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { eventually } from '../../../test/support/eventually.ts';
 import { silentLogger } from '../../telemetry/log.ts';
-import { Forwarder, type Upstream } from './forwarder.ts';
+import { Forwarder } from './forwarder.ts';
 import { DnsServer, type DnsServerOptions } from './server.ts';
 import { frame, FrameReader } from './tcp-framing.ts';
+import type { Upstream } from './upstream.ts';
 
 const cleanups: (() => void | Promise<void>)[] = [];
 afterEach(async () => {
@@ -40,8 +41,8 @@ function tcp(
   const socket = connect({ port: server.port!, host: '127.0.0.1', localAddress });
   const received: Buffer[] = [];
   let closed = false;
-  const reader = new FrameReader(65_535);
-  socket.on('data', (chunk) => received.push(...(reader.push(chunk) ?? [])));
+  const reader = new FrameReader();
+  socket.on('data', (chunk) => received.push(...reader.push(chunk)));
   socket.on('error', () => undefined);
   socket.on('close', () => (closed = true));
   cleanups.push(() => {
@@ -122,10 +123,28 @@ describe('TCP', () => {
     await eventually('the end of the connection', closed);
   });
 
-  it('hangs up on a peer that announces a giant', async () => {
-    const { socket, closed } = tcp(await serve());
-    socket.write(Buffer.from([0xff, 0xff, 1]));
-    await eventually('the end of the connection', closed);
+  it('takes a question of 64 KiB', async () => {
+    const { socket, received } = tcp(await serve());
+    socket.write(frame(Buffer.alloc(65_535, 7)));
+    await eventually('the answer', () => received[0]?.length === 65_535);
+  });
+
+  it('is not used up by those who hold connections: the one idle longest makes room', async () => {
+    const server = await serve({ allowed: () => true, maxConnections: 3 });
+    const held: ReturnType<typeof tcp>[] = [];
+    for (const address of ['127.0.0.2', '127.0.0.3', '127.0.0.4']) {
+      const one = tcp(server, address);
+      one.socket.write(frame(Buffer.from('q')));
+      await eventually('the answer', () => one.received.length === 1);
+      // A length that is never followed by a message.
+      one.socket.write(Buffer.from([1, 0]));
+      held.push(one);
+    }
+    const late = tcp(server);
+    late.socket.write(frame(Buffer.from('q')));
+    await eventually('the answer', () => late.received.length === 1);
+    await eventually('the end of the first', () => held[0]!.closed());
+    expect(held.slice(1).map((one) => one.closed())).toEqual([false, false]);
   });
 
   it('gives one source only so many connections, and frees them again', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
-import { parseResolvConf, resolvConfUpstreams } from './forwarder.ts';
+import { parseResolvConf, resolvConfUpstreams } from './resolv-conf.ts';
 
 describe('the host’s resolvers', () => {
   it('are those of resolv.conf, but never this server itself', () => {
