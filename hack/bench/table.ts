@@ -47,6 +47,16 @@ const rows: readonly Row[] = [
     met: (f) => of(f, 'p99_ms') <= 500,
   },
   {
+    part: 'dns',
+    what: 'name server on one core: queries per second, and latency under 5,000 q/s',
+    show: (f) =>
+      `${of(f, 'nap_qps')} q/s; dnsmasq ${of(f, 'dnsmasq_qps')} q/s (×${ratio(f, 'nap_qps', 'dnsmasq_qps').toFixed(2)}); ` +
+      `per second of processor time ${of(f, 'nap_queries_per_cpu_s')} and ${of(f, 'dnsmasq_queries_per_cpu_s')} ` +
+      `(×${ratio(f, 'nap_queries_per_cpu_s', 'dnsmasq_queries_per_cpu_s').toFixed(2)}); p99 ${of(f, 'p99_ms_at_5000')} ms`,
+    bar: '≥ 0.8 × dnsmasq, p99 ≤ 2 ms',
+    met: (f) => ratio(f, 'nap_qps', 'dnsmasq_qps') >= 0.8 && of(f, 'p99_ms_at_5000') <= 2,
+  },
+  {
     part: 'overlay',
     what: 'TCP between hosts through the overlay',
     show: (f) =>

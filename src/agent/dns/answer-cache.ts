@@ -29,7 +29,7 @@ export class AnswerCache {
   readonly #askers = new WeakMap<ServiceName, string>();
 
   /** @param capacity the most queries that are kept. */
-  constructor(capacity = 16_384) {
+  constructor(capacity = 32_768) {
     this.#ready = new BoundedCache(capacity);
   }
 

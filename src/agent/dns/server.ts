@@ -1,4 +1,5 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { setMaxListeners } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { Backoff } from '../../runtime/backoff.ts';
 import { sleep, systemClock, type Clock } from '../../runtime/clock.ts';
@@ -103,6 +104,8 @@ export class DnsServer {
     let backoff = new Backoff({ baseMs: 50, capMs: 300 });
     while (!signal.aborted) {
       const session = new AbortController();
+      // Each connection and each query that is passed on listens.
+      setMaxListeners(0, session.signal);
       const end = (): void => {
         session.abort();
       };
