@@ -22,8 +22,8 @@ const service = new DnsService({
   store,
   log: silentLogger,
   overlay: () => ({ network: '10.77.0.0/16', subnet: '10.77.1.0/24', address: '192.0.2.9' }),
-  readResolvConf: async () => '',
-  upstreams: async () => [{ address: '127.0.0.1', port: upstreamPort }],
+  readResolvConf: () => Promise.resolve(''),
+  upstreams: () => Promise.resolve([{ address: '127.0.0.1', port: upstreamPort }]),
   port,
   queriesPerSecond: 1e9,
 });

@@ -27,14 +27,13 @@ export function exchange(
   signal?: AbortSignal,
 ): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
-    let close: (() => void) | undefined;
     let done = false;
     const settle = (answer?: Buffer): void => {
       if (done) return;
       done = true;
       cancel();
       signal?.removeEventListener('abort', giveUp);
-      close?.();
+      close();
       resolve(answer);
     };
     const giveUp = (): void => {
@@ -45,7 +44,8 @@ export function exchange(
     const received = (answer: Buffer): void => {
       if (answers(query, answer)) settle(answer);
     };
-    close = carriers[transport](upstream, query, received, giveUp);
+    // None of them fails before it has returned.
+    const close = carriers[transport](upstream, query, received, giveUp);
     if (signal?.aborted === true) giveUp();
   });
 }

@@ -244,8 +244,15 @@ describe('TCP', () => {
       for (const socket of held) if (socket.writable) socket.write(Buffer.from([1]));
     }, 200);
     try {
-      expect(await dig('-b', '127.0.0.2', '+tcp', '+short', 'web-2')).toBe('10.77.2.2');
-      expect(await dig('-b', '127.0.0.2', '+short', 'web-2')).toBe('10.77.2.2');
+      for (const more of [['+tcp'], []]) {
+        await eventually(
+          'an answer',
+          async () =>
+            (await dig('-b', '127.0.0.2', '+short', 'web-2', ...more).catch(() => '')) ===
+            '10.77.2.2',
+          30_000,
+        );
+      }
     } finally {
       clearInterval(drip);
       for (const socket of held) socket.destroy();
@@ -271,10 +278,23 @@ async function askerSocket(address: string): Promise<Socket> {
 
 describe('many names and many changes', () => {
   it('are seen within 200 ms each, with 10,000 services known', async () => {
-    for (let i = 0; i < 10_000; i++) {
-      await putService('load', `p${i % 100}`, `s${i}`);
-      await putEndpoint('load', `p${i % 100}`, `s${i}`, 1, `10.77.${(i >> 8) & 255}.${i & 255}`);
-    }
+    const puts = Array.from({ length: 10_000 }, (_, i) => {
+      const name = { namespace: 'load', project: `p${i % 100}`, service: `s${i}` };
+      const address = `10.77.${(i >> 8) & 255}.${i & 255}`;
+      return [
+        {
+          type: 'put' as const,
+          key: serviceRecords.path(name),
+          value: serviceRecords.encode({ uid: 'u', ports: [], links: [] }),
+        },
+        {
+          type: 'put' as const,
+          key: endpointRecords.path({ ...name, ordinal: '1' }),
+          value: endpointRecords.encode({ host: 'h', ipv4_addr: address, ports: [] }),
+        },
+      ];
+    }).flat();
+    for (let i = 0; i < puts.length; i += 100) await store.commit([], puts.slice(i, i + 100));
     const socket = await askerSocket('127.0.0.2');
     await eventually(
       'the last name is answered',
