@@ -173,7 +173,7 @@ class Agent {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { log } = this.#deps;
+    const { log, services } = this.#deps;
     this.#deps.network.onProblems(() => {
       this.#hostSession.changed();
     });
@@ -188,6 +188,9 @@ class Agent {
           { name: 'audit of reports', run: (s) => this.#auditReports(s), restart },
           { name: 'volumes', run: (s) => this.#volumes.run(s), restart },
           { name: 'network', run: (s) => this.#networkKeeper.run(s) },
+          ...(services === undefined
+            ? []
+            : [{ name: 'services', run: (s: AbortSignal) => services.run(s), restart }]),
           { name: 'session', run: (s) => this.#hostSession.run(s) },
           { name: 'session guard', run: (s) => this.#hostSession.guard(s) },
         ],

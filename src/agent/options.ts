@@ -77,6 +77,8 @@ export interface AgentDeps {
   readonly engine: Engine;
   readonly network: AgentNetwork;
   readonly dns: AgentDns;
+  /** Follows what names and virtual IPs are made of. Absent: they see to it themselves. */
+  readonly services?: { run(signal: AbortSignal): Promise<void> };
   /** Absent: instances with config files are not placed here. */
   readonly files?: AgentFiles;
   readonly log: Logger;

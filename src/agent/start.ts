@@ -13,6 +13,7 @@ import { ensureMemoryDirectory } from './files/memory-directory.ts';
 import { hostExec } from './host/exec.ts';
 import { NetworkManager } from './host/network-manager.ts';
 import type { AgentFiles, AgentOptions } from './options.ts';
+import { ServiceFeed } from './service-feed.ts';
 
 export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
   /** Not closed by the agent. */
@@ -38,9 +39,11 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
   const { store, engineSocket = defaultEngineSocket, address } = options;
   const log = options.log.child({ host: options.hostName });
   const listeners: (() => void)[] = [];
+  const services = new ServiceFeed({ store, log, clock: systemClock });
   const manager = new NetworkManager({
     store,
     log,
+    services,
     address,
     onProblem: () => {
       for (const listener of listeners) listener();
@@ -49,6 +52,7 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
   const dns = new DnsService({
     store,
     log,
+    services,
     overlay: () => manager.current,
     readResolvConf: () => readFile('/etc/resolv.conf', 'utf8'),
   });
@@ -67,6 +71,7 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
         },
       },
       dns,
+      services,
       files: await agentFiles(options, signal),
       clock: systemClock,
       random: Math.random,

@@ -11,6 +11,7 @@ import type { Store } from '../../registry/store.ts';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
 import { supervise } from '../../runtime/supervise.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import { ServiceFeed } from '../service-feed.ts';
 import { Forwarder } from './forwarder.ts';
 import { resolvConfUpstreams } from './resolv-conf.ts';
 import { Resolver } from './resolver.ts';
@@ -26,6 +27,8 @@ export interface InstanceFinder {
 export interface DnsServiceOptions {
   readonly store: Store;
   readonly log: Logger;
+  /** What services there are. Default: read from `store`, while it runs. */
+  readonly services?: ServiceFeed;
   /**
    * The host's place in the overlay (`NetworkManager.current`); undefined while it is not known, for example because the store
    * has been away since the agent's start.
@@ -53,13 +56,16 @@ export class DnsService {
   readonly view: ZoneView;
   readonly #options: DnsServiceOptions;
   readonly #log: Logger;
+  readonly #ownFeed: ServiceFeed | undefined;
   #server: DnsServer | undefined;
 
   constructor(options: DnsServiceOptions) {
     this.#options = options;
     this.#log = options.log.child({ component: 'dns' });
     const { store, clock = systemClock } = options;
-    this.view = new ZoneView({ store, log: this.#log, clock });
+    const feed = options.services ?? new ServiceFeed({ store, log: this.#log, clock });
+    this.#ownFeed = feed === options.services ? undefined : feed;
+    this.view = new ZoneView(feed);
   }
 
   /** The port that is listened on, while one is. */
@@ -74,7 +80,7 @@ export class DnsService {
   }
 
   /**
-   * Follows the records and answers on `gateway` until `signal` aborts. What is known of the zone outlives the call, so another
+   * Answers on `gateway` until `signal` aborts. What is known of the zone outlives the call, so another
    * address can be served at once. Not for two calls at a time.
    */
   async run(gateway: string, local: InstanceFinder, signal: AbortSignal): Promise<void> {
@@ -119,9 +125,10 @@ export class DnsService {
       clock,
     });
     this.#server = server;
+    const feed = this.#ownFeed;
     await supervise(
       [
-        { name: 'names', run: (stop) => this.view.run(stop) },
+        ...(feed === undefined ? [] : [{ name: 'names', run: (s: AbortSignal) => feed.run(s) }]),
         { name: 'DNS server', run: (stop) => server.run(stop) },
       ],
       { log: this.#log, clock },

@@ -1,4 +1,5 @@
 import { formatCidr, formatIpv4, parseCidr, type Cidr } from '../../network/cidr.ts';
+import { usableRanges } from '../../network/virtual-range.ts';
 import {
   defaultNetworkConfig,
   overlayConfig,
@@ -10,6 +11,7 @@ import {
   networkConfigRecords,
   subnetRecords,
 } from '../../registry/records/subnet.ts';
+import { virtualRangePath, virtualRangeRecords } from '../../registry/records/virtual-range.ts';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
 import { asError } from '../../runtime/errors.ts';
 import { runPeriodically } from '../../runtime/periodic.ts';
@@ -27,10 +29,12 @@ import type {
 import { PeerView } from './peer-view.ts';
 import { SubnetHolder } from './subnet-lease.ts';
 import { findUnderlay } from './underlay.ts';
+import { VirtualIpKeeper } from './virtual-ip-keeper.ts';
 import { checksumOffloadIsSafe } from './vxlan-device.ts';
 
 /** Shortest time between two audits that hints asked for. */
 const auditGapMs = 500;
+const defaultAuditMs = 30_000;
 
 interface Setup {
   readonly info: OverlayInfo;
@@ -39,6 +43,7 @@ interface Setup {
   readonly mac: string;
   readonly host: HostNetwork;
   readonly view: PeerView;
+  readonly virtualIps?: VirtualIpKeeper;
 }
 
 /**
@@ -56,6 +61,8 @@ export class NetworkManager {
   readonly #holder: SubnetHolder;
   readonly #device: string;
   readonly #bridge: string;
+  readonly #auditMs: number;
+  readonly #bridgeHint = new Trigger();
   readonly #auditHint = new Trigger();
   readonly #ownHint = new Trigger();
   readonly #open = new Map<string, string>();
@@ -72,6 +79,7 @@ export class NetworkManager {
     this.#clock = options.clock ?? systemClock;
     this.#device = options.device ?? 'nap.1';
     this.#bridge = options.bridge ?? 'nap0';
+    this.#auditMs = options.auditIntervalMs ?? defaultAuditMs;
     this.#holder = new SubnetHolder({
       store: options.store,
       log: this.#log,
@@ -117,6 +125,7 @@ export class NetworkManager {
   /** Asks for an audit now. */
   requestAudit(): void {
     this.#auditHint.fire();
+    this.#setup?.virtualIps?.requestAudit();
   }
 
   /**
@@ -133,6 +142,7 @@ export class NetworkManager {
           changes.push(`${operations} routes, neighbours or forwarding entries restored`);
         this.#reportRecords(setup.view, refused);
       }
+      this.#keepProblem('local routing', setup.host.localProblem);
       return changes;
     });
     this.counters.audits += 1;
@@ -157,9 +167,21 @@ export class NetworkManager {
       signal,
     );
     if (signal.aborted) return;
+    const { virtualIps } = this.#ready();
     try {
       await supervise(
         [
+          ...(virtualIps === undefined
+            ? []
+            : [
+                { name: 'virtual IPs', run: (s: AbortSignal) => virtualIps.run(s) },
+                {
+                  name: 'ranges of virtual IPs',
+                  run: (s: AbortSignal) => this.#followRanges(virtualIps, s),
+                  restart,
+                },
+              ]),
+          { name: 'bridge', run: (s) => this.#keepBridge(s), restart },
           { name: 'peers', run: (s) => this.#followPeers(s), restart },
           { name: 'network config', run: (s) => this.#followConfig(s), restart },
           { name: 'kernel events', run: (s) => this.#followKernel(s), restart },
@@ -183,18 +205,24 @@ export class NetworkManager {
     const held = await this.#holder.acquire({ config, address, previous, mac: before.mac }, signal);
     const offload = this.#options.checksumOffload ?? 'auto';
     const { subnet, mac } = held;
-    const host = new HostNetwork(this.#exec, {
-      config,
-      subnet,
-      mac,
-      underlay,
-      device: this.#device,
-      bridge: this.#bridge,
-      checksumOffload:
-        offload === 'auto'
-          ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
-          : offload === 'on',
-    });
+    const checksumOffload =
+      offload === 'auto'
+        ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
+        : offload === 'on';
+    const virtualIps = this.#virtualIpKeeper(subnet);
+    const host = new HostNetwork(
+      this.#exec,
+      {
+        config,
+        subnet,
+        mac,
+        underlay,
+        device: this.#device,
+        bridge: this.#bridge,
+        checksumOffload,
+      },
+      virtualIps,
+    );
     const mtu = overlayMtu(config, underlay);
     const info: OverlayInfo = {
       subnet: formatCidr(subnet),
@@ -212,7 +240,27 @@ export class NetworkManager {
     };
     this.#log.info({ ...info, mac }, 'overlay subnet held');
     const view = new PeerView({ subnet, address, mac }, config.vni);
-    return { info, config, subnet, mac, host, view };
+    const parts = { info, config, subnet, mac, host, view };
+    return virtualIps === undefined ? parts : { ...parts, virtualIps };
+  }
+
+  #virtualIpKeeper(subnet: Cidr): VirtualIpKeeper | undefined {
+    const { services } = this.#options;
+    if (services === undefined) return undefined;
+    return new VirtualIpKeeper({
+      exec: this.#exec,
+      feed: services,
+      subnet,
+      clock: this.#clock,
+      log: this.#log,
+      auditIntervalMs: this.#auditMs,
+      onProblem: (key, message) => {
+        this.#keepProblem(key, message);
+      },
+      onRepairs: (count) => {
+        this.#reportRepairs([`${count} elements of virtual IPs in nftables restored`]);
+      },
+    });
   }
 
   #previousSubnet(): Cidr | undefined {
@@ -276,12 +324,57 @@ export class NetworkManager {
     }
   }
 
+  /** Learns where virtual IPs are. A record that is gone or unreadable takes nothing back. */
+  async #followRanges(virtualIps: VirtualIpKeeper, signal: AbortSignal): Promise<void> {
+    const setup = this.#ready();
+    for await (const batch of this.#options.store.watch(virtualRangePath, {}, signal)) {
+      const entries =
+        batch.type === 'snapshot'
+          ? batch.entries
+          : batch.type === 'events'
+            ? batch.events.flatMap((event) => (event.type === 'put' ? [event.entry] : []))
+            : [];
+      for (const entry of entries.filter((e) => e.key === virtualRangePath)) {
+        await this.#guard('ranges of virtual IPs', async () => {
+          const { ranges } = virtualRangeRecords.decode(entry.value);
+          const { network } = setup.config;
+          const usable = usableRanges(ranges, network, setup.info.address);
+          virtualIps.ranges = usable;
+          setup.host.virtualRanges = usable;
+          await this.#exclusive(() => setup.host.ensureBase(signal));
+        }).catch(() => {
+          this.#auditHint.fire();
+        });
+      }
+    }
+  }
+
+  /** What instances of this host send each other has to come by the packet filter, from their bridge's first day. */
+  async #keepBridge(signal: AbortSignal): Promise<void> {
+    const setup = this.#ready();
+    await runPeriodically(
+      {
+        name: 'bridge',
+        intervalMs: this.#auditMs,
+        trigger: this.#bridgeHint,
+        minGapMs: 100,
+        log: this.#log,
+        clock: this.#clock,
+      },
+      (s) => this.#exclusive(() => setup.host.ensurePorts(s)),
+      signal,
+    );
+  }
+
   /** The kernel tells of changes at once; the audit then decides what they mean. */
   async #followKernel(signal: AbortSignal): Promise<void> {
     const setup = this.#ready();
     const wanted = [this.#device, setup.info.bridge].map(escaped).join('|');
     // The device that a line is about, or that a route leads to; not the bridge that a container's veth is plugged into.
     const pattern = new RegExp(`^(Deleted )?(\\d+: |.* dev )(${wanted})([\\s:@]|$)`);
+    const name = escaped(setup.info.bridge);
+    const port = new RegExp(` master ${name} `);
+    const bridge = new RegExp(`^\\d+: ${name}: <[^>]*\\bLOWER_UP\\b`);
     await this.#follow(
       'ip',
       ['-o', '-4', 'monitor', 'link', 'address', 'route'],
@@ -289,6 +382,9 @@ export class NetworkManager {
         // Something of ours is gone, or a device is not up (its flags stand in angle brackets).
         const bad = line.startsWith('Deleted ') || /<(?![^>]*\bUP\b)/.test(line);
         if (bad && pattern.test(line)) this.#auditHint.fire();
+        else if (port.test(line)) this.#bridgeHint.fire();
+        // Docker has made the bridge.
+        else if (!bad && bridge.test(line)) this.#auditHint.fire();
       },
       signal,
     );
@@ -303,7 +399,7 @@ export class NetworkManager {
     await runPeriodically(
       {
         name: 'own subnet',
-        intervalMs: this.#options.auditIntervalMs ?? 30_000,
+        intervalMs: this.#auditMs,
         trigger: this.#ownHint,
         minGapMs: auditGapMs,
         log: this.#log,
@@ -341,7 +437,7 @@ export class NetworkManager {
     await runPeriodically(
       {
         name: 'network audit',
-        intervalMs: this.#options.auditIntervalMs ?? 30_000,
+        intervalMs: this.#auditMs,
         trigger: this.#auditHint,
         minGapMs: auditGapMs,
         log: this.#log,
@@ -393,6 +489,11 @@ export class NetworkManager {
       if (key.startsWith('record ') && !current.has(key)) this.#solve(key);
     }
     for (const [key, message] of current) this.#openProblem(key, message);
+  }
+
+  #keepProblem(key: string, message: string | undefined): void {
+    if (message === undefined) this.#solve(key);
+    else this.#openProblem(key, message);
   }
 
   #reportRepairs(changes: readonly string[]): void {

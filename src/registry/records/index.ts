@@ -11,4 +11,5 @@ export * from './revision.ts';
 export * from './removed-host.ts';
 export * from './service.ts';
 export * from './subnet.ts';
+export * from './virtual-range.ts';
 export * from './volume.ts';

@@ -6,8 +6,16 @@ export const serviceRecord = z.looseObject({
   /** UID of the Service object. */
   uid: z.string(),
   ports: z.array(z.object({ port: z.int(), protocol: z.enum(['tcp', 'udp', 'sctp']) })),
-  /** Names under which this service's instances may look up another service of their project. */
-  links: z.array(z.object({ service: z.string(), alias: z.string() })),
+  /** Names under which this service's instances may look up another service: of their project, if none is given. */
+  links: z.array(
+    z.object({ service: z.string(), alias: z.string(), project: z.string().optional() }),
+  ),
+  /** IPv4 address that stands for all instances, for as long as the service exists. Absent: its name means its instances. */
+  virtualIP: z.string().optional(),
+  /** `clientIP`; absent: each connection goes to any instance. */
+  sessionAffinity: z.string().optional(),
+  /** `preferLocal`; absent: instances on all hosts alike. */
+  trafficPolicy: z.string().optional(),
 });
 export type ServiceRecord = z.infer<typeof serviceRecord>;
 
