@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { isLoopback } from '../network/loopback.ts';
+import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
 import type { EtcdTlsMaterial } from '../registry/etcd/store.ts';
 import { createLogger, type Logger, type LogLevel, logLevels } from '../telemetry/log.ts';
 
@@ -150,4 +151,30 @@ export function seconds(minimum: number): (text: string) => number {
     }
     return value * 1000;
   };
+}
+
+export interface VirtualRangeFlags {
+  readonly virtualIpRange: string;
+}
+
+/** `--virtual-ip-range`. */
+export function addVirtualRangeFlag(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--virtual-ip-range <cidr>',
+      'where services get their virtual IPs from; must not overlap the overlay or any network of a host',
+    )
+      .argParser(virtualRange)
+      .default(defaultVirtualRange)
+      .env('NAP_VIRTUAL_IP_RANGE'),
+  );
+}
+
+function virtualRange(text: string): string {
+  try {
+    parseVirtualRange(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`${(error as Error).message}.`);
+  }
+  return text;
 }

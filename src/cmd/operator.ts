@@ -2,15 +2,17 @@ import { Command, Option } from 'commander';
 import {
   addEtcdFlags,
   addLogFlags,
+  addVirtualRangeFlag,
   loggerFor,
   portNumber,
   seconds,
   type EtcdFlags,
   type LogFlags,
+  type VirtualRangeFlags,
 } from './flags.ts';
 import { runUntilSignal } from './signals.ts';
 
-interface OperatorFlags {
+interface OperatorFlags extends VirtualRangeFlags {
   readonly kubeconfig?: string;
   readonly leaseTtl: number;
   readonly healthPort?: number;
@@ -39,7 +41,7 @@ export function operatorCommand(): Command {
     )
     .option('--health-port <port>', 'serve /healthz, /readyz and /metrics on this port', portNumber)
     .option('--health-address <address>', 'address for --health-port', '127.0.0.1');
-  addLogFlags(addEtcdFlags(command));
+  addLogFlags(addEtcdFlags(addVirtualRangeFlag(command)));
   return command.action(async (flags: OperatorFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);
     const [{ withStore }, { serveAsOperator }, { KubeConfig }] = await Promise.all([
@@ -56,11 +58,14 @@ export function operatorCommand(): Command {
       flags.healthPort === undefined
         ? {}
         : { health: { host: flags.healthAddress, port: flags.healthPort } };
-    const { namespace, leaseTtl: hostTtlMs } = flags;
+    const { namespace, leaseTtl: hostTtlMs, virtualIpRange: virtualRange } = flags;
     try {
       await runUntilSignal(log, (signal) =>
         withStore(flags, log, (store) =>
-          serveAsOperator({ config, store, log, hostTtlMs, namespace, ...health }, signal),
+          serveAsOperator(
+            { config, store, log, hostTtlMs, namespace, virtualRange, ...health },
+            signal,
+          ),
         ),
       );
     } finally {

@@ -82,7 +82,14 @@ async function upIn(
         name: 'operator',
         run: (stop) =>
           serveAsOperator(
-            { config, store, log, hostTtlMs: flags.leaseTtl, namespace: 'nap-system' },
+            {
+              config,
+              store,
+              log,
+              hostTtlMs: flags.leaseTtl,
+              virtualRange: flags.virtualIpRange,
+              namespace: 'nap-system',
+            },
             stop,
           ),
       },

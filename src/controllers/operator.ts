@@ -25,6 +25,8 @@ export interface OperatorOptions {
   readonly claimTtlMs?: number;
   /** TTL of the agents' leases, milliseconds. Default 5,000. */
   readonly hostTtlMs?: number;
+  /** Where virtual IPs come from, CIDR. Default 10.78.0.0/16. */
+  readonly virtualRange?: string;
   /** How long a new instance has to serve before an update goes on, milliseconds. Default 2,000. */
   readonly updateMonitorMs?: number;
   /** Everything is looked at this often, milliseconds. Default 300,000. */

@@ -6,6 +6,7 @@ import {
 } from '../api/v1alpha1/names.ts';
 import { hosts, projects, services } from '../kube/resources.ts';
 import { keyOf } from '../kube/store.ts';
+import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
 import { leaderPath } from '../registry/records/leader.ts';
 import { removedHostRecords } from '../registry/records/removed-host.ts';
 import { decide } from '../registry/decide.ts';
@@ -38,6 +39,7 @@ import { ServiceDirectory } from './service/directory.ts';
 import type { FactSources } from './service/facts.ts';
 import { serviceReconciler } from './service/reconcile.ts';
 import { StatusWriter } from './status-writer.ts';
+import { VirtualIpBook } from './virtual-ip-book.ts';
 
 /** How often the operator asks the registry whether it is well, and how long it waits for the answer, milliseconds. */
 const probeEveryMs = 1_000;
@@ -57,6 +59,7 @@ export class Term {
   readonly #contents: ContentFeed;
   readonly #directory: ServiceDirectory;
   readonly #readiness: Readiness;
+  readonly #virtualIps: VirtualIpBook;
   readonly #health: HostHealth;
   readonly #keeper: HostKeeper;
   readonly #loop: PlacementLoop;
@@ -100,6 +103,9 @@ export class Term {
       },
       lookup: (namespace, ref) => this.#contents.lookup(namespace, ref),
     });
+    this.#virtualIps = new VirtualIpBook(
+      parseVirtualRange(options.virtualRange ?? defaultVirtualRange),
+    );
     this.#readiness = new Readiness(options.updateMonitorMs ?? 2_000);
     this.#health = new HostHealth({
       ttlMs: options.hostTtlMs ?? 5_000,
@@ -186,6 +192,7 @@ export class Term {
       health: this.#health,
       state: this.#state,
       serviceRecords: this.#registry.serviceRecords,
+      virtualIps: this.#virtualIps,
       volumeRecords: this.#registry.volumeRecords,
       homeRecords: this.#registry.homeRecords,
       drainIsOver: (host) => this.#keeper.drainIsOver(host),
@@ -204,6 +211,9 @@ export class Term {
         touched: (key) => {
           this.#touchService(key);
           this.#touchDraining(key);
+        },
+        recorded: (key) => {
+          this.#touchService(key);
         },
         ...(deps.onPass === undefined ? {} : { passed: deps.onPass }),
       },
@@ -295,6 +305,9 @@ export class Term {
 
   async #sync(signal: AbortSignal): Promise<void> {
     await Promise.all([this.#registry.whenSynced(signal), this.#kube.whenSynced(signal)]);
+    const { store, log } = this.#deps;
+    const records = this.#registry.serviceRecords.values();
+    await this.#virtualIps.begin(store, this.#leadership.epoch, records, log, signal);
     this.#keeper.registryAnswers(true);
     this.#loop.markAll();
   }
@@ -367,6 +380,7 @@ export class Term {
       outcome: (key) => this.#loop.outcome(key),
       actedUpon: (key) => this.#loop.actedUpon(key),
       stateOf: (key, placed) => this.#loop.stateOf(key, placed),
+      virtualIps: this.#virtualIps,
       standing: (host) => this.#health.standing(host, clock.monotonic()),
       wanted: (key) => this.#loop.rules.wanted(key),
     };

@@ -160,6 +160,7 @@ describe('ElementLedger', () => {
     expect(script.match(/add chain/g)).toHaveLength(1);
     ledger.settle(batch);
     expect(ledger.take()).toBeUndefined();
+    ledger.distrust();
     ledger.adopt(elements({ a: { '10.0.0.1': 'goto spread-2' } }));
     expect(ledger.take()?.chains.map(({ name }) => name)).toEqual(['spread-2']);
   });

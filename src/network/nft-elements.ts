@@ -141,7 +141,8 @@ export class ElementLedger {
       }
       for (const [key, data] of wanted) if (found.get(key) !== data) pending.set(key, data);
     }
-    for (const name of this.#chains.keys()) this.#freshChains.add(name);
+    // After a failure, they may be what was missing.
+    if (!this.#isKnown) for (const name of this.#chains.keys()) this.#freshChains.add(name);
     this.#isKnown = true;
     return surprises;
   }

@@ -83,4 +83,13 @@ describe('answers', () => {
     const other = { name: '8.8.8.8.in-addr.arpa', type: 'PTR' };
     expect(answerQuestion(zone, other, context)).toBe('foreign');
   });
+
+  it('for a virtual IP are that alone, whether or not an instance is ready, and its name', () => {
+    zone.setService({ ...asker, service: 'shared' }, { ports: [], links: [], virtualIP: '10.78.0.9' });
+    expect(ask('shared', 'A').answers).toMatchObject([{ type: 'A', address: '10.78.0.9' }]);
+    expect(ask('shared', 'AAAA')).toMatchObject({ absent: false, answers: [] });
+    expect(ask('9.0.78.10.in-addr.arpa', 'PTR').answers).toMatchObject([
+      { type: 'PTR', target: expect.stringMatching(/^shared\./) },
+    ]);
+  });
 });

@@ -193,3 +193,64 @@ describe('changes', () => {
     );
   });
 });
+
+describe('a service with a virtual IP', () => {
+  const zone = guestbook();
+  const web = name('guestbook', 'web');
+  zone.setService(name('guestbook', 'redis-master'), {
+    ports: [],
+    links: [],
+    virtualIP: '10.78.0.9',
+  });
+  zone.setService(name('_', 'cache'), { ports: [], links: [], virtualIP: '10.78.0.10' });
+  zone.setService(name('shop', 'app'), {
+    ports: [],
+    links: [
+      { service: 'redis-master', project: 'guestbook', alias: 'store' },
+      { service: 'cache', project: '_', alias: 'cache' },
+    ],
+  });
+  const meaning = (asker: ServiceName, plain: string): unknown => {
+    const found = zone.resolve(asker, plain);
+    return found.type === 'found' && found.virtualIP !== undefined
+      ? found.virtualIP
+      : addresses(found);
+  };
+
+  it.each([
+    ['redis-master', '10.78.0.9'],
+    ['db', '10.78.0.9'],
+    ['redis-master.guestbook.default.nap.local', '10.78.0.9'],
+    ['cache.default.nap.local', '10.78.0.10'],
+    ['tasks.redis-master', ['10.77.3.2']],
+    ['TASKS.db', ['10.77.3.2']],
+    ['tasks.web', ['10.77.1.2', '10.77.2.2']],
+    ['tasks.redis-master.guestbook.default.nap.local', ['10.77.3.2']],
+    ['tasks.cache.default.nap.local', ['10.77.5.2']],
+    ['redis-master-1', ['10.77.3.2']],
+    ['tasks.nothing', 'foreign'],
+    ['tasks.example.org', 'foreign'],
+    ['tasks.nothing.guestbook.default.nap.local', 'absent'],
+  ])('%s means %j', (plain, expected) => {
+    expect(meaning(web, plain)).toEqual(expected);
+  });
+
+  it('is reached by links of other projects under their alias only', () => {
+    expect(meaning(name('shop', 'app'), 'store')).toBe('10.78.0.9');
+    expect(meaning(name('shop', 'app'), 'tasks.store')).toEqual(['10.77.3.2']);
+    expect(meaning(name('shop', 'app'), 'store-1')).toEqual(['10.77.3.2']);
+    expect(meaning(name('shop', 'app'), 'cache')).toBe('10.78.0.10');
+    expect(meaning(name('shop', 'web'), 'store')).toBe('absent');
+  });
+
+  it('is known by its address for as long as it has it', () => {
+    expect(zone.serviceAt('10.78.0.9')).toEqual(name('guestbook', 'redis-master'));
+    const other = new Zone();
+    other.setService(web, { ports: [], links: [], virtualIP: '10.78.0.1' });
+    other.setService(name('shop', 'db'), { ports: [], links: [], virtualIP: '10.78.0.1' });
+    other.deleteService(web);
+    expect(other.serviceAt('10.78.0.1')).toEqual(name('shop', 'db'));
+    other.setService(name('shop', 'db'), { ports: [], links: [] });
+    expect(other.serviceAt('10.78.0.1')).toBeUndefined();
+  });
+});

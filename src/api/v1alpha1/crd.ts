@@ -136,6 +136,7 @@ const service: Kind = {
     column('Instances', '.status.readyInstances', 'Ready instances of all wanted.'),
     column('Image', '.spec.image', 'The image that it runs.'),
     ageColumn,
+    column('Virtual-IP', '.status.virtualIP', 'The address that stands for all instances.', wide),
     column('Strategy', '.spec.placement.strategy', 'How hosts are chosen.', wide),
     messageColumn,
   ],

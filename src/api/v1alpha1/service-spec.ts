@@ -165,6 +165,32 @@ export const serviceSpec = z
         'x-kubernetes-list-type': 'atomic',
       })
       .optional(),
+    endpointMode: z
+      .enum(['vip', 'dns'])
+      .meta({
+        description:
+          'What the name of the service stands for. vip (default): a virtual IP, the same for as long as the service exists, ' +
+          'which leads each connection, to any port, to one of the instances that are ready, and is refused at once when none is. ' +
+          'dns: the addresses of those instances, for clients that choose themselves. tasks.NAME always means the instances.',
+      })
+      .optional(),
+    sessionAffinity: z
+      .enum(['none', 'clientIP'])
+      .meta({
+        description:
+          'Which instance the virtual IP leads to. none (default): any, for each connection; clientIP: connections from one ' +
+          'address go to the same instance, from whichever host, for as long as it is ready; when instances come or go, only ' +
+          'their own share of clients changes.',
+      })
+      .optional(),
+    trafficPolicy: z
+      .enum(['cluster', 'preferLocal'])
+      .meta({
+        description:
+          'cluster (default): the virtual IP leads to instances on all hosts alike; preferLocal: to those on the own host of ' +
+          'who asks, as long as one of them is ready.',
+      })
+      .optional(),
     volumes: z
       .array(
         text(255).meta({

@@ -42,6 +42,10 @@ export const serviceStatus = z.object({
     .string()
     .optional()
     .meta({ description: 'Ready instances of all wanted, for people: "3/3".' }),
+  virtualIP: z.string().optional().meta({
+    description:
+      'Address in the overlay that stands for all instances; absent with endpointMode dns, or while there is none to be had.',
+  }),
   selector: z.string().optional().meta({ description: 'For kubectl scale and autoscalers.' }),
   state: z
     .string()

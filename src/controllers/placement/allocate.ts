@@ -44,6 +44,8 @@ export interface Change {
   readonly leftBehind?: Home;
   /** Paths whose standing in the ClusterState was changed in advance. */
   readonly touched: readonly string[];
+  /** Called when it is written. */
+  readonly written?: () => void;
 }
 
 /** Steps of one service that found no host. */

@@ -23,6 +23,7 @@ import { planBlocked, planRemoval, type RollState, type Step } from './plan.ts';
 import { instanceState, troubleOf, type Readiness } from './readiness.ts';
 import type { InstanceState, Placed, PlacementView } from './types.ts';
 import { PlacementRulesKeeper } from './rules.ts';
+import type { VirtualIpBook } from '../virtual-ip-book.ts';
 import { volumeChanges, type VolumeRecords } from './volumes.ts';
 
 /** What the last pass over a service left open. */
@@ -50,6 +51,8 @@ export interface PlacementObserver {
   decided(key: string, changes: readonly Change[]): void;
   /** The outcome for a service may have changed, or what is placed of it. */
   touched(key: string): void;
+  /** The record of a service was written: it may have another virtual IP. */
+  recorded(key: string): void;
   passed?(services: number, changes: number, durationMs: number): void;
 }
 
@@ -64,6 +67,8 @@ export interface PlacementLoopOptions {
   readonly state: ClusterState;
   /** Present service records, by path. */
   readonly serviceRecords: ReadonlyMap<string, CachedRecord<ServiceIdentity, ServiceRecord>>;
+  /** Gives out virtual IPs. */
+  readonly virtualIps: VirtualIpBook;
   /** Present volume records, by path. Default: none, and none are written. */
   readonly volumeRecords?: VolumeRecords;
   /** Public key of a host that deliveries are sealed for. Default: no host has one. */
@@ -429,7 +434,7 @@ export class PlacementLoop {
       const present = this.#written.has(intent.key)
         ? this.#written.get(intent.key)
         : this.#options.serviceRecords.get(path)?.value;
-      const wanted = intent.run?.record;
+      const wanted = this.#recordFor(path, intent.run);
       if (equalJson(present, wanted)) continue;
       const exists = present !== undefined || this.#options.serviceRecords.has(path);
       if (wanted === undefined && !exists) continue;
@@ -443,10 +448,29 @@ export class PlacementLoop {
             : { type: 'put', key: path, value: serviceRecords.encode(wanted) },
         ],
         touched: [],
+        written: () => {
+          if (wanted?.virtualIP === undefined && intent.run?.addressed !== true) {
+            this.#released(path);
+          }
+          this.#options.observer.recorded(intent.key);
+        },
       });
       this.#written.set(intent.key, wanted);
     }
     return changes;
+  }
+
+  #recordFor(path: string, run: Intent['run']): ServiceRecord | undefined {
+    if (run?.addressed !== true) return run?.record;
+    return this.#options.virtualIps.addressed(path, run.record);
+  }
+
+  /** An address is free that no host is told of any more. */
+  #released(path: string): void {
+    for (const waiting of this.#options.virtualIps.released(path)) {
+      const key = serviceRecords.parsePath(waiting);
+      if (key !== undefined) this.mark(serviceId(key));
+    }
   }
 
   async #write(changes: readonly Change[], signal: AbortSignal): Promise<void> {
@@ -469,6 +493,7 @@ export class PlacementLoop {
         continue;
       }
       for (const change of batch) {
+        change.written?.();
         if (change.deleted !== undefined) book.delete(change.deleted, result.revision, true);
         if (change.put !== undefined) {
           book.put(change.put.key, change.put.path, result.revision, change.put.record);

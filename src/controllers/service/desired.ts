@@ -41,7 +41,10 @@ export interface ServiceWish {
         readonly type: 'run';
         readonly instances: DesiredInstances;
         readonly rules: PlacementRules;
+        /** Without the virtual IP, which the placement loop gives out. */
         readonly record: ServiceRecord;
+        /** It is to have a virtual IP. */
+        readonly addressed: boolean;
         /** Services of the project that it goes with. */
         readonly bonds?: Bonds;
         /** Its instances return to the hosts that have their volumes. */
@@ -110,6 +113,7 @@ function wantOf(
       ...(content?.bundle === undefined ? {} : { sealed: true }),
     },
     record: serviceRecordOf(uid, spec),
+    addressed: spec.endpointMode !== 'dns',
     ...bondsOf(spec),
     ...(outcome.type === 'ok'
       ? {}
@@ -207,7 +211,14 @@ export function serviceRecordOf(uid: string, spec: ServiceSpec): ServiceRecord {
         { port, protocol },
       ]),
   );
-  return { uid, ports: [...ports.values()], links: (spec.links ?? []).map(parseLink) };
+  const { sessionAffinity, trafficPolicy } = spec;
+  return {
+    uid,
+    ports: [...ports.values()],
+    links: (spec.links ?? []).map(parseLink),
+    ...(sessionAffinity === 'clientIP' ? { sessionAffinity } : {}),
+    ...(trafficPolicy === 'preferLocal' ? { trafficPolicy } : {}),
+  };
 }
 
 /** Whether a newer version of a Service asks for the same, so that the wish need not be read again. */

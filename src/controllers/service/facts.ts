@@ -4,6 +4,8 @@ import type { InstanceRecord } from '../../registry/records/instance.ts';
 import type { InstanceBook, PlacementBook } from '../placement/book.ts';
 import type { Outcome } from '../placement/loop.ts';
 import type { HostStanding, InstanceState, Placed } from '../placement/types.ts';
+import { serviceRecords } from '../../registry/records/service.ts';
+import type { VirtualIpBook } from '../virtual-ip-book.ts';
 import type { ServiceWish } from './desired.ts';
 import type { InstanceReport, ServiceFacts } from './status.ts';
 
@@ -16,6 +18,7 @@ export interface FactSources {
   actedUpon(key: string): ServiceWish['want'] | undefined;
   stateOf(key: string, placed: Placed): InstanceState;
   standing(host: string): HostStanding;
+  readonly virtualIps: Pick<VirtualIpBook, 'addressOf' | 'problemOf'>;
   /** Of a global service: the numbers of the instances that count. Default: there is none. */
   wanted?(key: string): ReadonlySet<number> | undefined;
 }
@@ -95,6 +98,9 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
   reports.sort((a, b) => a.ordinal - b.ordinal);
   const unschedulable = unschedulableText(outcome, replicas);
   const roll = rollOf(outcome);
+  const path = serviceRecords.path(wish.identity);
+  const virtualIP = from.virtualIps.addressOf(path);
+  const unaddressed = from.virtualIps.problemOf(path);
   return {
     replicas,
     instances: reports,
@@ -106,6 +112,8 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
     ...(outcome.order?.stopped === undefined ? {} : { stopped: outcome.order.stopped }),
     ...(unschedulable === undefined ? {} : { unschedulable }),
     ...(roll === undefined ? {} : { roll }),
+    ...(virtualIP === undefined ? {} : { virtualIP }),
+    ...(unaddressed === undefined ? {} : { unaddressed }),
   };
 }
 

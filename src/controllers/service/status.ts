@@ -33,6 +33,9 @@ export interface ServiceFacts {
   /** The scheduler's sentence for the instances that have no host. */
   readonly unschedulable?: string;
   readonly roll?: RollState;
+  readonly virtualIP?: string;
+  /** Why it has no virtual IP, though it should. */
+  readonly unaddressed?: { readonly reason: string; readonly message: string };
   /** Why none of it may run now, as its bonds to other services say. */
   readonly stopped?: string;
   /** Why the spec cannot be acted upon, with the field's path. */
@@ -57,6 +60,7 @@ export function serviceStatus(service: Service, facts: ServiceFacts, now: string
     replicas: existing,
     readyReplicas: ready,
     readyInstances: `${String(ready)}/${String(facts.replicas)}`,
+    ...(facts.virtualIP === undefined ? {} : { virtualIP: facts.virtualIP }),
     updatedReplicas: wanted.filter((i) => i.updated && i.state !== undefined).length,
     selector:
       project === undefined
@@ -65,7 +69,13 @@ export function serviceStatus(service: Service, facts: ServiceFacts, now: string
     state: summary.state,
     conditions: mergeConditions(
       service.status?.conditions,
-      claims(facts, summary, listed.omitted),
+      [
+        ...claims(facts, summary, listed.omitted),
+        ...addressClaims(
+          facts,
+          service.status?.conditions?.some(({ type }) => type === addressCondition) === true,
+        ),
+      ],
       generation,
       now,
     ),
@@ -222,6 +232,19 @@ function claims(facts: ServiceFacts, summary: Summary, omitted: number): Conditi
         },
   );
   return result;
+}
+
+const addressCondition = 'VirtualIP';
+
+/** Nothing is said of virtual IPs until something was wrong with one. */
+function addressClaims(facts: ServiceFacts, wasClaimed: boolean): ConditionClaim[] {
+  const type = addressCondition;
+  if (facts.unaddressed !== undefined) return [{ type, status: 'False', ...facts.unaddressed }];
+  if (!wasClaimed) return [];
+  const { virtualIP } = facts;
+  return virtualIP === undefined
+    ? [{ type, status: 'False', reason: 'NotWanted', message: 'its name means its instances' }]
+    : [{ type, status: 'True', reason: 'Assigned', message: virtualIP }];
 }
 
 /** The entries to show: all if they are few, else first those with trouble, then those with a host, then the rest. */
