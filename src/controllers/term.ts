@@ -4,10 +4,12 @@ import {
   serviceId,
   type ServiceIdentity,
 } from '../api/v1alpha1/names.ts';
+import type { LinkTarget } from '../api/v1alpha1/resolve-links.ts';
 import { hosts, projects, services } from '../kube/resources.ts';
 import { keyOf } from '../kube/store.ts';
 import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
 import { leaderPath } from '../registry/records/leader.ts';
+import { serviceRecords } from '../registry/records/service.ts';
 import { removedHostRecords } from '../registry/records/removed-host.ts';
 import { decide } from '../registry/decide.ts';
 import type { Leadership } from '../registry/leadership.ts';
@@ -97,12 +99,15 @@ export class Term {
         }
       },
     );
-    this.#directory = new ServiceDirectory({
-      name: (user, namespace, refs) => {
-        this.#contents.name(user, namespace, refs);
+    this.#directory = new ServiceDirectory(
+      {
+        name: (user, namespace, refs) => {
+          this.#contents.name(user, namespace, refs);
+        },
+        lookup: (namespace, ref) => this.#contents.lookup(namespace, ref),
       },
-      lookup: (namespace, ref) => this.#contents.lookup(namespace, ref),
-    });
+      (identity) => this.#linkTarget(identity),
+    );
     this.#virtualIps = new VirtualIpBook(
       parseVirtualRange(options.virtualRange ?? defaultVirtualRange),
     );
@@ -214,6 +219,10 @@ export class Term {
         },
         recorded: (key) => {
           this.#touchService(key);
+          for (const user of this.#directory.refreshLinked(key)) {
+            this.#loop.mark(user);
+            this.#touchService(user);
+          }
         },
         ...(deps.onPass === undefined ? {} : { passed: deps.onPass }),
       },
@@ -308,6 +317,8 @@ export class Term {
     const { store, log } = this.#deps;
     const records = this.#registry.serviceRecords.values();
     await this.#virtualIps.begin(store, this.#leadership.epoch, records, log, signal);
+    // They were read before there was anything to look up.
+    this.#directory.refreshAllLinked();
     this.#keeper.registryAnswers(true);
     this.#loop.markAll();
   }
@@ -440,6 +451,31 @@ export class Term {
   #touchService(key: string): void {
     const wish = this.#directory.get(key);
     if (wish !== undefined) this.#controllers.service.enqueue(keyOf(wish.object));
+  }
+
+  /** What a service that is linked to `identity` may know of it. */
+  #linkTarget(identity: ServiceIdentity): LinkTarget {
+    const wish = this.#directory.get(serviceId(identity));
+    const record = this.#loop.recordOf(identity);
+    const path = serviceRecords.path(identity);
+    if (record === undefined) {
+      return wish === undefined || wish.want.type === 'remove'
+        ? { type: 'missing' }
+        : { type: 'unaddressed', why: 'it was not looked at yet' };
+    }
+    const { virtualIP, ports } = record;
+    const isAddressed = wish?.want.type === 'run' && wish.want.addressed;
+    if (virtualIP === undefined && isAddressed) {
+      const problem = this.#virtualIps.problemOf(path);
+      return { type: 'unaddressed', why: problem?.message ?? 'it was not looked at yet' };
+    }
+    const environment = wish?.object.spec.environment;
+    return {
+      type: 'found',
+      ports,
+      ...(virtualIP === undefined ? {} : { virtualIP }),
+      ...(environment === undefined ? {} : { environment }),
+    };
   }
 
   /** What still is on a host that is being emptied, with what keeps it there. */

@@ -65,6 +65,7 @@ interface HostConfig {
   readonly NetworkMode: string;
   readonly Dns: string[];
   readonly DnsSearch: string[];
+  readonly ExtraHosts?: string[];
   readonly RestartPolicy: { readonly Name: 'unless-stopped' | 'no' };
   readonly PortBindings: Record<string, { HostIp: string; HostPort: string }[]>;
   readonly Binds: string[];
@@ -109,7 +110,11 @@ export function createBody(request: CreateRequest): CreateBody {
     Hostname: spec.hostname,
     ...(spec.command && { Cmd: spec.command }),
     ...(spec.entrypoint && { Entrypoint: spec.entrypoint }),
-    Env: Object.entries({ ...request.delivered?.environment, ...spec.environment })
+    Env: Object.entries({
+      ...spec.links?.environment,
+      ...request.delivered?.environment,
+      ...spec.environment,
+    })
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, value]) => `${name}=${value}`),
     Labels: { ...spec.labels, ...ownershipLabels(request) },
@@ -124,6 +129,11 @@ export function createBody(request: CreateRequest): CreateBody {
       Dns: [network.gateway],
       // "." means: no search list. Otherwise the host's own search domains leak into containers.
       DnsSearch: ['.'],
+      ...(spec.links && {
+        ExtraHosts: Object.entries(spec.links.hosts)
+          .sort(([a], [b]) => (a < b ? -1 : 1))
+          .map(([name, address]) => `${name}:${address}`),
+      }),
       RestartPolicy: { Name: engineRestarts(spec) ? 'unless-stopped' : 'no' },
       PortBindings: portBindings(spec.ports),
       ...mounts(spec.mounts, request.delivered?.files ?? []),

@@ -62,6 +62,13 @@ export const containerSpec = z.looseObject({
   files: z.array(configFile).optional(),
   /** Variables whose values are delivered apart, like files. */
   sealedEnvironment: z.object({ names: z.array(z.string()), hash: z.string() }).optional(),
+  /**
+   * What its links give it. The variables are no part of the hash: as in Docker they are those of the time when the container is
+   * made, and a change of the linked service's ports or variables replaces nobody else's containers.
+   */
+  links: z
+    .object({ hosts: z.record(z.string(), z.string()), environment: z.record(z.string(), z.string()) })
+    .optional(),
   /** User's labels; nap's own (`nap.dev/…`) are added by the agent. */
   labels: z.record(z.string(), z.string()),
   hostname: z.string(),

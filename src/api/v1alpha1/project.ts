@@ -22,8 +22,8 @@ export const projectSpec = z.object({
         'names of services are made of lower-case letters, digits and "-", beginning and ending with a letter or digit, e.g. redis-master',
       ),
       rule(
-        "self.all(name, !has(self[name].links) || self[name].links.all(link, link.split(':')[0] in self))",
-        'a link must name a service of this project (SERVICE or SERVICE:ALIAS): one of the links names none',
+        "self.all(name, !has(self[name].links) || self[name].links.all(link, link.contains('/') || link.split(':')[0] in self))",
+        'a link must name a service of this project (SERVICE or SERVICE:ALIAS) or of another one (PROJECT/SERVICE): one of the links names none',
       ),
       ...projectPlacementRules,
     ],

@@ -8,6 +8,7 @@ import { resolveHealthCheck } from './health-check.ts';
 import type { ResolvedContent } from './content.ts';
 import { instanceName, type ServiceIdentity } from './names.ts';
 import { parsePorts } from './port-string.ts';
+import type { ResolvedLinks } from './resolve-links.ts';
 import { resolveMounts } from './resolve-volumes.ts';
 import type { ServiceSpec } from './service-spec.ts';
 
@@ -21,6 +22,7 @@ export function resolveContainerSpec(
   spec: ServiceSpec,
   ordinal: number,
   content?: ResolvedContent,
+  links?: ResolvedLinks,
 ): ContainerSpec {
   const limits = spec.resources?.limits;
   return {
@@ -39,6 +41,9 @@ export function resolveContainerSpec(
     ports: (spec.ports ?? []).flatMap(parsePorts),
     mounts: resolveMounts(identity, spec),
     ...content?.container,
+    ...(links === undefined
+      ? {}
+      : { links: { hosts: { ...links.hosts }, environment: { ...links.environment(ordinal) } } }),
     labels: { ...spec.labels },
     hostname: spec.hostname ?? instanceName({ ...identity, ordinal: String(ordinal) }),
     pullPolicy: spec.pullPolicy,
@@ -59,10 +64,13 @@ export function resolveContainerSpec(
 
 /**
  * SHA-256 (hex) of a container spec. The order of keys and absent fields do not matter; the order of lists does.
- * Scale, placement and labels of Kubernetes objects are not part of a container spec, so they never change it.
+ * Scale, placement and labels of Kubernetes objects are not part of a container spec, so they never change it. Of links, the
+ * addresses count.
  */
 export function specHash(container: ContainerSpec): string {
-  return createHash('sha256').update(canonicalJson(container)).digest('hex');
+  const { links, ...rest } = container;
+  const hashed = links === undefined ? rest : { ...rest, links: links.hosts };
+  return createHash('sha256').update(canonicalJson(hashed)).digest('hex');
 }
 
 function amounts(

@@ -147,12 +147,13 @@ export const serviceSpec = z
       .optional(),
     links: z
       .array(
-        text(127).meta({
-          description: 'SERVICE[:ALIAS], e.g. "redis-master:db".',
+        text(191).meta({
+          description: '[PROJECT/]SERVICE[:ALIAS], e.g. "redis-master:db" or "shop/db".',
           'x-kubernetes-validations': [
             rule(
               `self.matches('${linkStringPattern}')`,
-              'a link is SERVICE or SERVICE:ALIAS, both of lower-case letters, digits and "-", e.g. redis-master:db',
+              'a link is SERVICE or SERVICE:ALIAS, both of lower-case letters, digits and "-", e.g. redis-master:db; ' +
+                'PROJECT/SERVICE:ALIAS leads to another project',
             ),
           ],
         }),
@@ -160,8 +161,11 @@ export const serviceSpec = z
       .max(32)
       .meta({
         description:
-          'Other services of the project under further names: "redis-master:db" lets this service reach redis-master as ' +
-          'db. Services find each other under their own names without links.',
+          'Other services under further names: "redis-master:db" lets this service reach redis-master as db; "shop/redis:cache" ' +
+          'leads to another project of the namespace, "_/redis" to a Service of no project. As with docker run --link, the names ' +
+          'stand in /etc/hosts, and variables tell of ports (DB_PORT_6379_TCP_ADDR, …) and of what the spec of a linked service ' +
+          'of the same project says under environment (DB_ENV_…), both on the virtual IP. An instance waits (reason ' +
+          'LinkMissing or LinkPending) until that is there. Services of a project find each other under their own names without links.',
         'x-kubernetes-list-type': 'atomic',
       })
       .optional(),

@@ -169,7 +169,12 @@ function validateLinks(
     const path = at('links', index);
     const link = attempt(errors, path, value, () => parseLink(value));
     if (link === undefined) continue;
-    if (siblings !== undefined && !siblings.includes(link.service)) {
+    const called = link.project === undefined ? link.service : `${link.project}/${link.service}`;
+    if (
+      siblings !== undefined &&
+      link.project === undefined &&
+      !siblings.includes(link.service)
+    ) {
       errors.push({
         path,
         value,
@@ -182,10 +187,13 @@ function validateLinks(
       errors.push({
         path,
         value,
-        message: `the name ${JSON.stringify(link.alias)} is given twice, to ${taken} and ${link.service}: use another alias, e.g. "${link.service}:${link.alias}2"`,
+        message: `the name ${JSON.stringify(link.alias)} is given twice, to ${taken} and ${called}: use another alias, e.g. "${called}:${link.alias}2"`,
         severity: 'error',
       });
-    } else if (link.alias !== link.service && siblings?.includes(link.alias) === true) {
+    } else if (
+      (link.alias !== link.service || link.project !== undefined) &&
+      siblings?.includes(link.alias) === true
+    ) {
       errors.push({
         path,
         value,
@@ -193,7 +201,7 @@ function validateLinks(
         severity: 'warning',
       });
     }
-    aliases.set(link.alias, link.service);
+    aliases.set(link.alias, called);
   }
 }
 

@@ -201,6 +201,13 @@ export class PlacementLoop {
     for (const record of this.#options.serviceRecords.values()) this.mark(serviceId(record.key));
   }
 
+  /** The record of a service, as last written or read. */
+  recordOf(identity: ServiceIdentity): ServiceRecord | undefined {
+    const key = serviceId(identity);
+    if (this.#written.has(key)) return this.#written.get(key);
+    return this.#options.serviceRecords.get(serviceRecords.path(identity))?.value;
+  }
+
   /** What the last pass over the service acted upon; undefined: none yet. */
   actedUpon(key: string): ServiceWish['want'] | undefined {
     return this.#actedUpon.get(key);

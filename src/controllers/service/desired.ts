@@ -22,6 +22,12 @@ import { parsePorts } from '../../api/v1alpha1/port-string.ts';
 import { resolveContainerSpec, specHash } from '../../api/v1alpha1/resolve.ts';
 import { defaultUpdatePolicy, updatePolicyOf } from '../../api/v1alpha1/update-policy.ts';
 import { resolveVolumes, type InstanceVolume } from '../../api/v1alpha1/resolve-volumes.ts';
+import {
+  resolveLinks,
+  type LinkBlockReason,
+  type LinkTarget,
+  type ResolvedLinks,
+} from '../../api/v1alpha1/resolve-links.ts';
 import type { ServiceSpec } from '../../api/v1alpha1/service-spec.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import type { ServiceRecord } from '../../registry/records/service.ts';
@@ -52,7 +58,10 @@ export interface ServiceWish {
         /** One instance on every matching host. */
         readonly global?: boolean;
         /** Why it cannot be made anew now; what runs stays. */
-        readonly blocked?: { readonly reason: BlockReason; readonly message: string };
+        readonly blocked?: {
+          readonly reason: BlockReason | LinkBlockReason;
+          readonly message: string;
+        };
         /** Contents that each instance is given. */
         readonly bundle?: ContentBundle;
         /** The named volumes of an ordinal on a host; absent: it has none. */
@@ -67,18 +76,30 @@ export interface ServiceWish {
 /** Tells what is known of a ConfigMap or Secret. */
 export type ContentLookup = (namespace: string, ref: ContentRef) => FoundContent;
 
-const nothingKnown: ContentLookup = () => ({ type: 'unknown', why: 'not read yet' });
+/** Tells what is known of a service that another one is linked to. */
+export type LinkLookup = (service: ServiceIdentity) => LinkTarget;
+
+/** What is known beside the object itself. */
+export interface Lookups {
+  readonly content: ContentLookup;
+  readonly link: LinkLookup;
+}
+
+const nothingKnown: Lookups = {
+  content: () => ({ type: 'unknown', why: 'not read yet' }),
+  link: () => ({ type: 'unaddressed', why: 'not read yet' }),
+};
 
 /** Reads a Service object. Never throws. */
-export function wishOf(object: Service, lookup: ContentLookup = nothingKnown): ServiceWish {
+export function wishOf(object: Service, lookups: Lookups = nothingKnown): ServiceWish {
   const identity = identityOf(object.metadata);
-  return { key: serviceId(identity), identity, object, want: wantOf(object, identity, lookup) };
+  return { key: serviceId(identity), identity, object, want: wantOf(object, identity, lookups) };
 }
 
 function wantOf(
   object: Service,
   identity: ServiceIdentity,
-  lookup: ContentLookup,
+  lookups: Lookups,
 ): ServiceWish['want'] {
   if (object.metadata.deletionTimestamp !== undefined) return { type: 'remove' };
   const parsed = parseService(object);
@@ -88,8 +109,11 @@ function wantOf(
   }
   const { spec } = parsed.value;
   const uid = object.metadata.uid ?? '';
-  const outcome = resolveContent(spec, (ref) => lookup(identity.namespace, ref));
+  const outcome = resolveContent(spec, (ref) => lookups.content(identity.namespace, ref));
   const content = outcome.type === 'ok' ? outcome.content : undefined;
+  const linked = resolveLinks(identity, spec, lookups.link);
+  const links = linked.type === 'ok' ? linked.links : undefined;
+  const block = [outcome, linked].find(({ type }) => type === 'blocked');
   const update = updatePolicyOf(
     spec.update,
     (fillSpec(spec, placeholderValues(identity, 1, someHost)).ports ?? []).flatMap(parsePorts),
@@ -104,7 +128,7 @@ function wantOf(
     instances: {
       uid,
       replicas: spec.replicas,
-      instance: memoisedInstances(identity, spec, content),
+      instance: memoisedInstances(identity, spec, content, links),
       ...(update === defaultUpdatePolicy ? {} : { update }),
       ...(object.metadata.annotations?.[pausedAnnotation] === 'true' ? { paused: true } : {}),
     },
@@ -115,9 +139,9 @@ function wantOf(
     record: serviceRecordOf(uid, spec),
     addressed: spec.endpointMode !== 'dns',
     ...bondsOf(spec),
-    ...(outcome.type === 'ok'
-      ? {}
-      : { blocked: { reason: outcome.reason, message: outcome.message } }),
+    ...(block?.type === 'blocked'
+      ? { blocked: { reason: block.reason, message: block.message } }
+      : {}),
     ...(content?.bundle === undefined ? {} : { bundle: content.bundle }),
     ...(spec.placement?.volumeAffinity === 'none' || spec.placement?.global === true
       ? {}
@@ -143,6 +167,7 @@ function memoisedInstances(
   identity: ServiceIdentity,
   spec: ServiceSpec,
   content: ResolvedContent | undefined,
+  links: ResolvedLinks | undefined,
 ): (ordinal: number) => DesiredInstance {
   const known = new Map<number, DesiredInstance>();
   const hostBound = dependsOnHost(spec);
@@ -151,7 +176,7 @@ function memoisedInstances(
     if (instance === undefined) {
       const make = (at: HostIdentity) => {
         const filled = fillSpec(spec, placeholderValues(identity, ordinal, at));
-        const container = resolveContainerSpec(identity, filled, ordinal, content);
+        const container = resolveContainerSpec(identity, filled, ordinal, content, links);
         const volumes = makingOf(resolveVolumes(identity, filled));
         return { container, ...(volumes === undefined ? {} : { volumes }) };
       };

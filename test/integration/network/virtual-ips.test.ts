@@ -1,3 +1,5 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NetworkManager } from '../../../src/agent/host/network-manager.ts';
@@ -15,9 +17,15 @@ import {
 } from '../../../src/registry/records/index.ts';
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/telemetry/log.ts';
+import {
+  clientCommand,
+  seenIn,
+  serverCommand,
+  type CallOptions,
+  type Seen,
+} from '../../support/answers.ts';
 import { eventually } from '../../support/eventually.ts';
 import { TestNetwork, type TestContainer, type TestHost } from '../../support/netns.ts';
-import { callers, serve, type Served } from './servers.ts';
 
 interface Member {
   readonly host: TestHost;
@@ -31,7 +39,7 @@ interface Member {
 const database = new MemoryDatabase();
 const store = new MemoryStore({ database });
 const network = new TestNetwork({ prefix: '10.99.1' });
-const servers: Served[] = [];
+const servers: ChildProcess[] = [];
 let a: Member;
 let b: Member;
 
@@ -76,10 +84,17 @@ async function putService(service: string, record: Partial<ServiceRecord>): Prom
   await store.commit([], [{ type: 'put', key, value }]);
 }
 
-async function setEndpoint(service: string, ordinal: number, ip: string | undefined): Promise<void> {
+async function setEndpoint(
+  service: string,
+  ordinal: number,
+  ip: string | undefined,
+): Promise<void> {
   const key = endpointRecords.path({ ...keyOf(service), ordinal: String(ordinal) });
   const value = endpointRecords.encode({ host: 'h', ipv4_addr: ip ?? '', ports: [] });
-  await store.commit([], [ip === undefined ? { type: 'delete', key } : { type: 'put', key, value }]);
+  await store.commit(
+    [],
+    [ip === undefined ? { type: 'delete', key } : { type: 'put', key, value }],
+  );
 }
 
 async function tableOf(host: TestHost): Promise<string> {
@@ -87,7 +102,19 @@ async function tableOf(host: TestHost): Promise<string> {
 }
 
 async function start(container: TestContainer): Promise<void> {
-  servers.push(await serve(container));
+  const [program = '', ...args] = [...container.prefix, ...serverCommand(container.ip)];
+  const child = spawn(program, args);
+  servers.push(child);
+  await once(child.stdout, 'data');
+}
+
+async function callers(
+  from: Pick<TestHost, 'exec'>,
+  address: string,
+  options: CallOptions,
+): Promise<readonly Seen[]> {
+  const [program = '', ...args] = clientCommand(address, options);
+  return seenIn((await from.exec(program, args, { timeoutMs: 30_000 })).stdout);
 }
 
 beforeAll(async () => {
@@ -100,7 +127,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  for (const server of servers) server.stop();
+  for (const server of servers) server.kill('SIGKILL');
   await a.stop();
   await b.stop();
   await network.stop();
@@ -130,15 +157,18 @@ describe.each([
     });
   });
 
-  it.each(['tcp', 'udp'] as const)('leads %s to every endpoint, and each sees who calls', async (protocol) => {
-    for (const client of [a.containers[1]!, a.containers[2]!]) {
-      const seen = await callers(client, vip, { count: 40, protocol });
-      expect(new Set(seen.map(({ server }) => server))).toEqual(
-        new Set([first(a).ip, first(b).ip]),
-      );
-      expect(new Set(seen.map(({ client: address }) => address))).toEqual(new Set([client.ip]));
-    }
-  });
+  it.each(['tcp', 'udp'] as const)(
+    'leads %s to every endpoint, and each sees who calls',
+    async (protocol) => {
+      for (const client of [a.containers[1]!, a.containers[2]!]) {
+        const seen = await callers(client, vip, { count: 40, protocol });
+        expect(new Set(seen.map(({ server }) => server))).toEqual(
+          new Set([first(a).ip, first(b).ip]),
+        );
+        expect(new Set(seen.map(({ client: address }) => address))).toEqual(new Set([client.ip]));
+      }
+    },
+  );
 
   it('leads an instance to itself', async () => {
     const seen = await callers(first(a), vip, { count: 40 });
@@ -183,7 +213,9 @@ describe('a virtual IP', () => {
     await putService('log', { virtualIP: '10.78.0.25', ports: [{ port: 53, protocol: 'udp' }] });
     await setEndpoint('log', 1, first(b).ip);
     const client = a.containers[1]!;
-    await eventually('it is led to', () => callers(client, '10.78.0.25', { count: 1, protocol: 'udp' }));
+    await eventually('it is led to', () =>
+      callers(client, '10.78.0.25', { count: 1, protocol: 'udp' }),
+    );
     const flows = async (): Promise<number> => {
       const list = ['-L', '-p', 'udp', '--orig-dst', '10.78.0.25'];
       return (await a.host.exec('conntrack', list)).stdout.trim().split('\n').length;
@@ -283,7 +315,10 @@ describe('an agent', () => {
 
   const wounds: readonly (readonly [string, readonly string[]])[] = [
     ['all elements flushed', ['nft', 'flush', 'map', 'ip', 'nap', 'vip-endpoints']],
-    ['one element deleted', ['nft', 'delete', 'element', 'ip', 'nap', 'vip-spread', '{ 10.78.0.20 }']],
+    [
+      'one element deleted',
+      ['nft', 'delete', 'element', 'ip', 'nap', 'vip-spread', '{ 10.78.0.20 }'],
+    ],
     ['a chain that chooses flushed', ['nft', 'flush', 'chain', 'ip', 'nap', 'spread-1']],
     ['a base chain flushed', ['nft', 'flush', 'chain', 'ip', 'nap', 'vip-prerouting']],
     ['the table deleted', ['nft', 'delete', 'table', 'ip', 'nap']],
@@ -305,7 +340,13 @@ describe('an agent', () => {
     const put = (range: string) =>
       store.commit(
         [],
-        [{ type: 'put', key: virtualRangePath, value: virtualRangeRecords.encode({ ranges: [range] }) }],
+        [
+          {
+            type: 'put',
+            key: virtualRangePath,
+            value: virtualRangeRecords.encode({ ranges: [range] }),
+          },
+        ],
       );
     for (const range of ['10.77.0.0/16', '10.99.1.0/24', '0.0.0.0/0', 'x']) {
       await put(range);

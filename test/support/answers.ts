@@ -1,12 +1,4 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import type { Exec } from '../../../src/agent/host/exec.ts';
-import type { TestContainer } from '../../support/netns.ts';
-
-/** A server that runs somewhere. */
-export interface Served {
-  stop(): void;
-}
+/** Small servers and clients that find out where connections go. */
 
 /** Who answered, and as whom he saw the client. */
 export interface Seen {
@@ -15,6 +7,8 @@ export interface Seen {
 }
 
 const port = 7777;
+/** In the command lines of servers, to find them by. */
+export const marker = 'nap-test-answers';
 
 /** Answers each message, by TCP and UDP, with its own address and the client's. */
 const server = `
@@ -29,7 +23,7 @@ require('net').createServer((s) => {
   u.bind(${port}, '0.0.0.0', () => console.log('ready'));
 });`;
 
-/** Makes \`count\` connections one after the other, says something \`echoes\` times on each, and prints what it hears. */
+/** Makes `count` connections one after the other, says something `echoes` times on each, and prints what it hears. */
 const client = `
 const [to, protocol, count, echoes, pause] = process.argv.slice(1);
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -58,31 +52,30 @@ const udp = async () => {
 };
 (async () => { for (let i = 0; i < count; i++) await (protocol === 'udp' ? udp() : tcp()); process.exit(0); })();`;
 
-/** Starts a server in a container. */
-export async function serve(container: TestContainer): Promise<Served> {
-  const [command = '', ...prefix] = container.prefix;
-  const child = spawn(command, [...prefix, process.execPath, '-e', server, container.ip]);
-  await once(child.stdout, 'data');
-  return { stop: () => child.kill('SIGKILL') };
+/** The command of a server on every address, which calls itself `ip`. */
+export function serverCommand(ip: string): readonly string[] {
+  return [process.execPath, '-e', server, ip, marker];
 }
 
-/** Speaks to the server behind an address. Rejects with what the client says, e.g. ECONNREFUSED. */
-export async function callers(
-  from: { readonly exec: Exec },
-  address: string,
-  options: {
-    readonly count: number;
-    readonly protocol?: 'tcp' | 'udp';
-    readonly echoes?: number;
-    readonly pauseMs?: number;
-  },
-): Promise<readonly Seen[]> {
+export interface CallOptions {
+  /** Connections, one after the other. */
+  readonly count: number;
+  readonly protocol?: 'tcp' | 'udp';
+  /** Messages on each. Default 1. */
+  readonly echoes?: number;
+  /** Between messages. Default 0. */
+  readonly pauseMs?: number;
+}
+
+/** The command of a client; it fails with what the kernel says, e.g. ECONNREFUSED. Read its output with `seenIn`. */
+export function clientCommand(address: string, options: CallOptions): readonly string[] {
   const { count, protocol = 'tcp', echoes = 1, pauseMs = 0 } = options;
   const args = [address, protocol, String(count), String(echoes), String(pauseMs)];
-  const { stdout } = await from.exec(process.execPath, ['-e', client, ...args], {
-    timeoutMs: 30_000,
-  });
-  return stdout
+  return [process.execPath, '-e', client, ...args];
+}
+
+export function seenIn(output: string): readonly Seen[] {
+  return output
     .trim()
     .split('\n')
     .map((line) => {
