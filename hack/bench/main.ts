@@ -2,7 +2,7 @@
  * Measures nap on a cluster in a box against the raw limits of the same machine and against Swarm mode on the same engines, in
  * one run. Prints a table and writes .nap/bench.json. A part that cannot run says why and does not stop the others.
  *
- *   tsx hack/bench/main.ts [PART...]      parts: start60 failover scheduler resolve overlay idle dns
+ *   tsx hack/bench/main.ts [PART...]      parts: start60 failover scheduler resolve overlay traffic idle dns
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { BenchCluster } from './bench-cluster.ts';
@@ -15,6 +15,7 @@ import { benchScheduler } from './scheduler.ts';
 import { benchStart60 } from './start60.ts';
 import { Swarm } from './swarm.ts';
 import { table, type Results } from './table.ts';
+import { benchVip } from './vip.ts';
 
 const cluster = new BenchCluster();
 const swarm = new Swarm(cluster.box);
@@ -33,6 +34,7 @@ const parts: Record<string, () => unknown> = {
   idle: () => benchIdle(cluster),
   resolve: () => benchResolve(cluster),
   overlay: () => benchOverlay(cluster),
+  traffic: () => benchVip(cluster),
   start60: () => withSwarm(() => benchStart60(cluster, swarm)),
   failover: () => withSwarm(() => benchFailover(cluster, swarm)),
 };

@@ -65,6 +65,30 @@ const rows: readonly Row[] = [
     met: (f) => ratio(f, 'nap_gbps', 'hand_gbps') >= 0.97,
   },
   {
+    part: 'traffic',
+    what: 'TCP between hosts through a virtual IP',
+    show: (f) =>
+      `${of(f, 'vip_gbps')} Gbit/s; to the instance itself ${of(f, 'direct_gbps')} Gbit/s (${percent(ratio(f, 'vip_gbps', 'direct_gbps'))}); ` +
+      `${of(f, 'vip_cps')} new connections a second; to the instance itself ${of(f, 'direct_cps')} (${percent(ratio(f, 'vip_cps', 'direct_cps'))})`,
+    bar: '≥ 97 % of the throughput',
+    met: (f) => ratio(f, 'vip_gbps', 'direct_gbps') >= 0.97,
+  },
+  {
+    part: 'traffic',
+    what: 'one endpoint of one service changed: rules updated, of 10 / 1,000 / 10,000 services',
+    show: (f) =>
+      `${of(f, 'update_10_ms')} / ${of(f, 'update_1k_ms')} / ${of(f, 'update_10k_ms')} ms`,
+    bar: '10,000 ≤ 2 × 10',
+    met: (f) => ratio(f, 'update_10k_ms', 'update_10_ms') <= 2,
+  },
+  {
+    part: 'traffic',
+    what: 'endpoint record written → all hosts lead connections there',
+    show: (f) => `p50 ${of(f, 'change_p50_ms')} ms, p99 ${of(f, 'change_p99_ms')} ms`,
+    bar: 'p99 ≤ 200 ms',
+    met: (f) => of(f, 'change_p99_ms') <= 200,
+  },
+  {
     part: 'idle',
     what: 'idle: memory and CPU of agent / operator / API server',
     show: (f) =>

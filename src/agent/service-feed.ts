@@ -32,10 +32,7 @@ export interface ServiceSink {
 }
 
 /** An endpoint record whose address somebody could not be sent to is not one. */
-const checkedEndpoints: RecordKind<
-  ServiceKey & { readonly ordinal: string },
-  EndpointRecord
-> = {
+const checkedEndpoints: RecordKind<ServiceKey & { readonly ordinal: string }, EndpointRecord> = {
   ...endpointRecords,
   decode: (text) => {
     const record = endpointRecords.decode(text);

@@ -4,7 +4,6 @@ import {
   serviceId,
   type ServiceIdentity,
 } from '../api/v1alpha1/names.ts';
-import type { LinkTarget } from '../api/v1alpha1/resolve-links.ts';
 import { hosts, projects, services } from '../kube/resources.ts';
 import { keyOf } from '../kube/store.ts';
 import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
@@ -39,6 +38,7 @@ import { projectReconciler } from './project/reconcile.ts';
 import { RegistryFeed } from './registry-feed.ts';
 import { ServiceDirectory } from './service/directory.ts';
 import type { FactSources } from './service/facts.ts';
+import { linkTargetOf } from './service/link-target.ts';
 import { serviceReconciler } from './service/reconcile.ts';
 import { StatusWriter } from './status-writer.ts';
 import { VirtualIpBook } from './virtual-ip-book.ts';
@@ -106,7 +106,12 @@ export class Term {
         },
         lookup: (namespace, ref) => this.#contents.lookup(namespace, ref),
       },
-      (identity) => this.#linkTarget(identity),
+      (identity) =>
+        linkTargetOf(
+          this.#directory.get(serviceId(identity)),
+          this.#loop.recordOf(identity),
+          this.#virtualIps.problemOf(serviceRecords.path(identity))?.message,
+        ),
     );
     this.#virtualIps = new VirtualIpBook(
       parseVirtualRange(options.virtualRange ?? defaultVirtualRange),
@@ -451,31 +456,6 @@ export class Term {
   #touchService(key: string): void {
     const wish = this.#directory.get(key);
     if (wish !== undefined) this.#controllers.service.enqueue(keyOf(wish.object));
-  }
-
-  /** What a service that is linked to `identity` may know of it. */
-  #linkTarget(identity: ServiceIdentity): LinkTarget {
-    const wish = this.#directory.get(serviceId(identity));
-    const record = this.#loop.recordOf(identity);
-    const path = serviceRecords.path(identity);
-    if (record === undefined) {
-      return wish === undefined || wish.want.type === 'remove'
-        ? { type: 'missing' }
-        : { type: 'unaddressed', why: 'it was not looked at yet' };
-    }
-    const { virtualIP, ports } = record;
-    const isAddressed = wish?.want.type === 'run' && wish.want.addressed;
-    if (virtualIP === undefined && isAddressed) {
-      const problem = this.#virtualIps.problemOf(path);
-      return { type: 'unaddressed', why: problem?.message ?? 'it was not looked at yet' };
-    }
-    const environment = wish?.object.spec.environment;
-    return {
-      type: 'found',
-      ports,
-      ...(virtualIP === undefined ? {} : { virtualIP }),
-      ...(environment === undefined ? {} : { environment }),
-    };
   }
 
   /** What still is on a host that is being emptied, with what keeps it there. */

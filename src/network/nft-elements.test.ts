@@ -131,11 +131,10 @@ describe('ElementLedger', () => {
     const ledger = new ElementLedger(sets);
     ledger.put('a', '10.0.0.1', 'goto x');
     ledger.put('a', '10.0.0.2', 'goto x');
-    ledger.adopt(elements({ a: { '10.0.0.1': 'goto x', '10.0.0.2': 'goto y', '10.0.0.9': 'goto x' } }));
-    expect(taken(ledger)).toEqual([
-      '- 10.0.0.9',
-      '10.0.0.2: goto y → goto x',
-    ]);
+    ledger.adopt(
+      elements({ a: { '10.0.0.1': 'goto x', '10.0.0.2': 'goto y', '10.0.0.9': 'goto x' } }),
+    );
+    expect(taken(ledger)).toEqual(['- 10.0.0.9', '10.0.0.2: goto y → goto x']);
     ledger.put('a', '10.0.0.2', 'goto y');
     ledger.put('a', '10.0.0.2', 'goto x');
     expect(ledger.take()).toBeUndefined();
@@ -194,7 +193,9 @@ describe('a listing', () => {
 \t}
 }
 `;
-    expect(Object.fromEntries([...parseElements(listing)].map(([n, m]) => [n, Object.fromEntries(m)]))).toEqual({
+    expect(
+      Object.fromEntries([...parseElements(listing)].map(([n, m]) => [n, Object.fromEntries(m)])),
+    ).toEqual({
       eps: { '10.78.0.1 . 0': '10.77.1.9', '10.78.0.1 . 300': '10.77.1.4' },
       spread: { '10.78.0.1': 'goto spread-4' },
       pairs: { '10.77.1.4 . 10.77.1.4': '', '10.77.1.5 . 10.77.1.5': '' },

@@ -132,7 +132,9 @@ export class ElementLedger {
       }
       for (const [key, data] of found) if (applied.get(key) !== data) surprises++;
       for (const key of applied.keys()) if (!found.has(key)) surprises++;
-      const removed = new Set([...pending].filter(([, data]) => data === undefined).map(([k]) => k));
+      const removed = new Set(
+        [...pending].filter(([, data]) => data === undefined).map(([k]) => k),
+      );
       applied.clear();
       pending.clear();
       for (const [key, data] of found) {

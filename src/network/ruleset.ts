@@ -91,7 +91,9 @@ export function chainLines(chains: readonly Chain[]): readonly string[] {
     return [`add chain ${chainPath(chain)}${hook}`, `flush chain ${chainPath(chain)}`];
   });
   const rules = chains.flatMap((chain) =>
-    chain.rules.map((rule, i) => `add rule ${chainPath(chain)} ${rule} comment "${ruleTag(chain, i)}"`),
+    chain.rules.map(
+      (rule, i) => `add rule ${chainPath(chain)} ${rule} comment "${ruleTag(chain, i)}"`,
+    ),
   );
   return [...heads, ...rules];
 }

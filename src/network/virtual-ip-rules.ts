@@ -88,7 +88,9 @@ export function virtualIpChains(
         `ct original ip daddr ${virtual} ip saddr != ${network} masquerade fully-random`,
         `ct original ip daddr ${virtual} oifname "${input.bridge}" ip saddr ${formatIpv4(input.subnet.base)} masquerade fully-random`,
         ...(hideLocal
-          ? [`ct original ip daddr ${virtual} ip saddr ${subnet} ip daddr ${subnet} masquerade fully-random`]
+          ? [
+              `ct original ip daddr ${virtual} ip saddr ${subnet} ip daddr ${subnet} masquerade fully-random`,
+            ]
           : []),
       ],
     },

@@ -171,10 +171,9 @@ describe('changes, in any order and in any batches,', () => {
       type: fc.constant('endpoint' as const),
       id,
       seat: fc.constantFrom('1', '2', '3'),
-      address: fc.option(
-        fc.constantFrom('10.77.1.2', '10.77.1.3', '10.77.2.2', '10.77.2.3'),
-        { nil: undefined },
-      ),
+      address: fc.option(fc.constantFrom('10.77.1.2', '10.77.1.3', '10.77.2.2', '10.77.2.3'), {
+        nil: undefined,
+      }),
     }),
     fc.constant({ type: 'flush' as const }),
   );

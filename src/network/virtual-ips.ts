@@ -9,13 +9,7 @@
  */
 import { containsAddress, tryParseIpv4, type Cidr } from './cidr.ts';
 import type { ElementLedger } from './nft-elements.ts';
-import {
-  endpointMap,
-  hairpinSet,
-  hashChain,
-  spreadChain,
-  spreadMap,
-} from './virtual-ip-rules.ts';
+import { endpointMap, hairpinSet, hashChain, spreadChain, spreadMap } from './virtual-ip-rules.ts';
 
 /** What matters of a service. */
 export interface BalancedService {
@@ -237,7 +231,9 @@ function keptSlots(before: readonly string[], wanted: ReadonlySet<string>): stri
 
 /** Slot → the address that scores highest for it. Depends on nothing but the set of addresses. */
 export function affinityTable(addresses: readonly string[]): string[] {
-  const seeds = addresses.toSorted().map((address) => ({ address, seed: mixed(tryParseIpv4(address) ?? 0) }));
+  const seeds = addresses
+    .toSorted()
+    .map((address) => ({ address, seed: mixed(tryParseIpv4(address) ?? 0) }));
   return Array.from({ length: affinitySlots }, (_, slot) => {
     let best = { address: '', score: -1 };
     for (const { address, seed } of seeds) {

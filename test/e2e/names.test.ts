@@ -134,7 +134,9 @@ describe('names', () => {
     const third = await containerOf('shop-web', 'db');
     expect(await resolve(third, 'tasks.db')).toEqual(await addresses('shop-web-db'));
     // Full names lead anywhere.
-    expect(await resolve(there, 'tasks.db.shop.default.nap.local')).toEqual(await addresses('shop-db'));
+    expect(await resolve(there, 'tasks.db.shop.default.nap.local')).toEqual(
+      await addresses('shop-db'),
+    );
     expect(await resolve(web[0]!, 'tasks.db.shop.elsewhere.nap.local')).toEqual(other);
   });
 

@@ -12,6 +12,7 @@ import type { Outcome } from '../support/command.ts';
 import {
   box,
   cleansUp,
+  conditions,
   containers,
   eventually,
   hosts,
@@ -48,7 +49,7 @@ async function virtualIPOf(service: string): Promise<string> {
 }
 
 describe('traffic', () => {
-  cleansUp('traffic');
+  cleansUp('traffic', 'traffic-other', 'traffic-late');
   let app: readonly Container[];
   let client: Container;
   let addresses: readonly string[];
@@ -58,11 +59,11 @@ describe('traffic', () => {
     const each = { placement: { maxPerHost: 1 } };
     await kubectl.apply([
       project('traffic', {
-        app: { ...each, replicas: 3 },
+        app: { ...each, replicas: 3, ports: ['80', '53/udp'], environment: { MODE: 'fast' } },
         sticky: { ...each, replicas: 3, sessionAffinity: 'clientIP' },
         near: { ...each, replicas: 3, trafficPolicy: 'preferLocal' },
         plain: { replicas: 2, endpointMode: 'dns' },
-        client: {},
+        client: { links: ['app:db'] },
       }),
     ]);
     await kubectl.wait('project/traffic');
@@ -92,6 +93,21 @@ describe('traffic', () => {
     expect(await resolve(client, 'app-1')).toEqual([(await instances('traffic-app'))[0]!.ip]);
     const plain = (await instances('traffic-plain')).map(({ ip }) => ip!).sort();
     expect(await resolve(client, 'plain')).toEqual(plain);
+  });
+
+  test('a link stands in /etc/hosts and in variables', async () => {
+    expect(await box.exec(client, 'cat', '/etc/hosts')).toMatch(
+      new RegExp(`^${vip.replaceAll('.', '\\.')}\\s+db$`, 'm'),
+    );
+    const variables = (await box.exec(client, 'env')).split('\n');
+    for (const line of [
+      `DB_PORT=udp://${vip}:53`,
+      `DB_PORT_80_TCP_ADDR=${vip}`,
+      'DB_NAME=/traffic-client-1/db',
+      'DB_ENV_MODE=fast',
+    ]) {
+      expect(variables).toContain(line);
+    }
   });
 
   test.each(['tcp', 'udp'] as const)(
@@ -133,18 +149,25 @@ describe('traffic', () => {
     const leader = await plane.leader();
     await leader.restart();
     await plane.leader();
-    await kubectl.apply([
-      {
-        ...project('traffic-other', { extra: { replicas: 2 } }),
-      },
-    ]);
-    await kubectl.wait('project/traffic-other');
-    expect(await virtualIPOf('traffic-other-extra')).not.toBe(vip);
+    // One waits for the other, which is not there yet.
+    const link = { links: ['traffic-other/extra:far'] };
+    await kubectl.apply([project('traffic-late', { user: link })]);
+    await settles('the reason is shown', async () => {
+      expect((await conditions('napsvc/traffic-late-user'))['Scheduled']?.reason).toBe(
+        'LinkMissing',
+      );
+    });
+    await kubectl.apply([project('traffic-other', { extra: { replicas: 2 } })]);
+    await kubectl.wait('project/traffic-late');
+    const far = await virtualIPOf('traffic-other-extra');
+    expect(far).not.toBe(vip);
+    const [user] = await containers('traffic-late');
+    expect(await resolve(user!, 'far')).toEqual([far]);
+    expect(await box.exec(user!, 'cat', '/etc/hosts')).toContain(far);
     expect(await open).toHaveLength(1);
     expect(await virtualIPOf('traffic-app')).toBe(vip);
     expect(idsByInstance(await containers('traffic', { service: 'app' }))).toEqual(before);
   });
-  cleansUp('traffic-other');
 
   test('it follows the instances that there are, and refuses at once when there is none', async () => {
     await kubectl.run('scale', 'napsvc', 'traffic-app', '--replicas=1');

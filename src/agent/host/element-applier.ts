@@ -61,7 +61,12 @@ export class ElementApplier {
     let listing = '';
     try {
       const options = { timeoutMs };
-      ({ stdout: listing } = await this.#exec('nft', ['list', 'table', 'ip', tableName], options, signal));
+      ({ stdout: listing } = await this.#exec(
+        'nft',
+        ['list', 'table', 'ip', tableName],
+        options,
+        signal,
+      ));
     } catch (error) {
       if (!(error instanceof ExecError && error.stderr.includes('No such file or directory'))) {
         throw error;

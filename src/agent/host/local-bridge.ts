@@ -14,7 +14,9 @@ import { ExecError, type Exec } from './exec.ts';
 import { ensureChains } from './nft.ts';
 import { parseTool } from './tool-output.ts';
 
-const linkList = z.array(z.looseObject({ ifname: z.string().optional(), address: z.string().optional() }));
+const linkList = z.array(
+  z.looseObject({ ifname: z.string().optional(), address: z.string().optional() }),
+);
 const portList = z.array(
   z.looseObject({
     ifname: z.string(),
@@ -93,7 +95,11 @@ async function bridgeAddress(
  * Lets an instance reach itself, where that takes a setting of its port. Returns whether bridges hand their frames to
  * iptables and nftables' `ip` tables.
  */
-export async function ensureHairpin(exec: Exec, bridge: string, signal?: AbortSignal): Promise<boolean> {
+export async function ensureHairpin(
+  exec: Exec,
+  bridge: string,
+  signal?: AbortSignal,
+): Promise<boolean> {
   const setting = 'net/bridge/bridge-nf-call-iptables';
   const filtered = await exec('sysctl', ['-n', '-e', setting], {}, signal);
   if (filtered.stdout.trim() !== '1') return false;

@@ -192,7 +192,12 @@ export class VirtualIpKeeper {
       for (const range of this.#ranges) {
         const inRange = (flow: UdpFlow): boolean =>
           containsAddress(range, tryParseIpv4(flow.virtualIP) ?? -1);
-        await forgetFlows(exec, formatCidr(range), (flow) => inRange(flow) && isStale(flow), signal);
+        await forgetFlows(
+          exec,
+          formatCidr(range),
+          (flow) => inRange(flow) && isStale(flow),
+          signal,
+        );
       }
       this.#flowsUnknown = false;
       onProblem('UDP flows', undefined);

@@ -67,7 +67,10 @@ export const containerSpec = z.looseObject({
    * made, and a change of the linked service's ports or variables replaces nobody else's containers.
    */
   links: z
-    .object({ hosts: z.record(z.string(), z.string()), environment: z.record(z.string(), z.string()) })
+    .object({
+      hosts: z.record(z.string(), z.string()),
+      environment: z.record(z.string(), z.string()),
+    })
     .optional(),
   /** User's labels; nap's own (`nap.dev/…`) are added by the agent. */
   labels: z.record(z.string(), z.string()),

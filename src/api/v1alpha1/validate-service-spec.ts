@@ -170,11 +170,7 @@ function validateLinks(
     const link = attempt(errors, path, value, () => parseLink(value));
     if (link === undefined) continue;
     const called = link.project === undefined ? link.service : `${link.project}/${link.service}`;
-    if (
-      siblings !== undefined &&
-      link.project === undefined &&
-      !siblings.includes(link.service)
-    ) {
+    if (siblings !== undefined && link.project === undefined && !siblings.includes(link.service)) {
       errors.push({
         path,
         value,

@@ -96,11 +96,7 @@ export function wishOf(object: Service, lookups: Lookups = nothingKnown): Servic
   return { key: serviceId(identity), identity, object, want: wantOf(object, identity, lookups) };
 }
 
-function wantOf(
-  object: Service,
-  identity: ServiceIdentity,
-  lookups: Lookups,
-): ServiceWish['want'] {
+function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): ServiceWish['want'] {
   if (object.metadata.deletionTimestamp !== undefined) return { type: 'remove' };
   const parsed = parseService(object);
   if (!parsed.ok) {

@@ -263,7 +263,8 @@ describe('a virtual IP', () => {
     const other = all.findIndex((ip) => ip !== chosen);
     await setEndpoint('cart', other + 1, undefined);
     await eventually('the change has come', async () => {
-      const table = parseElements(await tableOf(a.host)).get('vip-endpoints') ?? new Map();
+      const table =
+        parseElements(await tableOf(a.host)).get('vip-endpoints') ?? new Map<string, string>();
       return ![...table].some(([key, ip]) => key.startsWith('10.78.0.40 ') && ip === all[other]);
     });
     const after = await callers(client, '10.78.0.40', { count: 30 });
