@@ -22,14 +22,19 @@ export type RestartDecision =
   /** The policy starts it again, but it has started too often. */
   | { readonly type: 'limit'; readonly cause: EndCause; readonly starts: number };
 
-type Restarts = Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit'>;
+type Restarts = Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit' | 'hooks'>;
 
 /**
  * Whether the engine restarts a container by its own policy; else the agent does, or nobody. See
  * docker/container-spec.ts for why.
  */
 export function engineRestarts(spec: Restarts): boolean {
-  return spec.restart === 'always' && spec.restartMs === undefined && spec.startLimit === undefined;
+  return (
+    spec.restart === 'always' &&
+    spec.restartMs === undefined &&
+    spec.startLimit === undefined &&
+    spec.hooks === undefined
+  );
 }
 
 /**

@@ -4,6 +4,7 @@ import { byteSizePattern } from './byte-size.ts';
 import { cpuQuantityPattern } from './cpu-quantity.ts';
 import { durationPattern } from './duration.ts';
 import { healthCheck } from './health-check.ts';
+import { hookFields } from './hooks.ts';
 import { linkStringPattern } from './link-string.ts';
 import { placement, placementRules } from './placement-spec.ts';
 import { portStringPattern } from './port-string.ts';
@@ -366,6 +367,15 @@ export const serviceSpec = z
       }),
     resources: resources
       .meta({ description: 'What an instance is promised and what it may use at most.' })
+      .optional(),
+    ...hookFields,
+    start: z
+      .boolean()
+      .meta({
+        description:
+          'false: a data-only container, created but never started. It counts as ready when it has been created, and other ' +
+          'services take its volumes with volumesFrom. Example: {image: busybox, start: false, volumes: ["data:/data"]}.',
+      })
       .optional(),
     ...bonds,
     update: updateSpec
