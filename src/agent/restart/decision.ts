@@ -1,7 +1,7 @@
 import { restartsAfter, type EndCause } from '../../api/v1alpha1/restart-policy.ts';
 import type { ContainerSpec } from '../../registry/records/index.ts';
 import type { InspectedContainer } from '../docker/engine.ts';
-import type { InstanceMemory } from '../memory.ts';
+import type { InstanceMemory, StartFailure } from '../memory.ts';
 import { endCause } from './end-cause.ts';
 
 /** The engine's own first pause, and what systemd calls DefaultRestartSec. */
@@ -55,8 +55,27 @@ export function decideRestart(
   if (interrupted && spec.restart !== 'no') {
     return { type: 'start', cause: 'interrupted', atMs: endedMs, pauseMs: 0 };
   }
+  return afterCause(cause, endedMs, memory.crash?.shortRuns ?? 0, spec, memory);
+}
+
+/** The same for a start that failed. Pure. */
+export function decideStartFailure(
+  { cause, at, count }: StartFailure,
+  spec: Restarts,
+  memory: InstanceMemory,
+): RestartDecision {
+  return afterCause(cause, at, count, spec, memory);
+}
+
+function afterCause(
+  cause: EndCause,
+  endedMs: number,
+  failures: number,
+  spec: Restarts,
+  memory: InstanceMemory,
+): RestartDecision {
   if (!restartsAfter(spec.restart, cause)) return { type: 'stay', cause };
-  const pauseMs = restartPauseMs(spec.restartMs, memory.crash?.shortRuns ?? 0);
+  const pauseMs = restartPauseMs(spec.restartMs, failures);
   const atMs = endedMs + pauseMs;
   const limit = spec.startLimit;
   if (limit !== undefined) {

@@ -78,7 +78,7 @@ export const containerSpec = z.looseObject({
   healthCheck: healthCheckSpec.optional(),
   /** What is run around the main program. */
   hooks: resolvedHooks.optional(),
-  /** Of the hooks before a start, and from the start until it is ready. Absent: see agent/hooks/timeouts.ts. 0: no limit. */
+  /** Of the hooks before a start, and from the start until it is ready. Absent: see agent/hooks/stop-hooks.ts. 0: no limit. */
   timeoutStartMs: z.int().optional(),
   /** Of the hooks of a stop, and again of those after it. */
   timeoutStopMs: z.int().optional(),
