@@ -93,7 +93,9 @@ export class Executor {
 
   async #image(step: StepOf<'image'>, context: StepContext): Promise<void> {
     const { image, pullPolicy, hooks = {} } = step.desired.placement.container;
-    const others = Object.values(hooks).flatMap((list) => (list ?? []).flatMap((hook) => hook.image ?? []));
+    const others = Object.values(hooks).flatMap((list) =>
+      (list ?? []).flatMap((hook) => hook.image ?? []),
+    );
     for (const each of new Set([image, ...others])) {
       await this.#fetch(each, pullPolicy, context);
     }

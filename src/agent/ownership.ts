@@ -61,7 +61,12 @@ export function ownedContainer(
 }
 
 /** The labels of a hook's container. */
-export function hookLabels({ phase, index, containerId, run }: HookIdentity): Record<string, string> {
+export function hookLabels({
+  phase,
+  index,
+  containerId,
+  run,
+}: HookIdentity): Record<string, string> {
   return {
     [labels.hook]: `${phase}/${String(index)}`,
     [labels.hookOf]: `${containerId}/${run}`,

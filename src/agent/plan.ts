@@ -52,9 +52,12 @@ export function planInstance(view: InstanceView, context: PlanContext): Instance
   const plan = planContainers(view, context);
   const left = leftOvers(view.hooks ?? [], plan.steps, view.containers);
   if (left.length === 0) return plan;
-  const removals = left.map(
-    ({ key, id }): Step => ({ type: 'remove', key, containerId: id, reason: stepReasons.leftOver }),
-  );
+  const removals = left.map(({ key, id }): Step => ({
+    type: 'remove',
+    key,
+    containerId: id,
+    reason: stepReasons.leftOver,
+  }));
   return { ...plan, steps: [...removals, ...plan.steps] };
 }
 

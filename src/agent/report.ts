@@ -89,7 +89,9 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
   };
   return {
     record,
-    ...(ready && desired !== undefined && ip !== undefined && { endpoint: endpointOf(desired, context.host, ip) }),
+    ...(ready &&
+      desired !== undefined &&
+      ip !== undefined && { endpoint: endpointOf(desired, context.host, ip) }),
     ...(unsettledMs > 0 && { changesInMs: unsettledMs }),
   };
 }
@@ -241,7 +243,11 @@ function afterStartFailure(
       return { phase: count >= crashLoopRuns ? 'Failed' : 'Starting', reason, message: again };
     }
     case 'limit':
-      return { phase: 'Failed', reason: 'StartLimitHit', message: overLimit(decision, spec, message) };
+      return {
+        phase: 'Failed',
+        reason: 'StartLimitHit',
+        message: overLimit(decision, spec, message),
+      };
     case 'stay':
       return { phase: 'Failed', reason, message };
   }

@@ -149,12 +149,19 @@ export class DockerodeEngine implements Engine {
   ): Promise<number | undefined> {
     const timeout = AbortSignal.timeout(timeoutMs);
     try {
-      return await this.#call(`wait for ${containerId}`, timeoutMs + quickTimeoutMs, signal, async (s) => {
-        const either = AbortSignal.any([s, timeout]);
-        // It answers when the container has ended: as many as are waited for would block as many pooled connections.
-        const end: unknown = await this.#streams.getContainer(containerId).wait({ abortSignal: either });
-        return (end as { StatusCode: number }).StatusCode;
-      });
+      return await this.#call(
+        `wait for ${containerId}`,
+        timeoutMs + quickTimeoutMs,
+        signal,
+        async (s) => {
+          const either = AbortSignal.any([s, timeout]);
+          // It answers when the container has ended: as many as are waited for would block as many pooled connections.
+          const end: unknown = await this.#streams
+            .getContainer(containerId)
+            .wait({ abortSignal: either });
+          return (end as { StatusCode: number }).StatusCode;
+        },
+      );
     } catch (error) {
       signal?.throwIfAborted();
       if (timeout.aborted) return undefined;

@@ -130,9 +130,7 @@ export class HookRunner {
     signal: AbortSignal,
   ): Promise<Outcome> {
     const { engine, observed, refresh } = this.#deps;
-    const id =
-      this.#find(identity) ??
-      (await this.#create(hook, identity, main, left, signal));
+    const id = this.#find(identity) ?? (await this.#create(hook, identity, main, left, signal));
     await refresh(id);
     if (observed.get(id)?.state === 'created') await engine.start(id, signal);
     const exitCode = await engine.wait(id, left(), signal);
@@ -202,6 +200,9 @@ function wordsOf({ exitCode, oomKilled, output }: Outcome, timeoutMs: number): s
         ? ' killed for lack of memory'
         : ` exited with code ${String(exitCode)}`;
   const lines = output.trimEnd().split(/\r?\n/).slice(-toldLines);
-  const said = lines.join(' | ').replace(/[\u0000-\u001f\u007f]+/g, ' ').trim();
+  const said = lines
+    .join(' | ')
+    .replace(/[\u0000-\u001f\u007f]+/g, ' ')
+    .trim();
   return said === '' ? end : `${end}: ${said.slice(-toldCharacters)}`;
 }

@@ -32,7 +32,9 @@ export function startSteps(
   const base = { key, desired, containerId, reason };
   return [
     // It tells that there is something to clean up, should the start fail.
-    ...(hooks?.stopPost === undefined ? [] : [{ type: 'mark', ...base, mark: 'starting' } as const]),
+    ...(hooks?.stopPost === undefined
+      ? []
+      : [{ type: 'mark', ...base, mark: 'starting' } as const]),
     ...(hooks?.startPre === undefined
       ? []
       : [
@@ -124,12 +126,25 @@ export function stopHooksSteps(container: OwnedContainer, reason: StepReason): S
   if (stopHooks.afterStartPost && !hasStarted(container)) return [];
   const { stop: hooks, timeoutMs } = stopHooks;
   return [
-    { type: 'hooks', key, containerId, reason, desired: undefined, phase: 'stop', hooks, timeoutMs },
+    {
+      type: 'hooks',
+      key,
+      containerId,
+      reason,
+      desired: undefined,
+      phase: 'stop',
+      hooks,
+      timeoutMs,
+    },
   ];
 }
 
 /** Containers of hooks that nobody waits for any more: not those that the next steps would take up again. */
-export function leftOvers(hooks: readonly OwnedContainer[], steps: readonly Step[], mains: readonly OwnedContainer[]): OwnedContainer[] {
+export function leftOvers(
+  hooks: readonly OwnedContainer[],
+  steps: readonly Step[],
+  mains: readonly OwnedContainer[],
+): OwnedContainer[] {
   const runs = new Map(mains.map((main) => [main.id, runOf(main)]));
   return hooks.filter(
     ({ hook }) =>

@@ -18,7 +18,9 @@ const stopHooks = z.object({
 export type StopHooks = z.infer<typeof stopHooks>;
 
 /** The label's text; undefined when there is nothing to do. */
-export function stopHooksLabel(spec: Pick<ContainerSpec, 'hooks' | 'timeoutStopMs'>): string | undefined {
+export function stopHooksLabel(
+  spec: Pick<ContainerSpec, 'hooks' | 'timeoutStopMs'>,
+): string | undefined {
   const { stop = [], stopPost = [], startPost } = spec.hooks ?? {};
   if (stop.length + stopPost.length === 0) return undefined;
   const hooks: StopHooks = {
@@ -41,7 +43,9 @@ export function parseStopHooks(label: string | undefined): StopHooks | undefined
 }
 
 /** How long the hooks before a start may take together. */
-export function startPreTimeoutMs({ timeoutStartMs }: Pick<ContainerSpec, 'timeoutStartMs'>): number {
+export function startPreTimeoutMs({
+  timeoutStartMs,
+}: Pick<ContainerSpec, 'timeoutStartMs'>): number {
   return timeoutStartMs === 0 ? longestMs : Math.min(longestMs, timeoutStartMs ?? defaultTimeoutMs);
 }
 

@@ -34,10 +34,13 @@ const hook = z
     ignoreFailure: z
       .boolean()
       .default(false)
-      .meta({ description: 'Goes on as if it had succeeded; "-" in front of the command in systemd.' }),
+      .meta({
+        description: 'Goes on as if it had succeeded; "-" in front of the command in systemd.',
+      }),
   })
   .meta({
-    description: 'One command: {command: [migrate, up]}, or {image: "migrate/migrate:4", command: [migrate, up]}.',
+    description:
+      'One command: {command: [migrate, up]}, or {image: "migrate/migrate:4", command: [migrate, up]}.',
     'x-kubernetes-validations': [
       rule(
         'has(self.command) || has(self.image)',
@@ -47,11 +50,7 @@ const hook = z
   });
 
 const hooks = (description: string) =>
-  z
-    .array(hook)
-    .max(maxHooks)
-    .meta({ description, 'x-kubernetes-list-type': 'atomic' })
-    .optional();
+  z.array(hook).max(maxHooks).meta({ description, 'x-kubernetes-list-type': 'atomic' }).optional();
 
 const timeout = (description: string) =>
   z.string().max(40).meta({ description, pattern: durationPattern }).optional();
@@ -135,7 +134,9 @@ export function resolveHooks(spec: HookSpec): {
   }
   return {
     ...(Object.keys(found).length === 0 ? {} : { hooks: found }),
-    ...(spec.timeoutStart === undefined ? {} : { timeoutStartMs: parseDuration(spec.timeoutStart) }),
+    ...(spec.timeoutStart === undefined
+      ? {}
+      : { timeoutStartMs: parseDuration(spec.timeoutStart) }),
     ...(spec.timeoutStop === undefined ? {} : { timeoutStopMs: parseDuration(spec.timeoutStop) }),
   };
 }
@@ -168,7 +169,9 @@ export function fillHooks(spec: HookSpec, fill: (text: string) => string): Parti
 
 /** What is wrong with hooks and their timeouts beyond their schema. */
 export function validateHooks(
-  spec: HookSpec & { readonly healthCheck?: { readonly disable?: boolean | undefined } | undefined },
+  spec: HookSpec & {
+    readonly healthCheck?: { readonly disable?: boolean | undefined } | undefined;
+  },
   at: (...segments: PropertyKey[]) => string,
   errors: FieldError[],
 ): void {
@@ -217,6 +220,10 @@ export function validateHooks(
       'bounds the hooks execStop and execStopPost, and there are none: what the container itself may take is stopGracePeriod',
     );
   } else if (ms === 0) {
-    fail(at('timeoutStop'), timeoutStop, 'gives the hooks no time: e.g. "30s"; a stop has to end some day');
+    fail(
+      at('timeoutStop'),
+      timeoutStop,
+      'gives the hooks no time: e.g. "30s"; a stop has to end some day',
+    );
   }
 }
