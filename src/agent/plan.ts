@@ -6,6 +6,7 @@ import type { OwnedContainer } from './ownership.ts';
 import {
   awaitsStartPost,
   isLive,
+  isStarting,
   leftOvers,
   owesStopPost,
   readyInMs,
@@ -49,8 +50,11 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  */
 export function planInstance(view: InstanceView, context: PlanContext): InstancePlan {
   if (!context.known) return nothing;
-  const plan = planContainers(view, context);
-  const left = leftOvers(view.hooks ?? [], plan.steps, view.containers);
+  // What a hook's end with its engine or machine says is nothing: it is run again.
+  const cut = (view.hooks ?? []).filter((hook) => hasEnded(hook) && context.interrupted?.(hook));
+  const hooks = (view.hooks ?? []).filter((hook) => !cut.includes(hook));
+  const plan = planContainers({ ...view, hooks }, context);
+  const left = [...cut, ...leftOvers(hooks, plan.steps, view.containers)];
   if (left.length === 0) return plan;
   const removals = left.map(({ key, id }): Step => ({
     type: 'remove',
@@ -176,6 +180,7 @@ function actOnKept(
   });
   const { container: spec } = desired.placement;
   if (kept.state === 'running') return actOnRunning(view, desired, kept, context);
+  if (isStarting(kept, view.hooks ?? [])) return start(stepReasons.neverStarted);
   if (owesStopPost(kept)) return { steps: stopPostSteps(kept, stepReasons.ended) };
   if (kept.state === 'created' && spec.start === false) return nothing;
   const failedStart = startFailureOf(view.memory, kept);
@@ -324,6 +329,10 @@ function stopAndRemove(container: OwnedContainer, reason: StepReason): Step[] {
 
 function stopStep({ key, id, stopGraceMs }: OwnedContainer, reason: StepReason): Step {
   return { type: 'stop', key, containerId: id, graceMs: stopGraceMs ?? defaultGraceMs, reason };
+}
+
+function hasEnded({ state }: OwnedContainer): boolean {
+  return state === 'exited' || state === 'dead';
 }
 
 const rank = ['running', 'paused', 'restarting', 'exited', 'created'];

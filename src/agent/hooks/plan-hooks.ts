@@ -139,6 +139,16 @@ export function stopHooksSteps(container: OwnedContainer, reason: StepReason): S
   ];
 }
 
+/** Whether an earlier agent has left a start of the container under way: the hooks before it go on, or wait to be taken up. */
+export function isStarting(container: OwnedContainer, hooks: readonly OwnedContainer[]): boolean {
+  return hooks.some(
+    ({ hook }) =>
+      hook?.phase === 'startPre' &&
+      hook.containerId === container.id &&
+      hook.run === runOf(container),
+  );
+}
+
 /** Containers of hooks that nobody waits for any more: not those that the next steps would take up again. */
 export function leftOvers(
   hooks: readonly OwnedContainer[],
@@ -148,12 +158,11 @@ export function leftOvers(
   const runs = new Map(mains.map((main) => [main.id, runOf(main)]));
   return hooks.filter(
     ({ hook }) =>
-      hook === undefined ||
-      runs.get(hook.containerId) !== hook.run ||
+      runs.get(hook?.containerId ?? '') !== hook?.run ||
       !steps.some(
         (step) =>
           step.type === 'hooks' &&
-          step.phase === hook.phase &&
+          step.phase === hook?.phase &&
           step.containerId === hook.containerId,
       ),
   );
