@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { attempt } from './attempt.ts';
-import { durationPattern, parseDuration } from './duration.ts';
+import { durationExample, parseDuration } from './duration.ts';
 import type { FieldError } from './field-error.ts';
 import { isImageReference } from './image-reference.ts';
 import { rule } from './schema-extensions.ts';
@@ -31,12 +31,9 @@ const hook = z
           'environment and limits: "migrate/migrate:4".',
       })
       .optional(),
-    ignoreFailure: z
-      .boolean()
-      .default(false)
-      .meta({
-        description: 'Goes on as if it had succeeded; "-" in front of the command in systemd.',
-      }),
+    ignoreFailure: z.boolean().default(false).meta({
+      description: 'Goes on as if it had succeeded; "-" in front of the command in systemd.',
+    }),
   })
   .meta({
     description:
@@ -53,7 +50,7 @@ const hooks = (description: string) =>
   z.array(hook).max(maxHooks).meta({ description, 'x-kubernetes-list-type': 'atomic' }).optional();
 
 const timeout = (description: string) =>
-  z.string().max(40).meta({ description, pattern: durationPattern }).optional();
+  z.string().max(40).meta({ description, pattern: durationExample }).optional();
 
 /** Fields of a service's spec that say what is run around its main program; systemd's words and meanings. */
 export const hookFields = {

@@ -105,7 +105,7 @@ export function validateServiceSpec(
       'name a host or give (the beginning of) a machine ID',
     );
   }
-  errors.push(...validateUpdate(spec.update, path));
+  errors.push(...validateUpdate(spec.update, path, spec.timeoutStart));
   validatePlacement(spec, at, errors, siblings);
   validatePorts(spec, at, errors);
   validateLinks(spec, at, errors, siblings);

@@ -25,6 +25,8 @@ class World {
   hosts: Record<string, HostStanding> = {};
   /** Ordinals with something that still stops where it is not placed any more. */
   leaving = new Set<number>();
+  /** Paths of what an update has waited for long enough. */
+  overdue = new Set<string>();
   #ids = 0;
 
   plan(hash: string, replicas: number, policy: Partial<UpdatePolicy> = {}, paused = false): Plan {
@@ -55,6 +57,7 @@ class World {
       host: (name) => this.hosts[name] ?? 'present',
       misfit: () => undefined,
       trouble: () => undefined,
+      overdue: (p) => (this.overdue.has(p.path) ? 'not ready within 10m' : undefined),
       leaving: (ordinal) => this.leaving.has(ordinal),
     };
     const desired = {
@@ -179,6 +182,33 @@ describe('an update', () => {
     expect(last.steps.map(text)).toEqual(['rewrite 1 Proved']);
     world.carryOut(last.steps, 'v2');
     expect(world.plan('v2', 1)).toEqual({ steps: [] });
+  });
+
+  it('counts as failed what does not get ready in time, until it does', () => {
+    const world = running(3);
+    world.carryOut(world.plan('v2', 3).steps, 'v2');
+    world.overdue.add('/p/a/1');
+    expect(world.plan('v2', 3)).toEqual({
+      steps: [],
+      roll: {
+        state: 'stopped',
+        message: 'update stopped, 2 to go: instance 1 on a: not ready within 10m',
+      },
+    });
+    expect(world.plan('v2', 3, { failureAction: 'rollback' }).roll?.state).toBe('failed');
+    expect(world.plan('v2', 3, { failureAction: 'continue' }).steps.map(text)).toEqual([
+      'replace 2 SpecChanged',
+    ]);
+    world.change('/p/a/1', (i) => ({ ...i, state: 'ready' }));
+    expect(world.plan('v2', 3).roll?.state).toBe('waiting');
+  });
+
+  it('gives the old instance all the time of the world', () => {
+    const world = running(2);
+    world.change('/p/a/1', (i) => ({ ...i, state: 'starting' }));
+    world.overdue.add('/p/a/1');
+    expect(world.plan('v1', 2)).toEqual({ steps: [] });
+    expect(world.plan('v2', 2).steps.map(text)).toEqual(['replace 1 SpecChanged']);
   });
 
   it('bears as many failures as it is told to', () => {

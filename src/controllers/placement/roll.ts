@@ -32,6 +32,7 @@ export interface Unit {
  * - stop-first takes away an instance that serves only while fewer than that are under way.
  * - start-first takes an instance away only when its successor has been ready for `monitor`; a successor that fails
  *   leaves the old one where it is.
+ * - A new instance that is not ready in time (`progressDeadline`) counts as failed.
  * - Instances that are known not to serve are replaced at once: that takes nothing away.
  * - Instances of lost hosts, and ordinals without one, are under way too (`missing`), unless no host has room for them.
  * - Whatever cannot be seen (`unknown`) counts as serving when it would be taken away, and as not serving when others
@@ -50,7 +51,8 @@ export function planRoll(
   const failures = units.filter((unit) => {
     const p = newest(unit);
     if (unit.next === undefined && unit.standing !== 'current') return false;
-    return view.state(p) === 'failed' && (stale.length > 0 || p.record?.replaces !== undefined);
+    const isNew = p.record?.replaces !== undefined;
+    return view.state(p) === 'failed' ? stale.length > 0 || isNew : isNew && isOverdue(p, view);
   });
   const trial = units.filter(
     (unit) => isOnTrial(unit) && !isReady(unit.placed, view) && !failures.includes(unit),
@@ -165,6 +167,11 @@ function isReady(p: Placed, view: PlacementView): boolean {
   return ['ready', 'done'].includes(view.state(p));
 }
 
+/** Whether it has had all the time that there is for a new instance, and does not serve. */
+function isOverdue(p: Placed, view: PlacementView): boolean {
+  return ['starting', 'unknown'].includes(view.state(p)) && view.overdue?.(p) !== undefined;
+}
+
 /** Whether taking it away may take something away. */
 function mayServe(p: Placed, view: PlacementView): boolean {
   return ['ready', 'settling', 'unknown'].includes(view.state(p));
@@ -190,7 +197,9 @@ function stopped(
   failed: Placed,
   view: PlacementView,
 ): RollState {
-  const why = view.trouble(failed) ?? 'not running';
+  const trouble = view.trouble(failed);
+  const late = view.state(failed) === 'failed' ? undefined : view.overdue?.(failed);
+  const why = [late, trouble].filter((part) => part !== undefined).join(': ') || 'not running';
   const back = policy.failureAction === 'rollback';
   return {
     state: back ? 'failed' : 'stopped',

@@ -90,6 +90,7 @@ function wantOf(
   const update = updatePolicyOf(
     spec.update,
     (fillSpec(spec, placeholderValues(identity, 1, someHost)).ports ?? []).flatMap(parsePorts),
+    spec.timeoutStart,
   );
   if (update.failureAction === 'rollback' && identity.project === standaloneProject) {
     const message =
@@ -129,8 +130,8 @@ function wantOf(
 }
 
 function bondsOf(spec: ServiceSpec): { bonds?: Bonds } {
-  const { dependsOn, requires, bindsTo, partOf, conflictsWith } = spec;
-  const all = { dependsOn, requires, bindsTo, partOf, conflictsWith };
+  const { dependsOn, requires, wants, bindsTo, partOf, conflictsWith } = spec;
+  const all = { dependsOn, requires, wants, bindsTo, partOf, conflictsWith };
   return Object.values(all).every((bond) => bond === undefined) ? {} : { bonds: all };
 }
 
