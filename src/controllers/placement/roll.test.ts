@@ -25,6 +25,8 @@ class World {
   hosts: Record<string, HostStanding> = {};
   /** Ordinals with something that still stops where it is not placed any more. */
   leaving = new Set<number>();
+  /** Hosts that are being emptied; true: at once. */
+  drained = new Map<string, boolean>();
   /** Paths of what an update has waited for long enough. */
   overdue = new Set<string>();
   #ids = 0;
@@ -57,6 +59,10 @@ class World {
       host: (name) => this.hosts[name] ?? 'present',
       misfit: () => undefined,
       trouble: () => undefined,
+      eviction: (p) => {
+        const now = this.drained.get(p.host);
+        return now === undefined ? undefined : { reason: 'HostDrained', now };
+      },
       overdue: (p) => (this.overdue.has(p.path) ? 'not ready within 10m' : undefined),
       leaving: (ordinal) => this.leaving.has(ordinal),
     };
@@ -201,6 +207,32 @@ describe('an update', () => {
     ]);
     world.change('/p/a/1', (i) => ({ ...i, state: 'ready' }));
     expect(world.plan('v2', 3).roll?.state).toBe('waiting');
+  });
+
+  it('empties a host gracefully, and when the time for that is over at once', () => {
+    const world = running(2);
+    world.drained.set('a', false);
+    world.carryOut(world.plan('v1', 2).steps, 'v1', 'b');
+    expect(world.plan('v1', 2).steps).toEqual([]);
+    world.change('/p/b/1.b', (i) => ({ ...i, state: 'failed' }));
+    expect(world.plan('v1', 2)).toMatchObject({ steps: [], roll: { state: 'stopped' } });
+    world.drained.set('a', true);
+    const plan = world.plan('v1', 2);
+    expect(plan.steps.map(text)).toEqual(['finish 1 HostDrained', 'replace 2 HostDrained']);
+    world.carryOut(plan.steps, 'v1', 'b');
+    expect(world.instances.map(({ host }) => host)).toEqual(['b', 'b']);
+  });
+
+  it('is held up by nothing that cannot leave', () => {
+    const world = running(3);
+    world.instances = world.instances.map((i) => (i.ordinal === 1 ? { ...i, host: 'c' } : i));
+    world.drained.set('c', true);
+    world.change('/p/a/2', (i) => ({ ...i, hash: 'v0' }));
+    expect(world.plan('v1', 3).steps.map(text)).toEqual([
+      'replace 1 HostDrained',
+      'replace 2 SpecChanged',
+    ]);
+    expect(world.plan('v1', 3, {}, true).steps).toEqual([]);
   });
 
   it('gives the old instance all the time of the world', () => {
