@@ -80,7 +80,7 @@ export class Executor {
   constructor(deps: ExecutorDeps) {
     this.#deps = deps;
     this.#puller = new ImagePuller(deps.engine);
-    this.#hookRunner = new HookRunner(deps);
+    this.#hookRunner = new HookRunner({ ...deps, starts: this.#starts });
   }
 
   run(step: Step, context: StepContext): Promise<void> {

@@ -1,7 +1,7 @@
 import { formatDuration } from '../api/v1alpha1/duration.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { instanceId, type InstanceKey } from '../registry/records/index.ts';
+import { instanceId, type ContainerSpec, type InstanceKey } from '../registry/records/index.ts';
 import { LeaseLostError } from '../registry/store.ts';
 import { isAborted } from './aborted.ts';
 import type { DesiredInstance, DesiredState } from './desired.ts';
@@ -285,7 +285,10 @@ export class Reconciler {
     // What worked ends a row of failures.
     if (cell.memoryOf !== serves) return;
     cell.memory = withoutFailure(cell.memory);
-    if (steps.some(completesStart)) cell.memory = withoutStartFailure(cell.memory);
+    const spec = this.#deps.desired.get(id)?.placement.container;
+    if (steps.some((step) => completesStart(step, spec))) {
+      cell.memory = withoutStartFailure(cell.memory);
+    }
   }
 
   /** The exit code alone would look like an end that somebody wanted. */
@@ -378,7 +381,11 @@ function isIdle(cell: Cell): boolean {
 }
 
 /** Whether a list of steps that has this one has brought a container up, when it is through. */
-function completesStart(step: Step): boolean {
+function completesStart(step: Step, spec: ContainerSpec | undefined): boolean {
+  // It has to get ready in time, too, if there is a way to tell.
+  if (spec?.timeoutStartMs !== undefined && spec.healthCheck !== undefined) {
+    return step.type === 'mark' && step.mark === 'ready';
+  }
   return step.type === 'start' || (step.type === 'hooks' && step.phase === 'startPost');
 }
 

@@ -142,7 +142,7 @@ describe('hooks', () => {
     const before = await containerOf('hooks', 'db');
     expect(before.host).toBe('h3');
     for (const host of ['h1', 'h2']) await patchHost(host, { unschedulable: false });
-    await patchHost('h3', { drain: { deadline: '12s' } });
+    await patchHost('h3', { drain: { deadline: '20s' } });
     await eventually('a successor starts elsewhere', async () => {
       const all = await containers('hooks', { service: 'stubborn' });
       return all.length === 2;

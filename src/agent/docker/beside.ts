@@ -2,6 +2,30 @@ import type Docker from 'dockerode';
 import { logConfig } from './container-spec.ts';
 import type { BesideRequest } from './engine.ts';
 
+/** What of the other one's host configuration holds for both. */
+const shared = [
+  'NetworkMode',
+  'Dns',
+  'DnsOptions',
+  'DnsSearch',
+  'ExtraHosts',
+  'Tmpfs',
+  'ShmSize',
+  'NanoCpus',
+  'Memory',
+  'MemoryReservation',
+  'PidsLimit',
+  'Ulimits',
+  'Privileged',
+  'CapAdd',
+  'CapDrop',
+  'SecurityOpt',
+  'Devices',
+  'Sysctls',
+  'ReadonlyRootfs',
+  'Init',
+] as const satisfies readonly (keyof Docker.HostConfig)[];
+
 /**
  * The body of the create call for a container beside another one. Made from what the engine says of the other, not from a
  * placement: this also holds when the placement is gone or was written anew. Pure.
@@ -29,19 +53,12 @@ export function besideBody(
     Labels: { ...request.labels },
     // Another image has its own users and directories.
     ...(image === undefined && { User: config.User, WorkingDir: config.WorkingDir }),
-    Healthcheck: { Test: ['NONE'] } as unknown as Docker.ContainerCreateOptions['Healthcheck'],
+    Healthcheck: { Test: ['NONE'] },
     HostConfig: {
-      NetworkMode: host.NetworkMode,
-      Dns: host.Dns,
-      DnsSearch: host.DnsSearch,
+      ...Object.fromEntries(shared.map((option) => [option, host[option]])),
       VolumesFrom: [other.Id],
       RestartPolicy: { Name: 'no' },
       LogConfig: logConfig,
-      Tmpfs: host.Tmpfs,
-      NanoCpus: host.NanoCpus,
-      Memory: host.Memory,
-      MemoryReservation: host.MemoryReservation,
-      PidsLimit: host.PidsLimit,
     },
-  } as Docker.ContainerCreateOptions;
+  };
 }

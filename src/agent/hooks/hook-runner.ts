@@ -1,5 +1,6 @@
 import { labels } from '../../api/v1alpha1/group.ts';
 import type { Hook } from '../../api/v1alpha1/hooks.ts';
+import { instanceId } from '../../registry/records/index.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { formatDuration } from '../../api/v1alpha1/duration.ts';
 import type { Engine } from '../docker/engine.ts';
@@ -8,6 +9,7 @@ import type { ObservedState } from '../observed.ts';
 import { hookLabels, type HookIdentity, type OwnedContainer } from '../ownership.ts';
 import type { Activity } from '../report.ts';
 import { endCause } from '../restart/end-cause.ts';
+import type { Semaphore } from '../semaphore.ts';
 import type { HooksStep } from '../steps.ts';
 import { hookField, HookError } from './hook-error.ts';
 import { runOf, unmarkedName } from './mark.ts';
@@ -16,6 +18,8 @@ export interface HookRunnerDeps {
   readonly engine: Engine;
   readonly observed: ObservedState;
   readonly clock: Clock;
+  /** Bounds what the engine has to create and start at a time. */
+  readonly starts: Semaphore;
   /** Looks at a container again and notes the result in `observed`. */
   readonly refresh: (containerId: string) => Promise<void>;
 }
@@ -105,9 +109,13 @@ export class HookRunner {
 
   /** Index of the hook that an earlier agent has begun: those before it have been run. */
   #underWay(main: OwnedContainer, { phase, run }: HookIdentity): number {
-    const begun = [...this.#deps.observed.all()].flatMap(({ hook }) =>
-      hook?.containerId === main.id && hook.phase === phase && hook.run === run ? [hook.index] : [],
-    );
+    const begun = this.#deps.observed
+      .hooksOf(instanceId(main.key))
+      .flatMap(({ hook }) =>
+        hook?.containerId === main.id && hook.phase === phase && hook.run === run
+          ? [hook.index]
+          : [],
+      );
     return Math.max(0, ...begun);
   }
 
@@ -129,10 +137,26 @@ export class HookRunner {
     left: () => number,
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const { engine, observed, refresh } = this.#deps;
-    const id = this.#find(identity) ?? (await this.#create(hook, identity, main, left, signal));
-    await refresh(id);
-    if (observed.get(id)?.state === 'created') await engine.start(id, signal);
+    const { engine, observed, refresh, starts } = this.#deps;
+    const { image } = hook;
+    // It was pulled before the instance was made; somebody may have tidied up since.
+    if (image !== undefined && !(await engine.hasImage(image, signal))) {
+      const inTime = AbortSignal.any([signal, AbortSignal.timeout(left())]);
+      await engine.pull(image, () => undefined, inTime);
+    }
+    const id = await starts.run(async () => {
+      const found = this.#find(main, identity) ?? (await this.#create(hook, identity, main));
+      await refresh(found);
+      if (observed.get(found)?.state !== 'created') return found;
+      try {
+        await engine.start(found, signal);
+      } catch (error) {
+        // Left for the next plan if the engine is away or nobody waits any more.
+        if (!signal.aborted && !isUnavailable(error)) await engine.remove(found);
+        throw error;
+      }
+      return found;
+    }, signal);
     const exitCode = await engine.wait(id, left(), signal);
     const output = await engine.lastLines(id, toldLines, signal);
     await refresh(id);
@@ -143,8 +167,8 @@ export class HookRunner {
     return { exitCode, oomKilled, output };
   }
 
-  #find(wanted: HookIdentity): string | undefined {
-    for (const { id, hook } of this.#deps.observed.all()) {
+  #find(main: OwnedContainer, wanted: HookIdentity): string | undefined {
+    for (const { id, hook } of this.#deps.observed.hooksOf(instanceId(main.key))) {
       if (hook === undefined || hook.containerId !== wanted.containerId) continue;
       const { phase, index, run } = hook;
       if (phase === wanted.phase && index === wanted.index && run === wanted.run) return id;
@@ -152,20 +176,8 @@ export class HookRunner {
     return undefined;
   }
 
-  async #create(
-    hook: Hook,
-    identity: HookIdentity,
-    main: OwnedContainer,
-    left: () => number,
-    signal: AbortSignal,
-  ): Promise<string> {
-    const { engine } = this.#deps;
+  #create(hook: Hook, identity: HookIdentity, main: OwnedContainer): Promise<string> {
     const { image, command } = hook;
-    // It was pulled before the instance was made; somebody may have tidied up since.
-    if (image !== undefined && !(await engine.hasImage(image, signal))) {
-      const inTime = AbortSignal.any([signal, AbortSignal.timeout(left())]);
-      await engine.pull(image, () => undefined, inTime);
-    }
     const shared = Object.fromEntries(
       sharedLabels.flatMap((label) => {
         const value = main.labels[label];
@@ -173,7 +185,7 @@ export class HookRunner {
       }),
     );
     // Not broken off by `signal`: half a create would leave a container that nobody knows of until the next listing.
-    return engine.createBeside({
+    return this.#deps.engine.createBeside({
       containerId: main.id,
       name: `${unmarkedName(main.name)}.${identity.phase}-${String(identity.index)}`,
       labels: { ...shared, ...hookLabels(identity) },
