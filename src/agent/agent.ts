@@ -105,6 +105,7 @@ class Agent {
       host,
       engine,
       observed: this.#observed,
+      clock,
       refresh: (containerId) => this.#watcher.refresh(containerId),
       assertLicensed: () => {
         if (this.#hostSession.lease === undefined) {

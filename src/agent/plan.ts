@@ -1,9 +1,27 @@
 import type { InstanceKey } from '../registry/records/index.ts';
 import type { DesiredInstance } from './desired.ts';
 import type { HealthView } from './health/monitor.ts';
-import type { InstanceMemory } from './memory.ts';
+import { startFailureOf, type InstanceMemory } from './memory.ts';
 import type { OwnedContainer } from './ownership.ts';
-import { causeOf, decideRestart, engineRestarts } from './restart/decision.ts';
+import {
+  awaitsStartPost,
+  isLive,
+  isStarting,
+  leftOvers,
+  owesStopPost,
+  readyInMs,
+  startPostSteps,
+  startSteps,
+  stopHooksSteps,
+  stopPostSteps,
+} from './hooks/plan-hooks.ts';
+import {
+  causeOf,
+  decideRestart,
+  decideStartFailure,
+  engineRestarts,
+  type RestartDecision,
+} from './restart/decision.ts';
 import { stepReasons, type Step, type StepReason } from './steps.ts';
 
 /**
@@ -16,6 +34,8 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  *                              │                        │                 │ stopped by hand, or the agent
  *                              │                        │                 │ restarts it (restart/decision.ts)
  *     (not placed) ─ stop ─ remove ─▶ [gone]            └──── start ──── exited   (restart: no stays here)
+ *
+ *     hooks stand around start and stop as hooks/plan-hooks.ts says
  *
  *     phases shown: Pulling Creating Starting Running Stopping Exited Failed (report.ts)
  *
@@ -30,6 +50,22 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  */
 export function planInstance(view: InstanceView, context: PlanContext): InstancePlan {
   if (!context.known) return nothing;
+  // What a hook's end with its engine or machine says is nothing: it is run again.
+  const cut = (view.hooks ?? []).filter((hook) => hasEnded(hook) && context.interrupted?.(hook));
+  const hooks = (view.hooks ?? []).filter((hook) => !cut.includes(hook));
+  const plan = planContainers({ ...view, hooks }, context);
+  const left = [...cut, ...leftOvers(hooks, plan.steps, view.containers)];
+  if (left.length === 0) return plan;
+  const removals = left.map(({ key, id }): Step => ({
+    type: 'remove',
+    key,
+    containerId: id,
+    reason: stepReasons.leftOver,
+  }));
+  return { ...plan, steps: [...removals, ...plan.steps] };
+}
+
+function planContainers(view: InstanceView, context: PlanContext): InstancePlan {
   if (view.containers.some((container) => container.state === 'removing')) return nothing;
   const { desired } = view;
   const [kept, ...spare] = view.containers
@@ -61,6 +97,8 @@ export interface InstanceView {
   readonly desired: DesiredInstance | undefined;
   /** This host's containers of this instance, of whatever placement. */
   readonly containers: readonly OwnedContainer[];
+  /** Containers of its hooks; while nothing is under way: those that were left behind. Absent: none. */
+  readonly hooks?: readonly OwnedContainer[];
   readonly memory: InstanceMemory;
   /** Hash of the contents that stand in its files; undefined: not (all) there. */
   readonly delivered?: string | undefined;
@@ -118,7 +156,8 @@ function hasLostNetwork(
 ): boolean {
   // One that must not be restarted runs to its end, cut off though it is.
   const { network } = context;
-  if (network === undefined || desired.placement.container.restart === 'no') return false;
+  const { restart, start } = desired.placement.container;
+  if (network === undefined || restart === 'no' || start === false) return false;
   if (container.state === 'running' && container.addresses[network.name] === undefined) return true;
   return !container.dns.includes(network.gateway);
 }
@@ -137,26 +176,69 @@ function actOnKept(
   context: PlanContext,
 ): InstancePlan {
   const start = (reason: StepReason): InstancePlan => ({
-    steps: [startStep(view.key, desired, kept, reason)],
+    steps: startSteps(view.key, desired, kept.id, reason),
   });
-  if (kept.state === 'created') return start(stepReasons.neverStarted);
-  if (kept.state === 'running') {
-    const health = view.health?.find(({ containerId }) => containerId === kept.id);
-    if (health?.status !== 'unhealthy' || !health.restarts) return nothing;
-    return { steps: [stopStep(kept, stepReasons.unhealthy)] };
-  }
-  if (kept.state !== 'exited') return nothing;
   const { container: spec } = desired.placement;
+  if (kept.state === 'running') return actOnRunning(view, desired, kept, context);
+  if (isStarting(kept, view.hooks ?? [])) return start(stepReasons.neverStarted);
+  if (owesStopPost(kept)) return { steps: stopPostSteps(kept, stepReasons.ended) };
+  if (kept.state === 'created' && spec.start === false) return nothing;
+  const failedStart = startFailureOf(view.memory, kept);
+  if (failedStart !== undefined) {
+    const decision = decideStartFailure(failedStart, spec, view.memory);
+    return planRestart(decision, start, context);
+  }
+  if (kept.state === 'created') return start(stepReasons.neverStarted);
+  if (kept.state !== 'exited') return nothing;
   // What the agent has stopped for being unhealthy waits for its turn, whoever restarts it otherwise.
   if (engineRestarts(spec) && causeOf(kept, view.memory) !== 'timeout') {
     return start(stepReasons.stoppedOutside);
   }
-  const decision = decideEnd(view, desired, kept, context);
+  return planRestart(decideEnd(view, desired, kept, context), start, context);
+}
+
+function planRestart(
+  decision: RestartDecision,
+  start: (reason: StepReason) => InstancePlan,
+  context: PlanContext,
+): InstancePlan {
   if (decision.type !== 'start') return nothing;
   const waitMs = decision.atMs - (context.wallMs ?? decision.atMs);
   // A clock that was set back must not hold a container down for longer than its pause.
   if (waitMs > 0) return { steps: [], wakeAt: context.now + Math.min(waitMs, decision.pauseMs) };
   return start(stepReasons.restartPolicy);
+}
+
+/** One that runs is only stopped for what its owner has asked for. */
+function actOnRunning(
+  view: InstanceView,
+  desired: DesiredInstance,
+  kept: OwnedContainer,
+  context: PlanContext,
+): InstancePlan {
+  const { key, memory } = view;
+  const end = (reason: StepReason): Step[] => [
+    ...(reason === stepReasons.unhealthy ? stopHooksSteps(kept, reason) : []),
+    stopStep(kept, reason),
+    ...stopPostSteps(kept, reason),
+  ];
+  if (startFailureOf(memory, kept) !== undefined) return { steps: end(stepReasons.startFailed) };
+  const leftMs = readyInMs(kept, desired, memory, context.now);
+  if (awaitsStartPost(kept, desired)) {
+    if (leftMs !== undefined && leftMs <= 0) return { steps: end(stepReasons.startTimeout) };
+    return { steps: startPostSteps(key, desired, kept.id, stepReasons.started, leftMs) };
+  }
+  const health = view.health?.find(({ containerId }) => containerId === kept.id);
+  if (health?.status === 'unhealthy' && health.restarts) {
+    return { steps: end(stepReasons.unhealthy) };
+  }
+  if (leftMs === undefined || health === undefined) return nothing;
+  if (health.status === 'healthy') {
+    const reason = stepReasons.becameReady;
+    return { steps: [{ type: 'mark', key, desired, containerId: kept.id, reason, mark: 'ready' }] };
+  }
+  if (leftMs <= 0) return { steps: end(stepReasons.startTimeout) };
+  return { steps: [], wakeAt: context.now + leftMs };
 }
 
 function decideEnd(
@@ -167,15 +249,6 @@ function decideEnd(
 ): ReturnType<typeof decideRestart> {
   const interrupted = context.interrupted?.(ended) ?? false;
   return decideRestart(ended, desired.placement.container, view.memory, interrupted);
-}
-
-function startStep(
-  key: InstanceKey,
-  desired: DesiredInstance,
-  kept: OwnedContainer,
-  reason: StepReason,
-): Step {
-  return { type: 'start', key, desired, containerId: kept.id, reason };
 }
 
 function planCreation(
@@ -201,7 +274,9 @@ function planCreation(
         : []),
       ...outdated.flatMap((container) => stopAndRemove(container, reason)),
       { type: 'create', key, desired, network, reason },
-      { type: 'start', key, desired, containerId: undefined, reason },
+      ...(desired.placement.container.start === false
+        ? []
+        : startSteps(key, desired, undefined, reason)),
     ],
   };
 }
@@ -241,16 +316,23 @@ const defaultGraceMs = 10_000;
 function stopAndRemove(container: OwnedContainer, reason: StepReason): Step[] {
   const { key, id: containerId } = container;
   const remove: Step = { type: 'remove', key, containerId, reason };
-  return isLive(container) ? [stopStep(container, reason), remove] : [remove];
+  if (!isLive(container)) {
+    return [...(owesStopPost(container) ? stopPostSteps(container, reason) : []), remove];
+  }
+  return [
+    ...stopHooksSteps(container, reason),
+    stopStep(container, reason),
+    ...stopPostSteps(container, reason),
+    remove,
+  ];
 }
 
 function stopStep({ key, id, stopGraceMs }: OwnedContainer, reason: StepReason): Step {
   return { type: 'stop', key, containerId: id, graceMs: stopGraceMs ?? defaultGraceMs, reason };
 }
 
-/** Whether processes of it may exist or come back by themselves. */
-function isLive(container: OwnedContainer): boolean {
-  return ['running', 'paused', 'restarting'].includes(container.state);
+function hasEnded({ state }: OwnedContainer): boolean {
+  return state === 'exited' || state === 'dead';
 }
 
 const rank = ['running', 'paused', 'restarting', 'exited', 'created'];

@@ -3,8 +3,15 @@ import type { EndpointRecord, InstancePhase, InstanceRecord } from '../registry/
 import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.ts';
 import type { DesiredInstance } from './desired.ts';
 import type { DeliveryErrorReason } from './files/deliveries.ts';
-import { formatPause } from './memory.ts';
-import { causeOf, decideRestart, engineRestarts } from './restart/decision.ts';
+import { formatPause, startFailureOf, type StartFailure } from './memory.ts';
+import { awaitsStartPost } from './hooks/plan-hooks.ts';
+import {
+  causeOf,
+  decideRestart,
+  decideStartFailure,
+  engineRestarts,
+  type RestartDecision,
+} from './restart/decision.ts';
 import { betterFirst, type InstanceView } from './plan.ts';
 import type { OwnedContainer } from './ownership.ts';
 
@@ -13,6 +20,8 @@ export interface Activity {
   readonly phase: 'Pulling' | 'Creating' | 'Starting' | 'Stopping';
   /** The container concerned, when there is one. */
   readonly containerId?: string;
+  /** What has gone wrong with it, though it goes on. */
+  readonly reason?: string;
   /** E.g. the progress of a pull. */
   readonly message?: string;
 }
@@ -48,17 +57,23 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
   const stopping =
     desired === undefined || (activity?.phase === 'Stopping' && activity.containerId === shown.id);
   const condition: Condition = stopping
-    ? { ...failed(view), ...(desired && healthReason(view, shown)), phase: 'Stopping' }
+    ? {
+        ...failed(view),
+        ...(desired && healthReason(view, shown)),
+        ...wordsOf(activity),
+        phase: 'Stopping',
+      }
     : conditionOf(view, desired, shown, context);
   const ip = shown.addresses[context.network];
   const health = view.health?.find(({ containerId }) => containerId === shown.id);
   const unsettledMs = condition.phase === 'Running' ? unsettled(view, shown, context) : 0;
   const ready =
-    condition.phase === 'Running' &&
-    shown.state === 'running' &&
-    ip !== undefined &&
-    unsettledMs === 0 &&
-    (health === undefined || health.status === 'healthy');
+    condition.phase === 'Created' ||
+    (condition.phase === 'Running' &&
+      shown.state === 'running' &&
+      ip !== undefined &&
+      unsettledMs === 0 &&
+      (health === undefined || health.status === 'healthy'));
   const record: InstanceRecord = {
     id: shown.placementId,
     specHash: shown.specHash,
@@ -74,7 +89,9 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
   };
   return {
     record,
-    ...(ready && desired !== undefined && { endpoint: endpointOf(desired, context.host, ip) }),
+    ...(ready &&
+      desired !== undefined &&
+      ip !== undefined && { endpoint: endpointOf(desired, context.host, ip) }),
     ...(unsettledMs > 0 && { changesInMs: unsettledMs }),
   };
 }
@@ -148,6 +165,10 @@ function conditionOf(
           message: `${endOf(shown)} before this run`,
         };
       }
+      if (isOwn(shown, desired) && awaitsStartPost(shown, desired)) {
+        const message = wordsOf(context.activity).message ?? 'its hooks after the start are next';
+        return { phase: 'Starting', reason: 'StartPost', message };
+      }
       return { phase: 'Running', ...healthReason(view, shown) };
     }
     case 'paused':
@@ -163,11 +184,18 @@ function conditionOf(
         ? { phase: 'Failed', reason: 'CrashLoop', message }
         : { phase: 'Starting', reason: shown.oomKilled ? 'OOMKilled' : 'Restarting', message };
     }
-    case 'created':
+    case 'created': {
+      const failure = failed(view) ?? startFailed(view, desired, shown);
+      if (failure !== undefined) return failure;
+      if (desired.placement.container.start === false) return { phase: 'Created' };
+      return { phase: context.activity?.phase ?? 'Starting', ...wordsOf(context.activity) };
+    }
     case 'dead':
     case 'removing':
       return failed(view) ?? { phase: context.activity?.phase ?? 'Starting' };
     case 'exited': {
+      const failure = failed(view) ?? startFailed(view, desired, shown);
+      if (failure !== undefined) return failure;
       const engines = engineRestarts(desired.placement.container);
       if (engines && causeOf(shown, view.memory) !== 'timeout') {
         const why: Condition = { phase: 'Starting', reason: 'Stopped', message: endOf(shown) };
@@ -192,6 +220,53 @@ function healthReason(view: InstanceView, shown: OwnedContainer): Partial<Condit
   };
 }
 
+/** One whose last start came to nothing. */
+function startFailed(
+  view: InstanceView,
+  desired: DesiredInstance,
+  shown: OwnedContainer,
+): Condition | undefined {
+  const failure = startFailureOf(view.memory, shown);
+  if (failure === undefined) return undefined;
+  const { container: spec } = desired.placement;
+  return afterStartFailure(failure, decideStartFailure(failure, spec, view.memory), spec);
+}
+
+function afterStartFailure(
+  { reason, message, count }: StartFailure,
+  decision: RestartDecision,
+  spec: DesiredInstance['placement']['container'],
+): Condition {
+  switch (decision.type) {
+    case 'start': {
+      const again = `${message}; next start in ${formatPause(decision.pauseMs)}`;
+      return { phase: count >= crashLoopRuns ? 'Failed' : 'Starting', reason, message: again };
+    }
+    case 'limit':
+      return {
+        phase: 'Failed',
+        reason: 'StartLimitHit',
+        message: overLimit(decision, spec, message),
+      };
+    case 'stay':
+      return { phase: 'Failed', reason, message };
+  }
+}
+
+function overLimit(
+  { starts }: Extract<RestartDecision, { type: 'limit' }>,
+  { startLimit }: DesiredInstance['placement']['container'],
+  end: string,
+): string {
+  return `${String(starts)} starts within ${formatDuration(startLimit?.intervalMs ?? 0)}; ${end}`;
+}
+
+/** What is being done, in a form that goes into a record. */
+function wordsOf(activity: Activity | undefined): { reason?: string; message?: string } {
+  const { reason, message } = activity ?? {};
+  return { ...(reason !== undefined && { reason }), ...(message !== undefined && { message }) };
+}
+
 /** One that is down and that the engine does not start again. */
 function ended(view: InstanceView, desired: DesiredInstance, shown: OwnedContainer): Condition {
   const { container: spec } = desired.placement;
@@ -210,8 +285,7 @@ function ended(view: InstanceView, desired: DesiredInstance, shown: OwnedContain
       return { phase: 'Starting', reason, message };
     }
     case 'limit': {
-      const within = formatDuration(spec.startLimit?.intervalMs ?? 0);
-      const message = `${String(decision.starts)} starts within ${within}; ${end}`;
+      const message = overLimit(decision, spec, end);
       return { phase: 'Failed', reason: 'StartLimitHit', message };
     }
     case 'stay':

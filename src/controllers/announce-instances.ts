@@ -18,6 +18,15 @@ const sadEnds: ReadonlySet<string | undefined> = new Set([
   'StartLimitHit',
 ]);
 
+/** Starts that came to nothing, and hooks of a stop that failed. */
+const hookTroubles: ReadonlySet<string | undefined> = new Set([
+  'StartPreFailed',
+  'StartPostFailed',
+  'StartTimeout',
+  'StopHookFailed',
+  'StopPostFailed',
+]);
+
 /**
  * What the difference between two reports of one instance says, for Events. Pure. Texts leave out what differs
  * from time to time (how long the run was), so that the same thing happening again is the same event with a higher count.
@@ -57,7 +66,16 @@ export function instanceNews(
     const reason = after.reason === 'StartLimitHit' ? 'StartLimitHit' : 'Ended';
     news.push({ type: 'Warning', reason, message: `${where}${steady(because)}` });
   }
+  if (hookTroubles.has(after.reason) && !sameTrouble(before, after)) {
+    const reason = after.reason ?? '';
+    news.push({ type: 'Warning', reason, message: `${where}${steady(because)}` });
+  }
   return news;
+}
+
+/** Reports may differ in the pause alone. */
+function sameTrouble(before: InstanceRecord, after: InstanceRecord): boolean {
+  return before.reason === after.reason && before.message === after.message;
 }
 
 function isDown({ phase }: InstanceRecord): boolean {

@@ -1,5 +1,6 @@
 import { containerName, ownershipLabels } from '../../src/agent/docker/container-spec.ts';
 import type {
+  BesideRequest,
   ContainerState,
   CreateRequest,
   Engine,
@@ -63,6 +64,7 @@ export class FakeEngine implements Engine {
   busiest = 0;
   readonly #containers = new Map<string, FakeContainer>();
   readonly #listeners = new Set<{ onEvent: (event: EngineEvent) => void; fail: () => void }>();
+  readonly #beside = new Map<string, BesideRequest>();
   readonly #networks = new Map<string, NetworkState>();
   #down = false;
   #count = 0;
@@ -222,6 +224,63 @@ export class FakeEngine implements Engine {
     });
   }
 
+  /** What containers beside others end with; default 0 at once. Undefined: they run until `exit` says so. */
+  runs: (request: BesideRequest) => number | undefined = () => 0;
+
+  async createBeside(request: BesideRequest): Promise<string> {
+    return this.#slow(() => {
+      const { containerId, name, command = [] } = request;
+      this.calls.push(`beside ${containerId} ${command.join(' ')}`);
+      const other = this.#get(containerId);
+      if (this.containers.some((each) => each.name === name)) {
+        throw new EngineError('Conflict', `The container name "/${name}" is already in use`, 409);
+      }
+      const number = ++this.#count;
+      const container: FakeContainer = {
+        ...other,
+        id: `b${number}`,
+        name,
+        state: 'created',
+        labels: { ...request.labels },
+        address: `10.77.1.${number + 1}`,
+        startedAt: undefined,
+        finishedAt: undefined,
+        restarts: false,
+      };
+      this.#containers.set(container.id, container);
+      this.#beside.set(container.id, request);
+      this.#emit(container, 'create');
+      return container.id;
+    });
+  }
+
+  rename(containerId: string, name: string): Promise<void> {
+    return this.#do(() => {
+      const container = this.#get(containerId);
+      container.name = name;
+      this.#emit(container, 'rename');
+    });
+  }
+
+  async wait(
+    containerId: string,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<number | undefined> {
+    const end = Date.now() + timeoutMs;
+    while (Date.now() < end) {
+      const { state, exitCode } = await this.inspect(containerId);
+      if (state === 'exited') return exitCode;
+      signal?.throwIfAborted();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    return undefined;
+  }
+
+  lastLines(): Promise<string> {
+    return this.#do(() => 'last words\n');
+  }
+
   start(containerId: string): Promise<void> {
     return this.#slow(() => {
       this.calls.push(`start ${containerId}`);
@@ -238,6 +297,9 @@ export class FakeEngine implements Engine {
       }
       container.startedAt = new Date().toISOString();
       this.#emit(container, 'start');
+      const beside = this.#beside.get(containerId);
+      const code = beside && this.runs(beside);
+      if (code !== undefined) this.exit(containerId, code);
     });
   }
 
@@ -276,7 +338,7 @@ export class FakeEngine implements Engine {
         throw new EngineError('Conflict', `Container ${containerId} is not running`, 409);
       }
       this.calls.push(`exec ${containerId} ${command.join(' ')}`);
-      return { id: command.join(' '), exitCode: this.execs(command), output: '' };
+      return { id: command.join(' '), exitCode: this.execs(command), output: '', tail: '' };
     });
   }
 

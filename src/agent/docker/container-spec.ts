@@ -6,6 +6,7 @@ import type {
   Mount,
   PortMapping,
 } from '../../registry/records/index.ts';
+import { stopHooksLabel } from '../hooks/stop-hooks.ts';
 import { engineRestarts } from '../restart/decision.ts';
 import type { CreateRequest, DeliveredFile } from './engine.ts';
 
@@ -20,7 +21,7 @@ import type { CreateRequest, DeliveredFile } from './engine.ts';
  * stays stopped for the engine, too; the agent sees it and starts it. The engine's pauses grow as 0.1 s · 2^n
  * up to 60 s and start anew after a run of 10 s (moby restartmanager); crash-loop.ts knows them, so that they can be shown.
  *
- * All other policies, and `always` with restartSec or startLimit: the agent, by systemd's table (restart/decision.ts); the
+ * All other policies, and `always` with restartSec, startLimit or hooks: the agent, by systemd's table (restart/decision.ts); the
  * engine is told "no". Docker's `on-failure` comes near the one of systemd, but also restarts what a SIGTERM, SIGINT,
  * SIGHUP or SIGPIPE has ended, knows no pause of one's own, and a limit on the number of starts but not in an interval; for
  * on-success, on-abnormal and on-abort it has nothing. The price: such a container stays down while its agent is away.
@@ -79,7 +80,7 @@ interface HostConfig {
 }
 
 /** Logs are rotated, or a chatty container fills the host's disk. */
-const logConfig = { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } };
+export const logConfig = { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } };
 
 /** `nap_<ns>_<project>_<service>_<ordinal>_<8>`: for people, and never the form of a service's DNS name. */
 export function containerName(key: InstanceKey, placementId: string): string {
@@ -88,7 +89,8 @@ export function containerName(key: InstanceKey, placementId: string): string {
 }
 
 /** The labels by which the agent knows its containers again. */
-export function ownershipLabels(request: Omit<CreateRequest, 'container' | 'network'>) {
+export function ownershipLabels(request: Omit<CreateRequest, 'network'>) {
+  const stopHooks = stopHooksLabel(request.container);
   return {
     [labels.host]: request.host,
     [labels.namespace]: request.key.namespace,
@@ -98,6 +100,7 @@ export function ownershipLabels(request: Omit<CreateRequest, 'container' | 'netw
     ...(isSecondSeat(request.key.ordinal) && { [labels.seat]: 'b' }),
     [labels.instance]: request.placementId,
     [labels.specHash]: request.specHash,
+    ...(stopHooks !== undefined && { [labels.stopHooks]: stopHooks }),
   };
 }
 

@@ -25,6 +25,17 @@ export interface Engine {
   inspect(containerId: string, signal?: AbortSignal): Promise<InspectedContainer>;
   /** Creates but does not start. Returns the container's id. Throws Conflict when the name is taken. */
   create(request: CreateRequest, signal?: AbortSignal): Promise<string>;
+  /**
+   * Creates, but does not start, a container beside another one: with its network, volumes and files, environment and limits.
+   * Throws NotFound when the other one or the image is not there, Conflict when the name is taken.
+   */
+  createBeside(request: BesideRequest, signal?: AbortSignal): Promise<string>;
+  /** Gives the container another name. Does nothing when it has it. */
+  rename(containerId: string, name: string, signal?: AbortSignal): Promise<void>;
+  /** Waits until the container runs no more, at most `timeoutMs`; returns its exit code, or undefined if it still runs. */
+  wait(containerId: string, timeoutMs: number, signal?: AbortSignal): Promise<number | undefined>;
+  /** The last lines that the container has written. */
+  lastLines(containerId: string, lines: number, signal?: AbortSignal): Promise<string>;
   /** Does nothing when it runs already. */
   start(containerId: string, signal?: AbortSignal): Promise<void>;
   /** Sends the stop signal, then SIGKILL after `graceMs`. Does nothing when it does not run, or is gone. */
@@ -168,6 +179,18 @@ export interface CreateRequest {
     readonly files: readonly DeliveredFile[];
     readonly environment: Readonly<Record<string, string>>;
   };
+}
+
+/** A container that shares what another one has, and runs something else. */
+export interface BesideRequest {
+  /** Id of the other container, running or not. */
+  readonly containerId: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Absent: the image that the other one was made from. */
+  readonly image?: string;
+  /** The program with its arguments. Absent: what the image runs by itself. */
+  readonly command?: readonly string[];
 }
 
 /** How far a pull is, over all layers that the engine has announced so far. */

@@ -1,7 +1,7 @@
 import { restartsAfter, type EndCause } from '../../api/v1alpha1/restart-policy.ts';
 import type { ContainerSpec } from '../../registry/records/index.ts';
 import type { InspectedContainer } from '../docker/engine.ts';
-import type { InstanceMemory } from '../memory.ts';
+import type { InstanceMemory, StartFailure } from '../memory.ts';
 import { endCause } from './end-cause.ts';
 
 /** The engine's own first pause, and what systemd calls DefaultRestartSec. */
@@ -22,14 +22,19 @@ export type RestartDecision =
   /** The policy starts it again, but it has started too often. */
   | { readonly type: 'limit'; readonly cause: EndCause; readonly starts: number };
 
-type Restarts = Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit'>;
+type Restarts = Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit' | 'hooks'>;
 
 /**
  * Whether the engine restarts a container by its own policy; else the agent does, or nobody. See
  * docker/container-spec.ts for why.
  */
 export function engineRestarts(spec: Restarts): boolean {
-  return spec.restart === 'always' && spec.restartMs === undefined && spec.startLimit === undefined;
+  return (
+    spec.restart === 'always' &&
+    spec.restartMs === undefined &&
+    spec.startLimit === undefined &&
+    spec.hooks === undefined
+  );
 }
 
 /**
@@ -50,8 +55,27 @@ export function decideRestart(
   if (interrupted && spec.restart !== 'no') {
     return { type: 'start', cause: 'interrupted', atMs: endedMs, pauseMs: 0 };
   }
+  return afterCause(cause, endedMs, memory.crash?.shortRuns ?? 0, spec, memory);
+}
+
+/** The same for a start that failed. Pure. */
+export function decideStartFailure(
+  { cause, at, count }: StartFailure,
+  spec: Restarts,
+  memory: InstanceMemory,
+): RestartDecision {
+  return afterCause(cause, at, count, spec, memory);
+}
+
+function afterCause(
+  cause: EndCause,
+  endedMs: number,
+  failures: number,
+  spec: Restarts,
+  memory: InstanceMemory,
+): RestartDecision {
   if (!restartsAfter(spec.restart, cause)) return { type: 'stay', cause };
-  const pauseMs = restartPauseMs(spec.restartMs, memory.crash?.shortRuns ?? 0);
+  const pauseMs = restartPauseMs(spec.restartMs, failures);
   const atMs = endedMs + pauseMs;
   const limit = spec.startLimit;
   if (limit !== undefined) {

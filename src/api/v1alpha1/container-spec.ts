@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { healthCheckSpec } from './health-check.ts';
+import { resolvedHooks } from './hooks.ts';
 import { restartPolicy } from './restart-policy.ts';
 import { propagations } from './volume-string.ts';
 
@@ -85,6 +86,14 @@ export const containerSpec = z.looseObject({
   startLimit: z.object({ burst: z.int(), intervalMs: z.int() }).optional(),
   /** Absent: the image's own HEALTHCHECK, if it has one, and nothing is done about an unhealthy container. */
   healthCheck: healthCheckSpec.optional(),
+  /** What is run around the main program. */
+  hooks: resolvedHooks.optional(),
+  /** Of the hooks before a start, and from the start until it is ready. Absent: see agent/hooks/stop-hooks.ts. 0: no limit. */
+  timeoutStartMs: z.int().optional(),
+  /** Of the hooks of a stop, and again of those after it. */
+  timeoutStopMs: z.int().optional(),
+  /** False: created but never started. Absent: true. */
+  start: z.literal(false).optional(),
   stopSignal: z.string().optional(),
   stopGracePeriodMs: z.int(),
   /** Limits enforced by the engine. */

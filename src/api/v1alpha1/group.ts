@@ -14,6 +14,12 @@ export const labels = {
   instance: 'nap.dev/instance',
   /** On containers: content hash of the container spec that it was made from. */
   specHash: 'nap.dev/spec-hash',
+  /** On containers with hooks for their end: these, as JSON, so that they are known when the placement is gone. */
+  stopHooks: 'nap.dev/stop-hooks',
+  /** On the container of a hook, which is no instance: which hook it is, e.g. "startPre/0". */
+  hook: 'nap.dev/hook',
+  /** On the container of a hook: id of the container that it belongs to, and which run of that. */
+  hookOf: 'nap.dev/hook-of',
   /** On containers, networks and volumes: name of the host (agent) that owns them. */
   host: 'nap.dev/host',
 } as const;

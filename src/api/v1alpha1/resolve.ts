@@ -5,6 +5,7 @@ import type { ContainerSpec } from './container-spec.ts';
 import { parseCpuQuantity } from './cpu-quantity.ts';
 import { parseDuration } from './duration.ts';
 import { resolveHealthCheck } from './health-check.ts';
+import { resolveHooks } from './hooks.ts';
 import type { ResolvedContent } from './content.ts';
 import { instanceName, type ServiceIdentity } from './names.ts';
 import { parsePorts } from './port-string.ts';
@@ -56,6 +57,8 @@ export function resolveContainerSpec(
       },
       healthCheck: resolveHealthCheck(spec.healthCheck, spec.restart),
     }),
+    ...resolveHooks(spec),
+    ...(spec.start === false && { start: false as const }),
     stopGracePeriodMs: parseDuration(spec.stopGracePeriod),
     limits: { ...amounts(limits), ...given({ pids: limits?.pids }) },
     reservations: amounts(spec.resources?.reservations),

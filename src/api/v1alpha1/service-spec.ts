@@ -2,13 +2,14 @@ import { z } from 'zod';
 import { bonds } from './bonds.ts';
 import { byteSizePattern } from './byte-size.ts';
 import { cpuQuantityPattern } from './cpu-quantity.ts';
-import { durationPattern } from './duration.ts';
+import { durationExample, durationPattern } from './duration.ts';
 import { healthCheck } from './health-check.ts';
+import { hookFields } from './hooks.ts';
 import { linkStringPattern } from './link-string.ts';
 import { placement, placementRules } from './placement-spec.ts';
 import { portStringPattern } from './port-string.ts';
 import { restartPolicy } from './restart-policy.ts';
-import { rule, type SchemaExtensions } from './schema-extensions.ts';
+import { exampleFirst, rule, type SchemaExtensions } from './schema-extensions.ts';
 import { updateSpec } from './update-policy.ts';
 import { configMount, envFromSource } from './config-mount.ts';
 import { tmpfsStringPattern } from './tmpfs-string.ts';
@@ -37,7 +38,7 @@ export const pullPolicy = z.enum(['always', 'missing', 'never']);
 
 const cpus = (what: string) =>
   intOrString(`${what} "0.5" (in quotes) is half of one processor, 2 are two, "250m" a quarter.`, {
-    pattern: cpuQuantityPattern,
+    pattern: exampleFirst(cpuQuantityPattern, '2', '250m'),
     maxLength: 20,
     minimum: 0,
   }).optional();
@@ -45,7 +46,7 @@ const cpus = (what: string) =>
 const memory = (what: string) =>
   intOrString(
     `${what} Bytes, or with a unit as in compose: "64M", "1.5G", "512k"; units are powers of 1024.`,
-    { pattern: byteSizePattern, maxLength: 20, minimum: 0 },
+    { pattern: exampleFirst(byteSizePattern, '64M', '512k'), maxLength: 20, minimum: 0 },
   ).optional();
 
 export const resources = z.object({
@@ -130,7 +131,7 @@ export const serviceSpec = z
     ports: z
       .array(
         intOrString('[[HOST_IP:]HOST_PORT:]CONTAINER_PORT[/tcp|udp|sctp], e.g. "8080:80".', {
-          pattern: portStringPattern,
+          pattern: exampleFirst(portStringPattern, '8080:80', '53:53/udp', '80'),
           maxLength: 80,
           minimum: 1,
           maximum: 65_535,
@@ -222,7 +223,7 @@ export const serviceSpec = z
       .array(
         text(255).meta({
           description: '/TARGET[:OPTION,…], e.g. "/run:size=64M,mode=1777".',
-          pattern: tmpfsStringPattern,
+          pattern: exampleFirst(tmpfsStringPattern, '/run', '/tmp:size=64M'),
         }),
       )
       .max(32)
@@ -237,7 +238,7 @@ export const serviceSpec = z
       .array(
         text(80).meta({
           description: 'SERVICE[:ro], e.g. "data".',
-          pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(:(ro|rw))?$',
+          pattern: exampleFirst('^[a-z0-9]([-a-z0-9]*[a-z0-9])?(:(ro|rw))?$', 'data', 'data:ro'),
         }),
       )
       .max(1)
@@ -289,14 +290,14 @@ export const serviceSpec = z
         description:
           'Pause before the first restart; it doubles with each short run, up to a minute (or restartSec if that is ' +
           'more). Default 100ms. Example: "5s".',
-        pattern: durationPattern,
+        pattern: durationExample,
       })
       .optional(),
     startLimit: z
       .object({
         burst: z.int().min(1).max(1000).meta({ description: 'Most starts in the interval: 5.' }),
         interval: text(40)
-          .meta({ description: 'Default 10s. Example: "1m".', pattern: durationPattern })
+          .meta({ description: 'Default 10s. Example: "1m".', pattern: durationExample })
           .optional(),
       })
       .meta({
@@ -396,6 +397,15 @@ export const serviceSpec = z
       }),
     resources: resources
       .meta({ description: 'What an instance is promised and what it may use at most.' })
+      .optional(),
+    ...hookFields,
+    start: z
+      .boolean()
+      .meta({
+        description:
+          'false: a data-only container, created but never started. It counts as ready when it has been created, and other ' +
+          'services take its volumes with volumesFrom. Example: {image: busybox, start: false, volumes: ["data:/data"]}.',
+      })
       .optional(),
     ...bonds,
     update: updateSpec

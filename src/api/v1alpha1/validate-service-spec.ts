@@ -7,6 +7,7 @@ import { fieldPath, type FieldError } from './field-error.ts';
 import { isImageReference } from './image-reference.ts';
 import { parseLink } from './link-string.ts';
 import type { PortMapping } from './container-spec.ts';
+import { validateHooks } from './hooks.ts';
 import { fillSpec } from './placeholders.ts';
 import { formatPort, parsePorts } from './port-string.ts';
 import type { ServiceSpec } from './service-spec.ts';
@@ -104,17 +105,50 @@ export function validateServiceSpec(
       'name a host or give (the beginning of) a machine ID',
     );
   }
-  errors.push(...validateUpdate(spec.update, path));
+  errors.push(...validateUpdate(spec.update, path, spec.timeoutStart));
   validatePlacement(spec, at, errors, siblings);
   validatePorts(spec, at, errors);
   validateLinks(spec, at, errors, siblings);
   validateMounts(spec, at, errors, siblings);
   validateResources(spec, at, errors);
   validateHealthAndRestart(spec, at, errors);
+  validateHooks(spec, at, errors);
+  validateDataOnly(spec, at, errors);
   return errors;
 }
 
 type At = (...segments: PropertyKey[]) => string;
+
+/** Fields that speak of a container that runs. */
+const ofRunningOnes = [
+  'command',
+  'entrypoint',
+  'ports',
+  'links',
+  'healthCheck',
+  'restartSec',
+  'startLimit',
+  'execStartPre',
+  'execStartPost',
+  'execStop',
+  'execStopPost',
+  'timeoutStart',
+  'timeoutStop',
+] as const;
+
+/** What is never started has nothing to say about a run. */
+function validateDataOnly(spec: ServiceSpec, at: At, errors: FieldError[]): void {
+  if (spec.start !== false) return;
+  for (const field of ofRunningOnes) {
+    if (spec[field] === undefined) continue;
+    errors.push({
+      path: at(field),
+      value: spec[field],
+      message: 'contradicts start: false: the container is never started; drop one of the two',
+      severity: 'error',
+    });
+  }
+}
 
 function validatePorts(spec: ServiceSpec, at: At, errors: FieldError[]): void {
   const seen: { port: PortMapping; value: string | number }[] = [];

@@ -1,3 +1,5 @@
+import { formatDuration } from '../../api/v1alpha1/duration.ts';
+import { defaultUpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
 import { equalJson } from '../../api/json.ts';
 import { serviceRecords, type ServiceRecord } from '../../registry/records/service.ts';
 import type { CachedRecord } from '../../registry/record-cache.ts';
@@ -150,6 +152,11 @@ export class PlacementLoop {
       instances: options.instances,
       wantOf: (key) => directory.get(key)?.want,
       stateOf: (key, placed) => this.stateOf(key, placed),
+      isHeld: (key) => {
+        const want = directory.get(key)?.want;
+        const isBlocked = want?.type === 'run' && want.blocked !== undefined;
+        return isBlocked || this.#waiting.has(key);
+      },
       isSettled: (key) =>
         this.#actedUpon.get(key) === directory.get(key)?.want && !this.#rolling.has(key),
     });
@@ -366,6 +373,7 @@ export class PlacementLoop {
         const settlesIn = readiness.settlesInMs(placed.path, placed.record?.id ?? '', now);
         return settlesIn !== undefined ? undefined : troubleOf(instances.of(key, placed));
       },
+      overdue: (placed) => this.#overdue(key, placed),
       rested: (placed) => (this.#settlesIn(key, placed, true) ?? 0) === 0,
       leaving: (ordinal) => {
         leaving ??= this.#leaving(key);
@@ -393,6 +401,22 @@ export class PlacementLoop {
       });
     }
     return settlesIn;
+  }
+
+  /** As PlacementView has it; sets a wake-up for when it will be so. */
+  #overdue(key: string, placed: Placed): string | undefined {
+    const { directory, readiness, clock } = this.#options;
+    const want = directory.get(key)?.want;
+    if (want?.type !== 'run') return undefined;
+    const limitMs = (want.instances.update ?? defaultUpdatePolicy).progressDeadlineMs;
+    if (limitMs === undefined) return undefined;
+    const { path, record } = placed;
+    const leftMs = limitMs - readiness.awaitedMs(path, record?.id ?? '', clock.monotonic());
+    if (leftMs <= 0) return `not ready within ${formatDuration(limitMs)} (progressDeadline)`;
+    this.#wakeAfter(`overdue ${path}`, leftMs, () => {
+      this.mark(key);
+    });
+    return undefined;
   }
 
   /** Ordinals of which some host still has an instance that is not placed there any more. */
@@ -481,7 +505,7 @@ export class PlacementLoop {
   }
 
   async #write(changes: readonly Change[], signal: AbortSignal): Promise<void> {
-    const { store, epoch, book, observer, log } = this.#options;
+    const { store, epoch, book, readiness, observer, log } = this.#options;
     const done = new Map<string, Change[]>();
     for (const batch of batches(changes)) {
       const conditions = batch.flatMap((change) => change.conditions);
@@ -501,7 +525,10 @@ export class PlacementLoop {
       }
       for (const change of batch) {
         change.written?.();
-        if (change.deleted !== undefined) book.delete(change.deleted, result.revision, true);
+        if (change.deleted !== undefined) {
+          book.delete(change.deleted, result.revision, true);
+          readiness.forget(change.deleted);
+        }
         if (change.put !== undefined) {
           book.put(change.put.key, change.put.path, result.revision, change.put.record);
         }

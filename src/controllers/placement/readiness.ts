@@ -10,6 +10,8 @@ import type { InstanceState, Placed } from './types.ts';
 export class Readiness {
   readonly #since = new Map<string, { id: string; at: number }>();
   readonly #monitorMs: number;
+  /** Since when an update waits for instances, by path. */
+  readonly #awaited = new Map<string, { id: string; at: number }>();
 
   constructor(monitorMs: number) {
     this.#monitorMs = monitorMs;
@@ -17,10 +19,27 @@ export class Readiness {
 
   /** Takes note of what the agent says now. @param path of the placement. @param nowMs monotonic. */
   observe(path: string, record: InstanceRecord | undefined, nowMs: number): void {
-    if (record?.ready !== true) this.#since.delete(path);
-    else if (this.#since.get(path)?.id !== record.id) {
+    if (record?.ready !== true) {
+      this.#since.delete(path);
+      return;
+    }
+    this.#awaited.delete(path);
+    if (this.#since.get(path)?.id !== record.id) {
       this.#since.set(path, { id: record.id, at: nowMs });
     }
+  }
+
+  /** Milliseconds for which an instance has been waited for, counted from the first question about it. */
+  awaitedMs(path: string, id: string, nowMs: number): number {
+    const known = this.#awaited.get(path);
+    if (known?.id === id) return nowMs - known.at;
+    this.#awaited.set(path, { id, at: nowMs });
+    return 0;
+  }
+
+  /** Nothing is placed there any more. @param path of the placement */
+  forget(path: string): void {
+    this.#awaited.delete(path);
   }
 
   /**

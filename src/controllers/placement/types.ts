@@ -85,6 +85,8 @@ export interface PlacementView {
   readonly missing?: number;
   /** Why the agent says that it is not ready: "ImagePullFailed: no such image". */
   trouble(placed: Placed): string | undefined;
+  /** That an update has waited for it for too long, in words; undefined: it has not. Default: it never has. */
+  overdue?(placed: Placed): string | undefined;
   /** The last pass found no room for some of its instances. */
   readonly lacksRoom?: boolean;
   /** Whether a ready instance has been so for the update's delay, too. Default: yes. */

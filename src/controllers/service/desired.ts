@@ -113,6 +113,7 @@ function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): S
   const update = updatePolicyOf(
     spec.update,
     (fillSpec(spec, placeholderValues(identity, 1, someHost)).ports ?? []).flatMap(parsePorts),
+    spec.timeoutStart,
   );
   if (update.failureAction === 'rollback' && identity.project === standaloneProject) {
     const message =
@@ -153,8 +154,8 @@ function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): S
 }
 
 function bondsOf(spec: ServiceSpec): { bonds?: Bonds } {
-  const { dependsOn, requires, bindsTo, partOf, conflictsWith } = spec;
-  const all = { dependsOn, requires, bindsTo, partOf, conflictsWith };
+  const { dependsOn, requires, wants, bindsTo, partOf, conflictsWith } = spec;
+  const all = { dependsOn, requires, wants, bindsTo, partOf, conflictsWith };
   return Object.values(all).every((bond) => bond === undefined) ? {} : { bonds: all };
 }
 

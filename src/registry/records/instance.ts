@@ -7,6 +7,8 @@ export const instancePhase = z.enum([
   'Creating',
   'Starting',
   'Running',
+  /** A data-only container, which is never started. */
+  'Created',
   'Stopping',
   'Exited',
   'Failed',
