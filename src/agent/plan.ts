@@ -118,7 +118,8 @@ function hasLostNetwork(
 ): boolean {
   // One that must not be restarted runs to its end, cut off though it is.
   const { network } = context;
-  if (network === undefined || desired.placement.container.restart === 'no') return false;
+  const { restart, oneshot } = desired.placement.container;
+  if (network === undefined || restart === 'no' || oneshot === true) return false;
   if (container.state === 'running' && container.addresses[network.name] === undefined) return true;
   return !container.dns.includes(network.gateway);
 }
@@ -166,7 +167,16 @@ function decideEnd(
   context: PlanContext,
 ): ReturnType<typeof decideRestart> {
   const interrupted = context.interrupted?.(ended) ?? false;
-  return decideRestart(ended, desired.placement.container, view.memory, interrupted);
+  const { container, finished } = desired.placement;
+  return decideRestart(ended, container, view.memory, interrupted, finished);
+}
+
+/** Whether an instance without a container is not to get one: it has had its run. */
+export function isOver(
+  { memory }: Pick<InstanceView, 'memory'>,
+  { placement }: DesiredInstance,
+): boolean {
+  return placement.finished === true || (memory.ran && placement.container.restart === 'no');
 }
 
 function startStep(
@@ -185,7 +195,7 @@ function planCreation(
   context: PlanContext,
 ): InstancePlan {
   // "restart: no" means one run; its container was removed by hand, and that must not become a second run.
-  if (view.memory.ran && desired.placement.container.restart === 'no') return nothing;
+  if (isOver(view, desired)) return nothing;
   const { network } = context;
   // Its predecessor still stops on another host.
   if (desired.placement.hold === true) return nothing;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { fieldPath, type FieldError } from './field-error.ts';
+import { restartPolicyOf } from './restart-policy.ts';
 
 /** Most bonds of one kind of one service. */
 const maxBonds = 32;
@@ -63,7 +64,11 @@ const listed = ['requires', 'bindsTo', 'partOf', 'conflictsWith'] as const;
 export function validateBonds(
   services: readonly (readonly [
     string,
-    BondsInput & { readonly restart?: string; readonly replicas?: number },
+    BondsInput & {
+      readonly type?: string | undefined;
+      readonly restart?: string | undefined;
+      readonly replicas?: number;
+    },
   ])[],
 ): FieldError[] {
   const errors: FieldError[] = [];
@@ -82,11 +87,13 @@ export function validateBonds(
     };
     for (const [other, { condition }] of Object.entries(spec.dependsOn ?? {})) {
       check(at('dependsOn', other), other);
-      if (condition === 'completed' && specs.get(other)?.restart === 'always') {
+      const target = specs.get(other);
+      const endless = target !== undefined && restartPolicyOf(target) === 'always';
+      if (condition === 'completed' && endless) {
         fail(
           at('dependsOn', other, 'condition'),
           condition,
-          `"${other}" is started again whenever it ends (restart: always), so it is never completed: give it restart: "no" or on-failure`,
+          `"${other}" is started again whenever it ends (restart: always), so it is never completed: give it type: oneshot, or restart: "no" or on-failure`,
         );
       }
     }
