@@ -188,6 +188,7 @@ export class Term {
       serviceRecords: this.#registry.serviceRecords,
       volumeRecords: this.#registry.volumeRecords,
       homeRecords: this.#registry.homeRecords,
+      runRecords: this.#registry.runRecords,
       drainIsOver: (host) => this.#keeper.drainIsOver(host),
       isKnown: (host) => this.#keeper.isKnown(host),
       sealingKey: (host) => this.#keeper.record(host)?.sealingKey,
@@ -369,6 +370,8 @@ export class Term {
       stateOf: (key, placed) => this.#loop.stateOf(key, placed),
       standing: (host) => this.#health.standing(host, clock.monotonic()),
       wanted: (key) => this.#loop.rules.wanted(key),
+      runOf: ({ key, identity, want }) =>
+        want.type === 'run' ? this.#loop.runs.facts(key, identity, want) : undefined,
     };
     return {
       project: make(

@@ -288,6 +288,11 @@ function claims(summary: Summary, names: readonly string[], facts: ProjectFacts)
 
 /** Instances that a service has to have: of a global one as many as there are hosts for it. */
 function wantedInstances(service: Service | undefined): number | undefined {
+  if (service?.spec.schedule !== undefined) return 0;
+  if (service?.spec.type === 'oneshot' && service.spec.remainAfterExit !== true) {
+    // What is completed counts for nothing.
+    return Math.max(0, (service.spec.replicas ?? 1) - (service.status?.succeeded ?? 0));
+  }
   if (service?.spec.placement?.global !== true) return service?.spec.replicas;
   const { replicas = 0, instances = [] } = service.status ?? {};
   return replicas - instances.filter(({ phase }) => phase === 'Lost').length;

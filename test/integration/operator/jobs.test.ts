@@ -1,0 +1,278 @@
+import { describe, expect, it } from 'vitest';
+import type { Service } from '../../../src/api/v1alpha1/service.ts';
+import { findCondition, isTrue } from '../../../src/kube/conditions.ts';
+import { projects } from '../../../src/kube/resources.ts';
+import { runRecords, type PlacementRecord } from '../../../src/registry/records/index.ts';
+import { eventually } from '../../support/eventually.ts';
+import { cluster, type Cluster } from './harness.ts';
+
+const done = () => ({
+  phase: 'Exited' as const,
+  ready: false,
+  exitCode: 0,
+  reason: 'Completed',
+  message: 'exited with code 0 after 0.2 s',
+});
+const broken = () => ({
+  phase: 'Exited' as const,
+  ready: false,
+  exitCode: 3,
+  reason: 'Error',
+  message: 'exited with code 3 after 0.2 s',
+});
+
+async function serviceWhere(
+  c: Cluster,
+  name: string,
+  holds: (service: Service) => boolean,
+): Promise<Service> {
+  return eventually(`${name} is as expected`, async () => {
+    const service = await c.service(name);
+    const current = service?.status?.observedGeneration === service?.metadata.generation;
+    return service !== undefined && current && holds(service) ? service : undefined;
+  });
+}
+
+const condition = (service: Service, type: string) =>
+  findCondition(service.status?.conditions, type);
+
+const jobs = { machineMetadata: { role: 'jobs' } };
+const oneshot = { type: 'oneshot' as const, placement: jobs };
+
+describe('oneshot services', () => {
+  it('run once: neither another operator nor the loss of the host runs them again, a change does', async () => {
+    const c = await cluster();
+    const first = c.operator();
+    const a = await c.agent('a', { metadata: { role: 'jobs' }, behave: done });
+    const web = await c.agent('w');
+    const spec = (image: string) => ({
+      services: {
+        migrate: { ...oneshot, image },
+        web: {
+          image: 'web:1',
+          dependsOn: { migrate: { condition: 'completed' as const } },
+          placement: { machineID: 'w' },
+        },
+      },
+    });
+    await c.apply('shop', spec('migrate:1'));
+    await c.ready('shop');
+    const complete = await serviceWhere(c, 'shop-migrate', (s) =>
+      isTrue(s.status?.conditions, 'Complete'),
+    );
+    expect(complete.status).toMatchObject({
+      state: 'Completed',
+      completions: '1/1',
+      succeeded: 1,
+      failed: 0,
+      active: 0,
+      readyInstances: '0/0',
+    });
+    expect(condition(complete, 'Ready')?.status).toBe('True');
+    expect(a.started).toHaveLength(1);
+    await eventually('the end is noted on the placement', async () => {
+      const [p] = await c.placements('migrate');
+      return p?.record.finished === true;
+    });
+
+    const b = await c.agent('b', { metadata: { role: 'jobs' }, behave: done });
+    await a.die();
+    await eventually(
+      'nothing stands for it on the lost host',
+      async () => (await c.placements('migrate')).length === 0,
+    );
+    await first.stop();
+    const second = c.operator();
+    await eventually('the next operator decides', () => second.state.deciding);
+    // What needs it is healed, though nothing of it is to be seen any more.
+    const before = web.started.length;
+    await c.scale('shop-web', 2);
+    await eventually('web goes on', () => web.started.length === before + 1);
+    await serviceWhere(c, 'shop-migrate', (s) => s.status?.instances?.length === 0);
+    expect((await c.service('shop-migrate'))?.status).toMatchObject({
+      state: 'Completed',
+      completions: '1/1',
+    });
+    expect(b.started).toEqual([]);
+
+    await c.apply('shop', spec('migrate:2'));
+    await eventually('the changed one runs', () => b.started.length === 1);
+    await c.ready('shop');
+    expect(b.started).toHaveLength(1);
+    expect(web.started).toHaveLength(before + 1);
+  });
+
+  it('run elsewhere when their host is lost before the end', async () => {
+    const c = await cluster();
+    c.operator();
+    const a = await c.agent('a', { behave: () => ({ phase: 'Running', ready: true }) });
+    await c.apply('shop', { services: { migrate: { image: 'm', type: 'oneshot' } } });
+    const running = await serviceWhere(c, 'shop-migrate', (s) => s.status?.active === 1);
+    expect(condition(running, 'Ready')?.status).toBe('False');
+    const b = await c.agent('b', { behave: done });
+    await a.die();
+    await serviceWhere(c, 'shop-migrate', (s) => isTrue(s.status?.conditions, 'Complete'));
+    expect(b.started).toHaveLength(1);
+  });
+
+  it('stay failed, wherever their host has gone, until they are changed', async () => {
+    const c = await cluster();
+    c.operator();
+    const a = await c.agent('a', { behave: broken });
+    await c.apply('shop', { services: { migrate: { image: 'm:1', type: 'oneshot' } } });
+    const failed = await serviceWhere(c, 'shop-migrate', (s) =>
+      isTrue(s.status?.conditions, 'Failed'),
+    );
+    expect(failed.status).toMatchObject({ state: 'Failed', failed: 1, completions: '0/1' });
+    expect(condition(failed, 'Stalled')).toMatchObject({ status: 'True', reason: 'Error' });
+    expect(condition(failed, 'Failed')?.message).toContain('exited with code 3');
+    const b = await c.agent('b', { behave: done });
+    await a.die();
+    await eventually('it is gone', async () => (await c.placements('migrate')).length === 0);
+    expect(b.started).toEqual([]);
+    await c.apply('shop', { services: { migrate: { image: 'm:2', type: 'oneshot' } } });
+    await c.ready('shop');
+    expect(b.started).toHaveLength(1);
+  });
+
+  it('count as ready with remainAfterExit', async () => {
+    const c = await cluster();
+    c.operator();
+    await c.agent('a', {
+      behave: ({ container }) => (container.oneshot === true ? done() : {}),
+    });
+    await c.apply('shop', {
+      services: {
+        setup: { image: 's', type: 'oneshot', remainAfterExit: true },
+        web: { image: 'w', dependsOn: { setup: { condition: 'healthy' } }, bindsTo: ['setup'] },
+      },
+    });
+    const project = await c.ready('shop');
+    expect(project.status).toMatchObject({ instances: '2/2', services: '2/2' });
+    const setup = await c.service('shop-setup');
+    expect(setup?.status).toMatchObject({
+      state: 'Active',
+      readyReplicas: 1,
+      readyInstances: '1/1',
+    });
+  });
+
+  it('are forgotten with their Service: a new one of the same name runs anew', async () => {
+    const c = await cluster();
+    c.operator();
+    const a = await c.agent('a', { behave: done });
+    const spec = { services: { migrate: { image: 'm', type: 'oneshot' as const } } };
+    await c.apply('shop', spec);
+    await c.ready('shop');
+    const records = async () => (await c.store.list(runRecords.prefix)).entries;
+    expect(await records()).toHaveLength(1);
+    await c.client.delete(projects, { namespace: 'default', name: 'shop' });
+    await eventually('it is gone', async () => (await c.project('shop')) === undefined);
+    await eventually('its run is forgotten', async () => (await records()).length === 0);
+    await c.apply('shop', spec);
+    await c.ready('shop');
+    expect(a.started).toHaveLength(2);
+  });
+});
+
+describe('jobs', () => {
+  it('bring all to success, so many at a time, and try again what failed', async () => {
+    const c = await cluster();
+    c.operator();
+    const tries = new Map<string, Set<string>>();
+    const open = new Set<string>();
+    let release = false;
+    let most = 0;
+    const agents = await c.agents('a', 'b');
+    const behave = (p: PlacementRecord, { ordinal }: { readonly ordinal: string }) => {
+      const ids = tries.get(ordinal) ?? new Set<string>();
+      tries.set(ordinal, ids.add(p.id));
+      if (p.finished === true) open.delete(p.id);
+      else open.add(p.id);
+      most = Math.max(most, open.size);
+      if (!release) return { phase: 'Running' as const, ready: true };
+      return ordinal === '2' && ids.size === 1 ? broken() : done();
+    };
+    for (const agent of agents) await agent.behave(behave);
+    await c.apply('shop', {
+      services: {
+        work: {
+          image: 'work',
+          type: 'oneshot',
+          replicas: 4,
+          restartSec: '50ms',
+          job: { parallelism: 2 },
+          resources: { reservations: { memory: '5G' } },
+        },
+      },
+    });
+    const half = await serviceWhere(c, 'shop-work', (s) => s.status?.active === 2);
+    expect(half.status).toMatchObject({ completions: '0/4', succeeded: 0 });
+    expect(new Set((await c.placements('work')).map((p) => p.ordinal))).toEqual(new Set([1, 2]));
+    release = true;
+    for (const agent of agents) await agent.behave(behave);
+    // Each host has room for one at a time only: what has ended takes none.
+    const complete = await serviceWhere(c, 'shop-work', (s) =>
+      isTrue(s.status?.conditions, 'Complete'),
+    );
+    expect(complete.status).toMatchObject({
+      completions: '4/4',
+      succeeded: 4,
+      failed: 1,
+      active: 0,
+    });
+    expect([...tries].map(([ordinal, ids]) => [ordinal, ids.size]).toSorted()).toEqual([
+      ['1', 1],
+      ['2', 2],
+      ['3', 1],
+      ['4', 1],
+    ]);
+    expect(most).toBe(2);
+  });
+
+  it('fail with one failure more than backoffLimit, and stop the rest', async () => {
+    const c = await cluster();
+    c.operator();
+    const [a] = await c.agents('a');
+    await a!.behave((_p, { ordinal }) =>
+      ordinal === '1' ? broken() : { phase: 'Running', ready: true },
+    );
+    await c.apply('shop', {
+      services: {
+        work: {
+          image: 'work',
+          type: 'oneshot',
+          replicas: 3,
+          restartSec: '10ms',
+          job: { backoffLimit: 2 },
+        },
+      },
+    });
+    const failed = await serviceWhere(
+      c,
+      'shop-work',
+      (s) => isTrue(s.status?.conditions, 'Failed') && s.status?.active === 0,
+    );
+    expect(condition(failed, 'Failed')?.reason).toBe('BackoffLimitExceeded');
+    expect(condition(failed, 'Stalled')?.status).toBe('True');
+    expect(failed.status?.failed).toBe(3);
+    expect((await c.placements('work')).map((p) => p.ordinal)).toEqual([1]);
+    const project = await c.project('shop');
+    expect(findCondition(project?.status?.conditions, 'Ready')?.status).toBe('False');
+  });
+
+  it('fail when they are not done in time', async () => {
+    const c = await cluster();
+    c.operator();
+    const [a] = await c.agents('a');
+    await a!.behave(() => ({ phase: 'Running', ready: true }));
+    await c.apply('shop', {
+      services: { work: { image: 'work', type: 'oneshot', job: { deadline: '300ms' } } },
+    });
+    const failed = await serviceWhere(c, 'shop-work', (s) =>
+      isTrue(s.status?.conditions, 'Failed'),
+    );
+    expect(condition(failed, 'Failed')?.reason).toBe('DeadlineExceeded');
+    await eventually('it is stopped', () => a!.running.length === 0);
+  });
+});
