@@ -34,6 +34,7 @@ import { VolumeBook } from './placement/volume-book.ts';
 import { RevisionBook } from './project/revision-book.ts';
 import { projectReconciler } from './project/reconcile.ts';
 import { RegistryFeed } from './registry-feed.ts';
+import { Scheduler } from './schedule/scheduler.ts';
 import { ServiceDirectory } from './service/directory.ts';
 import type { FactSources } from './service/facts.ts';
 import { serviceReconciler } from './service/reconcile.ts';
@@ -396,6 +397,7 @@ export class Term {
           objects: serviceObjects,
           directory: this.#directory,
           volumes,
+          schedules: new Scheduler({ client, objects: serviceObjects, events, clock }),
           status: new StatusWriter(client, services, clock),
           events,
           clock,

@@ -83,7 +83,9 @@ const scheduleSpec = z.object({
     .optional(),
   suspend: z
     .boolean()
-    .meta({ description: 'true: nothing is started; what runs goes on. Times meanwhile are left out.' })
+    .meta({
+      description: 'true: nothing is started; what runs goes on. Times meanwhile are left out.',
+    })
     .optional(),
 });
 export type ScheduleSpec = z.output<typeof scheduleSpec>;

@@ -253,9 +253,9 @@ export const serviceSpec = z
       .meta({
         description:
           'When a container that has ended is started again, as in systemd. always (default; of a oneshot: no); "no" never (in ' +
-        'quotes: a bare no is false in YAML); on-success after exit code 0 or SIGHUP, SIGINT, SIGTERM, SIGPIPE; on-failure after anything ' +
-        'else; on-abnormal after another signal, lack of memory or a timeout (failed health checks), but no exit code; ' +
-        'on-abort after such a signal only. Pauses grow from start to start, up to a minute; a run of 10 seconds resets them.',
+          'quotes: a bare no is false in YAML); on-success after exit code 0 or SIGHUP, SIGINT, SIGTERM, SIGPIPE; on-failure after anything ' +
+          'else; on-abnormal after another signal, lack of memory or a timeout (failed health checks), but no exit code; ' +
+          'on-abort after such a signal only. Pauses grow from start to start, up to a minute; a run of 10 seconds resets them.',
       })
       .optional(),
     restartSec: text(40)

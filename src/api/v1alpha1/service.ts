@@ -41,6 +41,12 @@ const runSummary = z.object({
 });
 
 const scheduleStatus = z.object({
+  observed: z
+    .string()
+    .optional()
+    .meta({
+      description: 'Cron expression and time zone that nextScheduleTime was computed from.',
+    }),
   lastScheduleTime: time('The last time that a run was started for, or left out.'),
   lastSuccessfulTime: time('When a run was last done.'),
   nextScheduleTime: time('When the next run is due.'),

@@ -177,8 +177,6 @@ function needs(
       path: ['volumesFrom', index],
       other: text.split(':')[0] ?? '',
     })),
-    ...(machineOf === undefined
-      ? []
-      : [{ path: ['placement', 'machineOf'], other: machineOf }]),
+    ...(machineOf === undefined ? [] : [{ path: ['placement', 'machineOf'], other: machineOf }]),
   ];
 }

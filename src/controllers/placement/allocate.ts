@@ -154,7 +154,8 @@ export function allocate(intents: readonly Intent[], context: AllocateContext): 
     const entry = unplaced.get(asked.intent.key) ?? { pending: 0, staying: 0, explanation: '' };
     entry.explanation = decision.explanation;
     const { reason } = asked.step;
-    if (asked.step.type === 'create' || reason === 'HostLost' || reason === 'Retried') entry.pending++;
+    if (asked.step.type === 'create' || reason === 'HostLost' || reason === 'Retried')
+      entry.pending++;
     else if (asked.step.reason === 'HostDrained' || asked.step.reason === 'Rebalanced') {
       entry.evicted = (entry.evicted ?? 0) + 1;
     } else entry.staying++;

@@ -510,8 +510,7 @@ export class PlacementLoop {
       // The pass that began the update did not ask to be woken when something settles.
       this.mark(key);
     }
-    if (open.held !== undefined)
-      this.#markAfter(key, this.#brake.pauseMs);
+    if (open.held !== undefined) this.#markAfter(key, this.#brake.pauseMs);
     if (open.wakeInMs !== undefined) this.#wakeForRun(key, open.wakeInMs);
     const { roll, held, order } = open;
     if (unplaced === undefined && !roll && !held && !order) {

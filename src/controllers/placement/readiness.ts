@@ -59,7 +59,8 @@ export function instanceState(
   if (record.phase === 'Exited') {
     // A clean end by a signal has another code than 0; the agent knows it for what it is.
     const isClean =
-      record.reason === 'Completed' || (record.exitCode === 0 && !(isOneshot && record.reason !== undefined));
+      record.reason === 'Completed' ||
+      (record.exitCode === 0 && !(isOneshot && record.reason !== undefined));
     const isDone = placed.record?.container.restart !== 'always' && isClean;
     return isDone ? 'done' : 'failed';
   }

@@ -148,7 +148,9 @@ function stepsOf(
     if (p.record === undefined || p.broken === true) {
       seated.add(ordinal);
       if (!isOver) active++;
-      steps.push(isOver ? remove(p, 'Completed') : { type: 'rewrite', placed: p, reason: 'Unreadable' });
+      steps.push(
+        isOver ? remove(p, 'Completed') : { type: 'rewrite', placed: p, reason: 'Unreadable' },
+      );
     } else if (p.record.run !== policy.run) {
       if (isOver) steps.push(remove(p, 'Completed'));
       else old.push(p);
@@ -186,7 +188,8 @@ function stepsOf(
       steps.push({ type: 'replace', placed: p, stay: !isRetry, reason });
     } else if (isRetry) {
       seated.add(p.ordinal);
-      if (p.record?.finished !== true) steps.push({ type: 'rewrite', placed: p, reason: 'Finished' });
+      if (p.record?.finished !== true)
+        steps.push({ type: 'rewrite', placed: p, reason: 'Finished' });
     } else steps.push(remove(p, 'SpecChanged'));
   }
   for (let ordinal = 1; ordinal <= desired.replicas && !stops && active < most; ordinal++) {

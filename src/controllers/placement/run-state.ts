@@ -114,9 +114,7 @@ export function verdictOf(
   const { failures } = record;
   const last = failures.at(-1);
   if (policy.job === undefined) {
-    const failed = failures.find(
-      ({ ordinal }) => ordinal <= replicas && !succeeded.has(ordinal),
-    );
+    const failed = failures.find(({ ordinal }) => ordinal <= replicas && !succeeded.has(ordinal));
     if (failed === undefined) return { type: 'running' };
     return { type: 'failed', reason: failed.reason ?? 'Error', message: failureText(failed) };
   }

@@ -46,7 +46,13 @@ export class RunBook {
   }
 
   /** The plan for a service that runs to its end. @param waits others have to come first */
-  plan(key: string, identity: ServiceIdentity, run: Run, view: PlacementView, waits: boolean): RunPlan {
+  plan(
+    key: string,
+    identity: ServiceIdentity,
+    run: Run,
+    view: PlacementView,
+    waits: boolean,
+  ): RunPlan {
     const { book, instances, clock } = this.#from;
     const { oneshot } = run.instances;
     if (oneshot === undefined) throw new TypeError(`${key} is no oneshot`);
@@ -68,7 +74,11 @@ export class RunBook {
   }
 
   /** What to write so that the record is this one; undefined: that there is none. */
-  change(key: string, identity: ServiceIdentity, wanted: RunRecord | undefined): Operation | undefined {
+  change(
+    key: string,
+    identity: ServiceIdentity,
+    wanted: RunRecord | undefined,
+  ): Operation | undefined {
     const path = runRecords.path(identity);
     const present = this.#recordOf(key, identity);
     if (wanted === undefined) {
@@ -105,7 +115,9 @@ export class RunBook {
     }
     const succeeded = new Set([...parseOrdinals(record.succeeded)].filter((o) => o <= replicas));
     const failed = new Set(
-      record.failures.map(({ ordinal }) => ordinal).filter((o) => o <= replicas && !succeeded.has(o)),
+      record.failures
+        .map(({ ordinal }) => ordinal)
+        .filter((o) => o <= replicas && !succeeded.has(o)),
     );
     const verdict = verdictOf(record, oneshot, replicas, this.#from.clock.now());
     return { verdict, record, succeeded, failed };
