@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Service } from '../../../src/api/v1alpha1/service.ts';
 import { findCondition, isTrue } from '../../../src/kube/conditions.ts';
-import { projects } from '../../../src/kube/resources.ts';
+import { projects, services } from '../../../src/kube/resources.ts';
 import { runRecords, type PlacementRecord } from '../../../src/registry/records/index.ts';
 import { eventually } from '../../support/eventually.ts';
 import { cluster, type Cluster } from './harness.ts';
@@ -274,5 +274,81 @@ describe('jobs', () => {
     );
     expect(condition(failed, 'Failed')?.reason).toBe('DeadlineExceeded');
     await eventually('it is stopped', () => a!.running.length === 0);
+  });
+});
+
+describe('scheduled services', () => {
+  const runsOf = async (c: Cluster): Promise<Service[]> => {
+    const list = await c.client.list(services, { namespace: 'default' });
+    return list.items.filter((s) => s.metadata.labels?.['nap.dev/schedule'] === 'backup');
+  };
+
+  it('run at their times, each of them once, whoever leads; keep some runs; and go with them', async () => {
+    const c = await cluster('embedded');
+    const first = c.operator();
+    const a = await c.agent('a', { behave: done });
+    await c.apply('shop', {
+      services: {
+        backup: {
+          image: 'backup',
+          type: 'oneshot',
+          schedule: { cron: '* * * * * *', successfulRuns: 2 },
+        },
+      },
+    });
+    const active = await serviceWhere(
+      c,
+      'shop-backup',
+      (s) => s.status?.schedule?.lastSuccessfulTime !== undefined,
+    );
+    expect(condition(active, 'Ready')?.status).toBe('True');
+    expect((await c.project('shop'))?.status).toMatchObject({ services: '1/1', instances: '0/0' });
+    await first.stop();
+    c.operator();
+    const before = a.started.length;
+    await eventually('the next operator goes on', () => a.started.length >= before + 3, 15_000);
+    const later = await serviceWhere(
+      c,
+      'shop-backup',
+      (s) => (s.status?.schedule?.runs ?? []).filter((r) => r.state === 'Completed').length === 2,
+    );
+    expect(Date.parse(later.status?.schedule?.nextScheduleTime ?? '')).toBeGreaterThan(
+      Date.parse(later.status?.schedule?.lastScheduleTime ?? ''),
+    );
+    const times = c.events.filter(({ reason }) => reason === 'RunStarted').map((e) => e.message);
+    expect(new Set(times).size).toBe(times.length);
+    expect((await runsOf(c)).length).toBeLessThanOrEqual(5);
+
+    await c.apply('shop', {
+      services: {
+        backup: {
+          image: 'backup',
+          type: 'oneshot',
+          schedule: { cron: '* * * * * *', successfulRuns: 2, suspend: true },
+        },
+      },
+    });
+    await serviceWhere(c, 'shop-backup', (s) => s.status?.state === 'Suspended');
+    await c.client.delete(projects, { namespace: 'default', name: 'shop' });
+    await eventually('all of it is gone', async () => (await runsOf(c)).length === 0);
+    await eventually('the project is gone', async () => (await c.project('shop')) === undefined);
+    expect(await c.placements()).toEqual([]);
+  }, 60_000);
+
+  it('leave a run out while the last one has not ended, with forbid', async () => {
+    const c = await cluster();
+    c.operator();
+    await c.agent('a', { behave: () => ({ phase: 'Running', ready: true }) });
+    await c.apply('shop', {
+      services: {
+        backup: {
+          image: 'backup',
+          type: 'oneshot',
+          schedule: { cron: '* * * * * *', concurrencyPolicy: 'forbid' },
+        },
+      },
+    });
+    await eventually('a run was left out', () => c.events.some((e) => e.reason === 'RunLeftOut'));
+    expect(await runsOf(c)).toHaveLength(1);
   });
 });
