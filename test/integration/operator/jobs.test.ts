@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { ProjectSpecInput } from '../../../src/api/v1alpha1/project.ts';
 import type { Service } from '../../../src/api/v1alpha1/service.ts';
 import { findCondition, isTrue } from '../../../src/kube/conditions.ts';
 import { projects, services } from '../../../src/kube/resources.ts';
@@ -310,7 +311,7 @@ describe('scheduled services', () => {
     const later = await serviceWhere(
       c,
       'shop-backup',
-      (s) => (s.status?.schedule?.runs ?? []).filter((r) => r.state === 'Completed').length === 2,
+      (s) => (s.status?.schedule?.runs ?? []).filter((r) => r.state === 'Completed').length >= 2,
     );
     expect(Date.parse(later.status?.schedule?.nextScheduleTime ?? '')).toBeGreaterThan(
       Date.parse(later.status?.schedule?.lastScheduleTime ?? ''),
@@ -350,5 +351,104 @@ describe('scheduled services', () => {
     });
     await eventually('a run was left out', () => c.events.some((e) => e.reason === 'RunLeftOut'));
     expect(await runsOf(c)).toHaveLength(1);
+  });
+});
+
+describe('a pre-deploy job', () => {
+  const spec = (version: number, more: Partial<ProjectSpecInput> = {}): ProjectSpecInput => ({
+    preDeploy: 'migrate',
+    services: {
+      migrate: { image: 'migrate:1', type: 'oneshot', command: ['migrate', String(version)] },
+      web: { image: `web:${String(version)}` },
+    },
+    ...more,
+  });
+  const versionOf = (p: PlacementRecord): string => p.container.command?.[1] ?? '';
+
+  it('runs before all else of each revision; a failure leaves the last good one as it is', async () => {
+    const c = await cluster();
+    c.operator();
+    const ran: string[] = [];
+    let failing = new Set(['2']);
+    let held = true;
+    const behave = (p: PlacementRecord) => {
+      if (p.container.oneshot !== true) return {};
+      if (held) return { phase: 'Running' as const, ready: true };
+      if (p.finished !== true) ran.push(versionOf(p));
+      return failing.has(versionOf(p)) ? broken() : done();
+    };
+    const [a] = await c.agents('a');
+    await a!.behave(behave);
+    await c.apply('shop', spec(1));
+    const waiting = await eventually('the release waits', async () => {
+      const project = await c.project('shop');
+      return project?.status?.state === 'PreDeploy' ? project : undefined;
+    });
+    expect(findCondition(waiting.status?.conditions, 'Ready')).toMatchObject({
+      status: 'False',
+      reason: 'PreDeploy',
+    });
+    await serviceWhere(c, 'shop-migrate', (s) => s.status?.active === 1);
+    expect(await c.service('shop-web')).toBeUndefined();
+    held = false;
+    await a!.behave(behave);
+    await c.ready('shop');
+    const [web] = await c.placements('web');
+
+    await c.apply('shop', spec(2));
+    const failed = await eventually('the release has failed', async () => {
+      const project = await c.project('shop');
+      return isTrue(project?.status?.conditions, 'Stalled') ? project : undefined;
+    });
+    const stalled = findCondition(failed.status?.conditions, 'Stalled');
+    expect(stalled?.message).toContain('revision 2 failed: migrate: pre-deploy job failed');
+    expect(failed.status?.revisions?.map(({ state }) => state)).toEqual(['Ready', 'Failed']);
+    await eventually('the old revision is said to run', async () => {
+      const project = await c.project('shop');
+      return project?.status?.state === 'RolledBack';
+    });
+    expect((await c.placements('web'))[0]?.record).toEqual(web?.record);
+    expect(new Set(ran)).toEqual(new Set(['1', '2']));
+    const runsBefore = a!.started.length;
+
+    // Once more, on demand, when what was wrong is mended; then on with the release.
+    failing = new Set();
+    await c.apply('shop', spec(2, { rollbackTo: 2 }));
+    await c.ready('shop');
+    expect((await c.placements('web'))[0]?.record.container.image).toBe('web:2');
+    expect(a!.started.length).toBe(runsBefore + 2);
+
+    // Back to a revision that it has succeeded for: not again.
+    await c.apply('shop', spec(2, { rollbackTo: 1 }));
+    await eventually('web is back', async () => {
+      const [p] = await c.placements('web');
+      return p?.record.container.image === 'web:1';
+    });
+    await c.ready('shop');
+    expect(a!.started.length).toBe(runsBefore + 3);
+  });
+
+  it('runs for each revision, also when it has not changed itself', async () => {
+    const c = await cluster();
+    c.operator();
+    const [a] = await c.agents('a');
+    await a!.behave(({ container }) => (container.oneshot === true ? done() : {}));
+    const same = (image: string): ProjectSpecInput => ({
+      preDeploy: 'migrate',
+      services: { migrate: { image: 'migrate', type: 'oneshot' }, web: { image } },
+    });
+    await c.apply('shop', same('web:1'));
+    await c.ready('shop');
+    expect(a!.started).toHaveLength(2);
+    await c.apply('shop', same('web:2'));
+    await c.ready('shop');
+    expect(a!.started).toHaveLength(4);
+    // Neither a new operator nor more replicas are a new revision.
+    await c.apply('shop', {
+      ...same('web:2'),
+      services: { ...same('web:2').services, web: { image: 'web:2', replicas: 2 } },
+    });
+    await c.ready('shop');
+    expect(a!.started).toHaveLength(5);
   });
 });
