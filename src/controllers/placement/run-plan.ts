@@ -64,13 +64,14 @@ export function planRun(
 ): RunPlan {
   if (policy.ran) return { steps: whenRan(desired, placed), verdict: { type: 'complete' } };
   const mine = (p: Placed): boolean => p.record?.run === policy.run;
-  const begun = view.record?.uid === desired.uid && view.record.run === policy.run;
-  if (!begun && view.waits && !placed.some(mine)) {
+  const isBegun = view.record?.uid === desired.uid && view.record.run === policy.run;
+  const begun = isBegun ? view.record : undefined;
+  if (begun === undefined && view.waits && !placed.some(mine)) {
     const { steps } = stepsOf(desired, policy, placed, undefined, { type: 'running' }, view);
     return { steps, verdict: { type: 'running' } };
   }
   const now = new Date(view.nowMs).toISOString();
-  const known = begun && view.record ? view.record : newRun(desired.uid, policy.run, now);
+  const known = begun ?? newRun(desired.uid, policy.run, now);
   const ends = placed.flatMap((p): End[] => {
     const end = mine(p) && p.ordinal <= desired.replicas ? endOf(p, view.reported(p)) : undefined;
     return end === undefined ? [] : [end];
@@ -188,7 +189,7 @@ function stepsOf(
       steps.push({ type: 'replace', placed: p, stay: !isRetry, reason });
     } else if (isRetry) {
       seated.add(p.ordinal);
-      if (p.record?.finished !== true)
+      if (p.record.finished !== true)
         steps.push({ type: 'rewrite', placed: p, reason: 'Finished' });
     } else steps.push(remove(p, 'SpecChanged'));
   }
