@@ -37,7 +37,6 @@ const jobSpec = z.object({
       'still runs is stopped. Example: "30m".',
   ),
 });
-export type JobSpec = z.output<typeof jobSpec>;
 
 const scheduleSpec = z.object({
   cron: z
