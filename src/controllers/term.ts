@@ -450,7 +450,10 @@ export class Term {
           anchor ??
           (stays ? outcome.unplaced.explanation : undefined) ??
           (outcome.roll?.state === 'waiting' ? undefined : outcome.roll?.message) ??
-          (want.type === 'invalid' ? `its spec is invalid: ${want.message}` : undefined);
+          (want.type === 'invalid' ? `its spec is invalid: ${want.message}` : undefined) ??
+          (want.type === 'run' && want.instances.oneshot !== undefined
+            ? 'it runs to its end first'
+            : undefined);
         const name = instanceName({ ...identity, ordinal: String(placed.ordinal) });
         return [{ name: `${identity.namespace}/${name}`, ...(why === undefined ? {} : { why }) }];
       });
