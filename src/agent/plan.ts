@@ -156,8 +156,9 @@ function hasLostNetwork(
 ): boolean {
   // One that must not be restarted runs to its end, cut off though it is.
   const { network } = context;
-  const { restart, start } = desired.placement.container;
-  if (network === undefined || restart === 'no' || start === false) return false;
+  const { restart, start, oneshot } = desired.placement.container;
+  const staysCutOff = restart === 'no' || start === false || oneshot === true;
+  if (network === undefined || staysCutOff) return false;
   if (container.state === 'running' && container.addresses[network.name] === undefined) return true;
   return !container.dns.includes(network.gateway);
 }
@@ -248,7 +249,16 @@ function decideEnd(
   context: PlanContext,
 ): ReturnType<typeof decideRestart> {
   const interrupted = context.interrupted?.(ended) ?? false;
-  return decideRestart(ended, desired.placement.container, view.memory, interrupted);
+  const { container, finished } = desired.placement;
+  return decideRestart(ended, container, view.memory, interrupted, finished);
+}
+
+/** Whether an instance without a container is not to get one: it has had its run. */
+export function isOver(
+  { memory }: Pick<InstanceView, 'memory'>,
+  { placement }: DesiredInstance,
+): boolean {
+  return placement.finished === true || (memory.ran && placement.container.restart === 'no');
 }
 
 function planCreation(
@@ -258,7 +268,7 @@ function planCreation(
   context: PlanContext,
 ): InstancePlan {
   // "restart: no" means one run; its container was removed by hand, and that must not become a second run.
-  if (view.memory.ran && desired.placement.container.restart === 'no') return nothing;
+  if (isOver(view, desired)) return nothing;
   const { network } = context;
   // Its predecessor still stops on another host.
   if (desired.placement.hold === true) return nothing;

@@ -220,11 +220,13 @@ export class Reconciler {
     const { host, network, clock, desired } = this.#deps;
     // What is not known to be wanted or unwanted is reported when it is.
     if (!this.#informed || !desired.judges(id)) return;
+    const interrupted = this.#deps.context()?.interrupted;
     const report = reportInstance(view, {
       host,
       network,
       activity: cell.activity,
       nowMs: clock.now(),
+      ...(interrupted === undefined ? {} : { interrupted }),
     });
     this.#deps.onReport(id, cell.key, report, view.desired);
     if (report.changesInMs !== undefined && cell.cancelWake === undefined) {

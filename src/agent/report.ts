@@ -12,7 +12,7 @@ import {
   engineRestarts,
   type RestartDecision,
 } from './restart/decision.ts';
-import { betterFirst, type InstanceView } from './plan.ts';
+import { betterFirst, isOver, type InstanceView } from './plan.ts';
 import type { OwnedContainer } from './ownership.ts';
 
 /** What is being done to an instance at this moment. */
@@ -33,6 +33,8 @@ export interface ReportContext {
   readonly activity: Activity | undefined;
   /** Wall clock, milliseconds since the epoch: the engine's times are compared with it. */
   readonly nowMs: number;
+  /** Whether the container was ended by the end of its engine or machine. Absent: none was. */
+  readonly interrupted?: (ended: OwnedContainer) => boolean;
 }
 
 /** What the registry should say about an instance. */
@@ -116,7 +118,7 @@ function withoutContainer(
   context: ReportContext,
 ): InstanceRecord {
   const { activity } = context;
-  const { failure, ran } = view.memory;
+  const { failure } = view.memory;
   const base = {
     id: desired.id,
     specHash: desired.specHash,
@@ -130,8 +132,11 @@ function withoutContainer(
   if (failure !== undefined) {
     return { ...base, phase: 'Failed', reason: failure.reason, message: failure.message };
   }
-  if (ran && desired.placement.container.restart === 'no') {
-    const message = 'its container was removed by hand; with restart: no it does not run again';
+  if (isOver(view, desired)) {
+    const message =
+      desired.placement.finished === true
+        ? 'it has ended, and its container was removed by hand'
+        : 'its container was removed by hand; with restart: no it does not run again';
     return { ...base, phase: 'Exited', reason: 'Removed', message };
   }
   return { ...base, phase: 'Creating' };
@@ -201,7 +206,7 @@ function conditionOf(
         const why: Condition = { phase: 'Starting', reason: 'Stopped', message: endOf(shown) };
         return failed(view) ?? why;
       }
-      return ended(view, desired, shown);
+      return ended(view, desired, shown, context);
     }
   }
 }
@@ -268,10 +273,20 @@ function wordsOf(activity: Activity | undefined): { reason?: string; message?: s
 }
 
 /** One that is down and that the engine does not start again. */
-function ended(view: InstanceView, desired: DesiredInstance, shown: OwnedContainer): Condition {
-  const { container: spec } = desired.placement;
-  const decision = decideRestart(shown, spec, view.memory);
+function ended(
+  view: InstanceView,
+  desired: DesiredInstance,
+  shown: OwnedContainer,
+  context: ReportContext,
+): Condition {
+  const { container: spec, finished } = desired.placement;
+  // Said of a oneshot, an end that is none would be believed.
+  const interrupted = spec.oneshot === true && context.interrupted?.(shown) === true;
+  const decision = decideRestart(shown, spec, view.memory, interrupted, finished);
   const { cause } = decision;
+  if (cause === 'interrupted') {
+    return { phase: 'Starting', reason: 'Interrupted', message: `${endOf(shown)} with its host` };
+  }
   const end = cause === 'timeout' ? 'stopped because it was unhealthy' : endOf(shown);
   switch (decision.type) {
     case 'start': {

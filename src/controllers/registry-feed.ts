@@ -8,6 +8,7 @@ import {
   instanceRecords,
   placementRecords,
   removedHostRecords,
+  runRecords,
   serviceRecords,
   volumeRecords,
   type InstanceKey,
@@ -68,6 +69,11 @@ export class RegistryFeed {
         homeRecords,
         telling(() => undefined),
       ),
+      runs: new RecordWatch(
+        store,
+        runRecords,
+        telling(() => undefined),
+      ),
       volumes: new RecordWatch(store, volumeRecords, telling(this.#volumesChanged)),
     };
   }
@@ -85,6 +91,11 @@ export class RegistryFeed {
   /** Home records as the registry has them, by path; live. */
   get homeRecords() {
     return this.#watches.homes.records;
+  }
+
+  /** Run records as the registry has them, by path; live. */
+  get runRecords() {
+    return this.#watches.runs.records;
   }
 
   /** Milliseconds for which hosts may have vanished unseen; 0 while connected. */

@@ -36,6 +36,7 @@ import { VolumeBook } from './placement/volume-book.ts';
 import { RevisionBook } from './project/revision-book.ts';
 import { projectReconciler } from './project/reconcile.ts';
 import { RegistryFeed } from './registry-feed.ts';
+import { Scheduler } from './schedule/scheduler.ts';
 import { ServiceDirectory } from './service/directory.ts';
 import type { FactSources } from './service/facts.ts';
 import { linkTargetOf } from './service/link-target.ts';
@@ -205,6 +206,7 @@ export class Term {
       virtualIps: this.#virtualIps,
       volumeRecords: this.#registry.volumeRecords,
       homeRecords: this.#registry.homeRecords,
+      runRecords: this.#registry.runRecords,
       drainIsOver: (host) => this.#keeper.drainIsOver(host),
       isKnown: (host) => this.#keeper.isKnown(host),
       sealingKey: (host) => this.#keeper.record(host)?.sealingKey,
@@ -399,6 +401,8 @@ export class Term {
       virtualIps: this.#virtualIps,
       standing: (host) => this.#health.standing(host, clock.monotonic()),
       wanted: (key) => this.#loop.rules.wanted(key),
+      runOf: ({ key, identity, want }) =>
+        want.type === 'run' ? this.#loop.runs.facts(key, identity, want) : undefined,
     };
     return {
       project: make(
@@ -423,6 +427,7 @@ export class Term {
           objects: serviceObjects,
           directory: this.#directory,
           volumes,
+          schedules: new Scheduler({ client, objects: serviceObjects, events, clock }),
           status: new StatusWriter(client, services, clock),
           events,
           clock,
@@ -475,7 +480,10 @@ export class Term {
           anchor ??
           (stays ? outcome.unplaced.explanation : undefined) ??
           (outcome.roll?.state === 'waiting' ? undefined : outcome.roll?.message) ??
-          (want.type === 'invalid' ? `its spec is invalid: ${want.message}` : undefined);
+          (want.type === 'invalid' ? `its spec is invalid: ${want.message}` : undefined) ??
+          (want.type === 'run' && want.instances.oneshot !== undefined
+            ? 'it runs to its end first'
+            : undefined);
         const name = instanceName({ ...identity, ordinal: String(placed.ordinal) });
         return [{ name: `${identity.namespace}/${name}`, ...(why === undefined ? {} : { why }) }];
       });

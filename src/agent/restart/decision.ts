@@ -22,7 +22,10 @@ export type RestartDecision =
   /** The policy starts it again, but it has started too often. */
   | { readonly type: 'limit'; readonly cause: EndCause; readonly starts: number };
 
-type Restarts = Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit' | 'hooks'>;
+type Restarts = Pick<
+  ContainerSpec,
+  'restart' | 'restartMs' | 'startLimit' | 'hooks' | 'oneshot'
+>;
 
 /**
  * Whether the engine restarts a container by its own policy; else the agent does, or nobody. See
@@ -42,17 +45,22 @@ export function engineRestarts(spec: Restarts): boolean {
  * reached stays reached.
  *
  * @param interrupted the run was ended by the end of its engine or machine, and says nothing about the program: it
- *   goes on as services do after a boot, unless it may run only once.
+ *   goes on as services do after a boot, unless it may run only once. A oneshot that had not come to its end begins anew,
+ *   as it would on another host; one that had, stays.
+ * @param finished the operator has taken note of how a oneshot ended
  */
 export function decideRestart(
   ended: Pick<InspectedContainer, 'id' | 'exitCode' | 'oomKilled' | 'startedAt' | 'finishedAt'>,
   spec: Restarts,
   memory: InstanceMemory,
   interrupted = false,
+  finished = false,
 ): RestartDecision {
-  const cause = causeOf(ended, memory);
+  const { oneshot = false } = spec;
+  const cause = causeOf(ended, memory, oneshot);
+  if (finished) return { type: 'stay', cause };
   const endedMs = Date.parse(ended.finishedAt ?? ended.startedAt ?? '') || 0;
-  if (interrupted && spec.restart !== 'no') {
+  if (interrupted && (oneshot ? cause !== 'clean' : spec.restart !== 'no')) {
     return { type: 'start', cause: 'interrupted', atMs: endedMs, pauseMs: 0 };
   }
   return afterCause(cause, endedMs, memory.crash?.shortRuns ?? 0, spec, memory);
@@ -89,10 +97,11 @@ function afterCause(
 export function causeOf(
   ended: Pick<InspectedContainer, 'id' | 'exitCode' | 'oomKilled' | 'startedAt'>,
   memory: InstanceMemory,
+  oneshot = false,
 ): EndCause {
   const { stoppedFor } = memory;
   const ours = stoppedFor?.containerId === ended.id && stoppedFor.startedAt === ended.startedAt;
-  return ours ? 'timeout' : endCause(ended);
+  return ours ? 'timeout' : endCause(ended, oneshot);
 }
 
 /**

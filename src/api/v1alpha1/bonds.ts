@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { fieldPath, type FieldError } from './field-error.ts';
+import { restartPolicyOf } from './restart-policy.ts';
 
 /** Most bonds of one kind of one service. */
 const maxBonds = 32;
@@ -69,7 +70,8 @@ export function validateBonds(
   services: readonly (readonly [
     string,
     BondsInput & {
-      readonly restart?: string;
+      readonly type?: string | undefined;
+      readonly restart?: string | undefined;
       readonly replicas?: number;
       readonly start?: boolean | undefined;
     },
@@ -100,7 +102,8 @@ export function validateBonds(
     }
     for (const [other, { condition }] of Object.entries(spec.dependsOn ?? {})) {
       check(at('dependsOn', other), other);
-      if (condition === 'completed' && specs.get(other)?.start === false) {
+      const target = specs.get(other);
+      if (condition === 'completed' && target?.start === false) {
         fail(
           at('dependsOn', other, 'condition'),
           condition,
@@ -108,11 +111,12 @@ export function validateBonds(
         );
         continue;
       }
-      if (condition === 'completed' && specs.get(other)?.restart === 'always') {
+      const endless = target !== undefined && restartPolicyOf(target) === 'always';
+      if (condition === 'completed' && endless) {
         fail(
           at('dependsOn', other, 'condition'),
           condition,
-          `"${other}" is started again whenever it ends (restart: always), so it is never completed: give it restart: "no" or on-failure`,
+          `"${other}" is started again whenever it ends (restart: always), so it is never completed: give it type: oneshot, or restart: "no" or on-failure`,
         );
       }
     }

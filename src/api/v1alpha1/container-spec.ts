@@ -80,6 +80,8 @@ export const containerSpec = z.looseObject({
   workingDir: z.string().optional(),
   pullPolicy: z.enum(['always', 'missing', 'never']),
   restart: restartPolicy,
+  /** It comes to an end: exit code 0 alone is success, and it does not run again after that. */
+  oneshot: z.boolean().optional(),
   /** Pause before the first restart. Absent: the engine's 100 ms. */
   restartMs: z.int().optional(),
   /** Absent: restarted for ever. */

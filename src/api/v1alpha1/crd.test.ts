@@ -292,7 +292,7 @@ describe('what kubectl shows', () => {
         scope: 'Namespaced',
         shortNames: ['napsvc'],
         categories: ['nap', 'all'],
-        columns: 'READY STATUS INSTANCES IMAGE AGE',
+        columns: 'READY STATUS INSTANCES COMPLETIONS IMAGE AGE',
         subresources: ['status', 'scale'],
       },
       {

@@ -22,6 +22,8 @@ export const labels = {
   hookOf: 'nap.dev/hook-of',
   /** On containers, networks and volumes: name of the host (agent) that owns them. */
   host: 'nap.dev/host',
+  /** On Services that are runs of a scheduled one: that one's name in its project. */
+  schedule: 'nap.dev/schedule',
 } as const;
 
 /** On Services: "true" while their Project is paused. */
@@ -29,6 +31,15 @@ export const pausedAnnotation = 'nap.dev/paused';
 
 /** On Services: number of the Project's revision that they were made from. */
 export const revisionAnnotation = 'nap.dev/revision';
+
+/** On Services of type oneshot: any text; another one is another run. Projects count their pre-deploy job's runs with it. */
+export const runAnnotation = 'nap.dev/run';
+
+/** On Services of type oneshot: the run (the text above) that needs not be made, since it has been. */
+export const ranAnnotation = 'nap.dev/ran';
+
+/** On runs of a scheduled Service: the time that they are for, RFC 3339. */
+export const scheduledAtAnnotation = 'nap.dev/scheduled-at';
 
 /** Holds a deleted Project or Service back until nothing of it runs on any host. */
 export const finalizer = 'nap.dev/teardown';

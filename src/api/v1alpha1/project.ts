@@ -41,6 +41,17 @@ export const projectSpec = z.object({
       maxProperties: 100,
     })
     .optional(),
+  preDeploy: z
+    .string()
+    .max(63)
+    .meta({
+      description:
+        'A oneshot of the project that runs to its end on each new revision, before any other service is made or changed: ' +
+        'migrate. If it fails, the release has failed: nothing else is touched, and the last revision that was ready goes on. ' +
+        'Once for each revision: neither a rollback nor rollbackTo runs it again for one that it has succeeded for; ' +
+        'what it did is not undone. It may depend on no other service of the project.',
+    })
+    .optional(),
   rebalance: z
     .enum(['off', 'on'])
     .meta({
@@ -132,6 +143,10 @@ export interface Project extends KubeObject {
 
 /** Rules over the whole object: what they need is not all under spec. */
 export const projectRules = [
+  rule(
+    '!has(self.spec.preDeploy) || self.spec.preDeploy in self.spec.services',
+    'preDeploy must name a service of this project',
+  ),
   rule(
     "!self.metadata.name.contains('.')",
     'the name of a project becomes part of host names: use lower-case letters, digits and "-" only, no "."',

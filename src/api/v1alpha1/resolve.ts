@@ -10,6 +10,7 @@ import type { ResolvedContent } from './content.ts';
 import { instanceName, type ServiceIdentity } from './names.ts';
 import { parsePorts } from './port-string.ts';
 import type { ResolvedLinks } from './resolve-links.ts';
+import { restartPolicyOf } from './restart-policy.ts';
 import { resolveMounts } from './resolve-volumes.ts';
 import type { ServiceSpec } from './service-spec.ts';
 
@@ -26,6 +27,7 @@ export function resolveContainerSpec(
   links?: ResolvedLinks,
 ): ContainerSpec {
   const limits = spec.resources?.limits;
+  const restart = restartPolicyOf(spec);
   return {
     image: spec.image,
     ...given({
@@ -48,14 +50,19 @@ export function resolveContainerSpec(
     labels: { ...spec.labels },
     hostname: spec.hostname ?? instanceName({ ...identity, ordinal: String(ordinal) }),
     pullPolicy: spec.pullPolicy,
-    restart: spec.restart,
+    restart,
+    ...(spec.type === 'oneshot' ? { oneshot: true } : {}),
     ...given({
-      restartMs: spec.restartSec === undefined ? undefined : parseDuration(spec.restartSec),
+      // Of a job it is the operator's, between two tries.
+      restartMs:
+        spec.restartSec === undefined || spec.job !== undefined
+          ? undefined
+          : parseDuration(spec.restartSec),
       startLimit: spec.startLimit && {
         burst: spec.startLimit.burst,
         intervalMs: parseDuration(spec.startLimit.interval ?? '10s'),
       },
-      healthCheck: resolveHealthCheck(spec.healthCheck, spec.restart),
+      healthCheck: resolveHealthCheck(spec.healthCheck, restart),
     }),
     ...resolveHooks(spec),
     ...(spec.start === false && { start: false as const }),

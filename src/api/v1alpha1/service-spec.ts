@@ -5,6 +5,7 @@ import { cpuQuantityPattern } from './cpu-quantity.ts';
 import { durationExample, durationPattern } from './duration.ts';
 import { healthCheck } from './health-check.ts';
 import { hookFields } from './hooks.ts';
+import { jobRules, jobs } from './job-spec.ts';
 import { linkStringPattern } from './link-string.ts';
 import { placement, placementRules } from './placement-spec.ts';
 import { portStringPattern } from './port-string.ts';
@@ -278,13 +279,16 @@ export const serviceSpec = z
       description: 'How many instances run. `kubectl scale` changes it on the Service object.',
       format: 'int32',
     }),
-    restart: restartPolicy.default('always').meta({
-      description:
-        'When a container that has ended is started again, as in systemd. always; "no" never (in quotes: a bare no is ' +
-        'false in YAML); on-success after exit code 0 or SIGHUP, SIGINT, SIGTERM, SIGPIPE; on-failure after anything ' +
-        'else; on-abnormal after another signal, lack of memory or a timeout (failed health checks), but no exit code; ' +
-        'on-abort after such a signal only. Pauses grow from start to start, up to a minute; a run of 10 seconds resets them.',
-    }),
+    ...jobs,
+    restart: restartPolicy
+      .meta({
+        description:
+          'When a container that has ended is started again, as in systemd. always (default; of a oneshot: no); "no" never (in ' +
+          'quotes: a bare no is false in YAML); on-success after exit code 0 or SIGHUP, SIGINT, SIGTERM, SIGPIPE; on-failure after anything ' +
+          'else; on-abnormal after another signal, lack of memory or a timeout (failed health checks), but no exit code; ' +
+          'on-abort after such a signal only. Pauses grow from start to start, up to a minute; a run of 10 seconds resets them.',
+      })
+      .optional(),
     restartSec: text(40)
       .meta({
         description:
@@ -422,7 +426,7 @@ export const serviceSpec = z
       })
       .optional(),
   })
-  .meta({ 'x-kubernetes-validations': placementRules });
+  .meta({ 'x-kubernetes-validations': [...placementRules, ...jobRules] });
 /** As the user wrote it: fields with defaults may be absent. */
 export type ServiceSpecInput = z.input<typeof serviceSpec>;
 /** With the defaults filled in. */

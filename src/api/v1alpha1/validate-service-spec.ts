@@ -13,6 +13,7 @@ import { formatPort, parsePorts } from './port-string.ts';
 import type { ServiceSpec } from './service-spec.ts';
 import { isSignal } from './signals.ts';
 import { validateHealthAndRestart } from './validate-health-check.ts';
+import { validateJobs } from './validate-jobs.ts';
 import { validatePlaceholders, validatePlacement } from './validate-placement.ts';
 import { validateUpdate } from './update-policy.ts';
 import { validateMounts } from './validate-volumes.ts';
@@ -114,6 +115,7 @@ export function validateServiceSpec(
   validateHealthAndRestart(spec, at, errors);
   validateHooks(spec, at, errors);
   validateDataOnly(spec, at, errors);
+  validateJobs(spec, at, errors);
   return errors;
 }
 

@@ -155,7 +155,9 @@ export function allocate(intents: readonly Intent[], context: AllocateContext): 
     if (asked.step.type === 'replace') book.restore([asked.step.placed.path]);
     const entry = unplaced.get(asked.intent.key) ?? { pending: 0, staying: 0, explanation: '' };
     entry.explanation = decision.explanation;
-    if (asked.step.type === 'create' || asked.step.reason === 'HostLost') entry.pending++;
+    const { reason } = asked.step;
+    if (asked.step.type === 'create' || reason === 'HostLost' || reason === 'Retried')
+      entry.pending++;
     else if (asked.step.reason === 'HostDrained' || asked.step.reason === 'Rebalanced') {
       entry.evicted = (entry.evicted ?? 0) + 1;
     } else entry.staying++;
@@ -213,6 +215,10 @@ function rewriting(
         ? ['replaces', 'beside']
         : [step.reason === 'Alone' ? 'beside' : 'hold'];
     return { ...base, ...rewritten(intent, placed, stripped(placed.record, without)) };
+  }
+  if (placed.record !== undefined && step.reason === 'Finished') {
+    context.state.unplace(placed.path);
+    return { ...base, ...rewritten(intent, placed, { ...placed.record, finished: true }) };
   }
   // What the agent runs keeps its identity if it is what is wanted: then nothing restarts.
   const running = context.instances.of(intent.key, placed);

@@ -1,8 +1,7 @@
 import { formatDuration } from '../../api/v1alpha1/duration.ts';
 import { defaultUpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
-import { equalJson } from '../../api/json.ts';
 import { serviceRecords, type ServiceRecord } from '../../registry/records/service.ts';
-import type { CachedRecord } from '../../registry/record-cache.ts';
+import type { RunRecord } from '../../registry/records/run.ts';
 import { decide } from '../../registry/decide.ts';
 import type { Operation, Revision, Store } from '../../registry/store.ts';
 import { parseSeat, seatKey } from '../../api/v1alpha1/seat.ts';
@@ -16,6 +15,7 @@ import type { ServiceWish } from '../service/desired.ts';
 import type { ServiceDirectory } from '../service/directory.ts';
 import { allocate, type Change, type Intent, type Unplaced } from './allocate.ts';
 import { batches } from './batch.ts';
+import { MoveBrake, type Held } from './brake.ts';
 import type { InstanceBook, PlacementBook } from './book.ts';
 import { deliver, isUndelivered } from './delivery.ts';
 import type { HomeSources } from './homes.ts';
@@ -25,6 +25,8 @@ import { planBlocked, planRemoval, type RollState, type Step } from './plan.ts';
 import { instanceState, troubleOf, type Readiness } from './readiness.ts';
 import type { InstanceState, Placed, PlacementView } from './types.ts';
 import { PlacementRulesKeeper } from './rules.ts';
+import { RunBook, type CachedRuns } from './runs.ts';
+import { ServiceRecordBook, type CachedServices } from './service-records.ts';
 import type { VirtualIpBook } from '../virtual-ip-book.ts';
 import { volumeChanges, type VolumeRecords } from './volumes.ts';
 
@@ -33,7 +35,7 @@ export interface Outcome {
   readonly unplaced?: Unplaced;
   readonly roll?: RollState;
   /** Instances of lost hosts that are held back, with the reason. */
-  readonly held?: { readonly count: number; readonly message: string };
+  readonly held?: Held;
   /** What other services have to come to first: "db to be healthy"; or why nothing of it may run. */
   readonly order?: Pick<Order, 'waitsFor' | 'stopped'>;
 }
@@ -45,6 +47,10 @@ interface Open {
   readonly order?: Outcome['order'];
   /** There is more to do at once. */
   readonly again?: boolean;
+  /** There is more to do after this time. */
+  readonly wakeInMs?: number;
+  /** Of a oneshot: what is known of its run from now on. */
+  readonly runRecord?: RunRecord;
 }
 
 /** Told what was decided; must not throw. */
@@ -68,9 +74,11 @@ export interface PlacementLoopOptions {
   readonly health: HostHealth;
   readonly state: ClusterState;
   /** Present service records, by path. */
-  readonly serviceRecords: ReadonlyMap<string, CachedRecord<ServiceIdentity, ServiceRecord>>;
+  readonly serviceRecords: CachedServices;
   /** Gives out virtual IPs. */
   readonly virtualIps: VirtualIpBook;
+  /** Present run records, by path. Default: none. */
+  readonly runRecords?: CachedRuns;
   /** Present volume records, by path. Default: none, and none are written. */
   readonly volumeRecords?: VolumeRecords;
   /** Public key of a host that deliveries are sealed for. Default: no host has one. */
@@ -124,12 +132,13 @@ export class PlacementLoop {
   readonly #asking = new Set<string>();
   readonly #gone = new Set<string>();
   readonly #timers = new Map<string, () => void>();
-  /** Service records as last written by us. */
-  readonly #written = new Map<string, ServiceRecord | undefined>();
+  readonly #records: ServiceRecordBook;
+  readonly #brake: MoveBrake;
   /** What rules mean for what is placed. */
   readonly rules: PlacementRulesKeeper;
+  /** How far oneshots have come. */
+  readonly runs: RunBook;
   #lastRetry = -Infinity;
-  #moves: { tokens: number; at: number };
 
   constructor(options: PlacementLoopOptions) {
     this.#options = options;
@@ -147,6 +156,13 @@ export class PlacementLoop {
         ? {}
         : { homes: { homes: homeRecords, volumes: volumeRecords, standing } }),
     });
+    this.#records = new ServiceRecordBook(options.serviceRecords, options.virtualIps);
+    this.runs = new RunBook({
+      book,
+      instances: options.instances,
+      records: options.runRecords ?? new Map(),
+      clock,
+    });
     this.#order = new OrderBook({
       book,
       instances: options.instances,
@@ -159,8 +175,18 @@ export class PlacementLoop {
       },
       isSettled: (key) =>
         this.#actedUpon.get(key) === directory.get(key)?.want && !this.#rolling.has(key),
+      runOf: (key) => {
+        const wish = directory.get(key);
+        if (wish?.want.type !== 'run') return undefined;
+        return this.runs.facts(key, wish.identity, wish.want);
+      },
     });
-    this.#moves = { tokens: 1, at: options.clock.monotonic() };
+    this.#brake = new MoveBrake(
+      health,
+      (host) => book.servicesOn(host).length > 0,
+      options.brakedMovesPerSecond ?? 1,
+      clock.monotonic(),
+    );
   }
 
   /** Asks for a look at a service, by serviceId. Cheap. */
@@ -171,7 +197,8 @@ export class PlacementLoop {
 
   /** An instance of the service changed its state. */
   instanceChanged(key: string): void {
-    if (this.#rolling.has(key) || this.#watching.has(key)) this.mark(key);
+    const looks = [this.#rolling, this.#watching].some((set) => set.has(key));
+    if (looks || this.runs.isActive(key)) this.mark(key);
     for (const other of this.#order.concernedBy(key)) this.mark(other);
   }
 
@@ -180,9 +207,7 @@ export class PlacementLoop {
    * @param record undefined: gone or unreadable
    */
   serviceRecordChanged(key: string, record: ServiceRecord | undefined): void {
-    if (this.#written.has(key) && equalJson(this.#written.get(key), record)) return;
-    this.#written.set(key, record);
-    this.mark(key);
+    if (this.#records.changed(key, record)) this.mark(key);
   }
 
   /** There may be room now where there was none. */
@@ -205,14 +230,14 @@ export class PlacementLoop {
     const { directory, book } = this.#options;
     for (const key of directory.keys()) this.mark(key);
     for (const [key] of book.services()) this.mark(key);
-    for (const record of this.#options.serviceRecords.values()) this.mark(serviceId(record.key));
+    const { serviceRecords, runRecords = new Map() as CachedRuns } = this.#options;
+    for (const record of serviceRecords.values()) this.mark(serviceId(record.key));
+    for (const record of runRecords.values()) this.mark(serviceId(record.key));
   }
 
   /** The record of a service, as last written or read. */
   recordOf(identity: ServiceIdentity): ServiceRecord | undefined {
-    const key = serviceId(identity);
-    if (this.#written.has(key)) return this.#written.get(key);
-    return this.#options.serviceRecords.get(serviceRecords.path(identity))?.value;
+    return this.#records.recordOf(identity);
   }
 
   /** What the last pass over the service acted upon; undefined: none yet. */
@@ -272,16 +297,17 @@ export class PlacementLoop {
     const { sealingKey, volumeRecords } = this.#options;
     const delivered = deliver(intents, changes, book, (host) => sealingKey?.(host));
     const volumes = volumeChanges(intents, delivered, { book, state, records: volumeRecords });
+    const records = this.#recordChanges(intents, open);
     await this.#write(
       [
-        ...this.#recordChanges(intents),
+        ...records,
         ...volumes.map(bookkeeping),
         ...this.rules.homeChanges(intents, delivered).map(bookkeeping),
         ...delivered,
       ],
       signal,
     );
-    const changed = new Set(changes.map(({ key }) => key));
+    const changed = new Set([...records, ...changes].map(({ key }) => key));
     for (const [key, want] of wants) {
       if (want === undefined) this.#forget(key);
       else {
@@ -311,12 +337,23 @@ export class PlacementLoop {
     }
     const order = this.#order.orderOf(key);
     const run = order === undefined ? want : underOrder(want, order);
-    const free = this.rules.plan(key, run, {
+    const view = {
       ...this.#view(key),
-      undelivered: (p) => isUndelivered(p, want.bundle, this.#options.sealingKey?.(p.host)),
-    });
+      undelivered: (p: Placed) => isUndelivered(p, want.bundle, this.#options.sealingKey?.(p.host)),
+    };
+    const once =
+      run.instances.oneshot === undefined
+        ? undefined
+        : this.runs.plan(
+            key,
+            identity,
+            run,
+            this.rules.view(key, run, view),
+            order?.waitsFor !== undefined || order?.stopped !== undefined,
+          );
+    const free = once ?? this.rules.plan(key, run, view);
     const plan = order === undefined ? { ...free, waits: false } : heldBack(free, order);
-    const { steps, held } = this.#brake(plan.steps);
+    const { steps, held } = this.#brake.apply(plan.steps, this.#options.clock.monotonic());
     if (plan.watches === true) this.#watching.add(key);
     else this.#watching.delete(key);
     open.set(key, {
@@ -324,13 +361,18 @@ export class PlacementLoop {
       ...(plan.roll === undefined ? {} : { roll: plan.roll }),
       ...(held === undefined ? {} : { held }),
       ...(order !== undefined && (plan.waits || order.stopped !== undefined) ? { order } : {}),
+      ...(once?.wakeInMs === undefined ? {} : { wakeInMs: once.wakeInMs }),
+      ...(once?.record === undefined ? {} : { runRecord: once.record }),
     });
     return { key, identity, run, steps };
   }
 
   /** Records of a service without an object: they go when the API server itself says that there is none. */
   #orphan(key: string, signal: AbortSignal): Intent | undefined {
-    const identity = this.#options.book.identityOf(key) ?? this.#recordOf(key)?.key;
+    const identity =
+      this.#options.book.identityOf(key) ??
+      this.#records.identityOf(key) ??
+      this.runs.identityOf(key);
     if (identity === undefined) return undefined;
     if (this.#gone.delete(key)) {
       return { key, identity, steps: planRemoval(this.#options.book.ofService(key)) };
@@ -433,67 +475,29 @@ export class PlacementLoop {
     return ordinals;
   }
 
-  /** While many hosts are lost at once, lets moves away from lost hosts through one by one. */
-  #brake(steps: readonly Step[]): { steps: readonly Step[]; held?: NonNullable<Outcome['held']> } {
-    const { health, book, clock, brakedMovesPerSecond = 1 } = this.#options;
-    if (!steps.some(isMove)) return { steps };
-    const now = clock.monotonic();
-    const brake = health.brake(now, (host) => book.servicesOn(host).length > 0);
-    if (brake === undefined) return { steps };
-    const refill = ((now - this.#moves.at) * brakedMovesPerSecond) / 1000;
-    this.#moves = { tokens: Math.min(1, this.#moves.tokens + refill), at: now };
-    let count = 0;
-    const allowed = steps.filter((step) => {
-      if (!isMove(step)) return true;
-      if (this.#moves.tokens >= 1) {
-        this.#moves.tokens -= 1;
-        return true;
-      }
-      count++;
-      return false;
+  /** Records of services, and of their runs, that have to be written or removed: those of one service together. */
+  #recordChanges(intents: readonly Intent[], open: ReadonlyMap<string, Open>): Change[] {
+    return intents.flatMap((intent) => {
+      const { key } = intent;
+      const record = this.#records.change(intent);
+      const operations = [record, this.#runChange(intent, open.get(key))];
+      const writes = operations.filter((operation) => operation !== undefined);
+      if (writes.length === 0) return [];
+      const change = { key, step: recordStep, conditions: [], operations: writes, touched: [] };
+      if (record === undefined) return [change];
+      const written = (): void => {
+        if (intent.run?.addressed !== true) this.#released(record.key);
+        this.#options.observer.recorded(key);
+      };
+      return [{ ...change, written }];
     });
-    if (count === 0) return { steps };
-    const message = `${brake.message}; moving ${String(brakedMovesPerSecond)} instance per second`;
-    return { steps: allowed, held: { count, message } };
   }
 
-  /** Service records that have to be written or removed. */
-  #recordChanges(intents: readonly Intent[]): Change[] {
-    const changes: Change[] = [];
-    for (const intent of intents) {
-      const path = serviceRecords.path(intent.identity);
-      const present = this.#written.has(intent.key)
-        ? this.#written.get(intent.key)
-        : this.#options.serviceRecords.get(path)?.value;
-      const wanted = this.#recordFor(path, intent.run);
-      if (equalJson(present, wanted)) continue;
-      const exists = present !== undefined || this.#options.serviceRecords.has(path);
-      if (wanted === undefined && !exists) continue;
-      changes.push({
-        key: intent.key,
-        step: recordStep,
-        conditions: [],
-        operations: [
-          wanted === undefined
-            ? { type: 'delete', key: path }
-            : { type: 'put', key: path, value: serviceRecords.encode(wanted) },
-        ],
-        touched: [],
-        written: () => {
-          if (wanted?.virtualIP === undefined && intent.run?.addressed !== true) {
-            this.#released(path);
-          }
-          this.#options.observer.recorded(intent.key);
-        },
-      });
-      this.#written.set(intent.key, wanted);
-    }
-    return changes;
-  }
-
-  #recordFor(path: string, run: Intent['run']): ServiceRecord | undefined {
-    if (run?.addressed !== true) return run?.record;
-    return this.#options.virtualIps.addressed(path, run.record);
+  #runChange({ key, identity, run }: Intent, open: Open | undefined): Operation | undefined {
+    // One that is blocked, or waits for others, is left as it is known.
+    const isOneshot = run?.instances.oneshot !== undefined;
+    if (isOneshot && open?.runRecord === undefined) return undefined;
+    return this.runs.change(key, identity, open?.runRecord);
   }
 
   /** An address is free that no host is told of any more. */
@@ -518,7 +522,8 @@ export class PlacementLoop {
         );
         for (const change of batch) {
           book.restore(change.touched);
-          this.#written.delete(change.key);
+          this.#records.forget(change.key);
+          this.runs.forget(change.key);
           this.#markAfter(change.key, conflictRetryMs);
         }
         continue;
@@ -558,8 +563,8 @@ export class PlacementLoop {
       // The pass that began the update did not ask to be woken when something settles.
       this.mark(key);
     }
-    if (open.held !== undefined)
-      this.#markAfter(key, 1_000 / (this.#options.brakedMovesPerSecond ?? 1));
+    if (open.held !== undefined) this.#markAfter(key, this.#brake.pauseMs);
+    if (open.wakeInMs !== undefined) this.#wakeForRun(key, open.wakeInMs);
     const { roll, held, order } = open;
     if (unplaced === undefined && !roll && !held && !order) {
       this.#outcomes.delete(key);
@@ -576,15 +581,19 @@ export class PlacementLoop {
 
   /** Nobody asks for the service any more. */
   #forget(key: string): void {
-    for (const memory of [this.#outcomes, this.#actedUpon, this.#written]) memory.delete(key);
+    for (const memory of [this.#outcomes, this.#actedUpon]) memory.delete(key);
+    for (const book of [this.#records, this.runs]) book.forget(key);
     for (const set of [this.#waiting, this.#rolling, this.#watching]) set.delete(key);
   }
 
-  #recordOf(key: string): CachedRecord<ServiceIdentity, ServiceRecord> | undefined {
-    for (const record of this.#options.serviceRecords.values()) {
-      if (serviceId(record.key) === key) return record;
-    }
-    return undefined;
+  /** Replaces the timer of the last pass. */
+  #wakeForRun(key: string, delayMs: number): void {
+    const name = `run ${key}`;
+    this.#timers.get(name)?.();
+    this.#timers.delete(name);
+    this.#wakeAfter(name, delayMs, () => {
+      this.mark(key);
+    });
   }
 
   #markAfter(key: string, delayMs: number): void {
@@ -611,8 +620,4 @@ const recordStep: Step = { type: 'create', ordinal: 0, reason: 'ScaledUp' };
 function bookkeeping(of: { readonly key: string; readonly operation: Operation }): Change {
   const { key, operation } = of;
   return { key, step: recordStep, conditions: [], operations: [operation], touched: [] };
-}
-
-function isMove(step: Step): boolean {
-  return step.type === 'replace' && step.reason === 'HostLost';
 }

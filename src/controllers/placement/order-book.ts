@@ -3,6 +3,7 @@ import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import type { ServiceWish } from '../service/desired.ts';
 import type { InstanceBook, PlacementBook } from './book.ts';
 import { orderOf, type Neighbour, type Order } from './order.ts';
+import type { RunFacts } from './runs.ts';
 import type { InstanceState, Placed } from './types.ts';
 
 type Run = Extract<ServiceWish['want'], { type: 'run' }>;
@@ -17,6 +18,8 @@ export interface OrderSources {
   readonly isSettled: (key: string) => boolean;
   /** Whether what is missing of the service cannot be made now: there is no room, or a config is missing. */
   readonly isHeld: (key: string) => boolean;
+  /** How the run of a oneshot stands; undefined for what runs for ever. */
+  readonly runOf: (key: string) => RunFacts | undefined;
 }
 
 /** Which services are bound to which, and what that means for each at this moment. */
@@ -84,8 +87,9 @@ export class OrderBook {
   }
 
   #neighbour(key: string, visiting: ReadonlySet<string>): Neighbour {
-    const { book, instances, wantOf, stateOf, isSettled, isHeld } = this.#from;
+    const { book, instances, wantOf, stateOf, isSettled, isHeld, runOf } = this.#from;
     const want = wantOf(key);
+    const run = runOf(key);
     const placed = book.ofService(key);
     const asked = want?.type === 'run' ? want.instances.replicas : 0;
     // What is stopped by its own bonds is as good as scaled to 0.
@@ -104,6 +108,17 @@ export class OrderBook {
       if (state === 'done') counts.done++;
       if (state === 'failed') counts.failed++;
     }
+    if (run !== undefined) {
+      counts.done = run.succeeded.size;
+      counts.failed = run.verdict.type === 'failed' ? replicas : run.failed.size;
+    }
+    const remains = want?.type === 'run' && want.instances.oneshot?.remains === true;
+    if (remains) counts.ready = counts.done;
+    // What has ended is only a container that does not run.
+    const existing = placed.filter((p) => p.record?.finished !== true).length;
+    const reported = instances
+      .ofService(key)
+      .filter(({ record }) => run === undefined || record.phase !== 'Exited').length;
     const first = placed.find((p) => p.ordinal === 1 && p.record?.beside !== true);
     return {
       exists: want?.type === 'run',
@@ -111,7 +126,8 @@ export class OrderBook {
       settled: isSettled(key),
       held: isHeld(key) || order?.hopeless === true,
       ...counts,
-      existing: Math.max(placed.length, instances.ofService(key).length),
+      existing: Math.max(existing, reported),
+      ...(run === undefined ? {} : { alive: existing + (remains ? counts.done : 0) }),
       token: first?.record?.id,
     };
   }

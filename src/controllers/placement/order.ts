@@ -22,6 +22,8 @@ export interface Neighbour {
   readonly failed: number;
   /** What is missing of it cannot come now: no host has room, or it waits for something that has failed. */
   readonly held: boolean;
+  /** Instances that run or start, or count as if they did. Default: those that exist and have not ended. */
+  readonly alive?: number;
   /** Instances that exist in any way, wanted or not. */
   readonly existing: number;
   /** Changes when its first instance is replaced by another one. */
@@ -96,7 +98,7 @@ export function orderOf(bonds: Bonds, excludedBy: readonly string[], around: Nei
   }
   for (const service of bonds.bindsTo ?? []) {
     const n = around(service);
-    const alive = n.existing - n.failed - n.done;
+    const alive = n.alive ?? n.existing - n.failed - n.done;
     if (n.exists && n.settled && alive <= 0)
       stopped ??= `it is bound to ${service}, which does not run`;
   }

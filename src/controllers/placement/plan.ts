@@ -22,6 +22,11 @@ export type StepReason =
   | 'HostExcluded'
   | 'HostGone'
   | 'Unreadable'
+  /** Of a oneshot: its end has been noted; it has nothing more to do; another try; the others have failed. */
+  | 'Finished'
+  | 'Completed'
+  | 'Retried'
+  | 'JobFailed'
   | 'ServiceRecreated'
   /** Contents of files changed, or have to be sealed anew. */
   | 'ContentChanged'
@@ -269,7 +274,7 @@ export function isLeftBehind(p: Placed, { after = {} }: DesiredInstances): boole
 }
 
 /** Of two instances of one ordinal the one with the higher number stays. */
-function preference(p: Placed, view: PlacementView): number {
+export function preference(p: Placed, view: PlacementView): number {
   const host = { present: 100, absent: 50, lost: 0 }[view.host(p.host)];
   const state = { ready: 9, settling: 8, done: 7, starting: 5, unknown: 4, failed: 1 }[
     view.state(p)
@@ -290,7 +295,7 @@ export function ordinalOf(step: Step): number {
   return step.type === 'create' ? step.ordinal : step.placed.ordinal;
 }
 
-function byOrdinal(placed: readonly Placed[]): Map<number, Placed[]> {
+export function byOrdinal(placed: readonly Placed[]): Map<number, Placed[]> {
   const map = new Map<number, Placed[]>();
   for (const p of placed) {
     const list = map.get(p.ordinal);
@@ -309,7 +314,7 @@ export function newPlacement(
   marks: Pick<PlacementRecord, 'replaces' | 'beside' | 'hold'> = {},
 ): PlacementRecord {
   const { specHash, container, volumes } = desired.instance(ordinal);
-  const { after = {} } = desired;
+  const { after = {}, oneshot } = desired;
   const followed = Object.keys(after).length === 0 ? {} : { after };
   const base = {
     id,
@@ -317,6 +322,7 @@ export function newPlacement(
     specHash,
     container,
     placedAt,
+    ...(oneshot === undefined ? {} : { run: oneshot.run }),
     ...marks,
     ...followed,
   };

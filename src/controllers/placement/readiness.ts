@@ -71,11 +71,15 @@ export function instanceState(
 ): InstanceState {
   if (record === undefined) return 'unknown';
   if (placed.record !== undefined && record.id !== placed.record.id) return 'starting';
-  if (record.ready) return (settlesInMs ?? 0) > 0 ? 'settling' : 'ready';
+  // One that runs to its end has not got there while it runs.
+  const isOneshot = placed.record?.container.oneshot === true;
+  if (record.ready && !isOneshot) return (settlesInMs ?? 0) > 0 ? 'settling' : 'ready';
   if (record.phase === 'Failed' || failingReasons.has(record.reason ?? '')) return 'failed';
   if (record.phase === 'Exited') {
     // A clean end by a signal has another code than 0; the agent knows it for what it is.
-    const isClean = record.exitCode === 0 || record.reason === 'Completed';
+    const isClean =
+      record.reason === 'Completed' ||
+      (record.exitCode === 0 && !(isOneshot && record.reason !== undefined));
     const isDone = placed.record?.container.restart !== 'always' && isClean;
     return isDone ? 'done' : 'failed';
   }

@@ -125,7 +125,12 @@ export class Rebalancer {
     if (want?.type !== 'run' || want.global === true || want.blocked !== undefined)
       return undefined;
     const { rules, instances } = want;
-    if (rules.strategy !== 'spread' || rules.machineOf !== undefined || instances.paused === true) {
+    if (
+      rules.strategy !== 'spread' ||
+      rules.machineOf !== undefined ||
+      instances.paused === true ||
+      instances.oneshot !== undefined
+    ) {
       return undefined;
     }
     if (rules.machineID !== undefined || loop.rules.isFollowed(key)) return undefined;

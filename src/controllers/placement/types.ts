@@ -3,6 +3,24 @@ import type { UpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
 import type { ContainerSpec, PlacementRecord } from '../../registry/records/placement.ts';
 import type { Revision } from '../../registry/store.ts';
 
+/** How a service runs to its end. */
+export interface OneshotPolicy {
+  /** Which run; another one for each change. */
+  readonly run: string;
+  /** It has been made already, as whoever asks for it says. */
+  readonly ran: boolean;
+  /** Success counts as serving. */
+  readonly remains: boolean;
+  /** Absent: all at once, and what fails is not tried again. */
+  readonly job?: {
+    /** Most at a time; Infinity: all. */
+    readonly parallelism: number;
+    readonly backoffLimit: number;
+    readonly firstRetryMs: number;
+    readonly deadlineMs?: number;
+  };
+}
+
 /** What one ordinal of a service has to be. */
 export interface DesiredInstance {
   readonly specHash: string;
@@ -30,6 +48,8 @@ export interface DesiredInstances {
   readonly update?: UpdatePolicy;
   /** What its instances come after; one that came after something else is made anew. */
   readonly after?: Readonly<Record<string, string>>;
+  /** It runs to its end; see run-plan.ts. Absent: it runs for ever, or on each host as planGlobal says. */
+  readonly oneshot?: OneshotPolicy;
   /** What runs stays as it is for now; only what is lost is made anew. */
   readonly paused?: boolean;
 }

@@ -2,6 +2,7 @@ import type { Project, ProjectStatus } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import { isTrue } from '../../kube/conditions.ts';
 import { clip, mergeConditions, type ConditionClaim } from '../conditions.ts';
+import { gateReport, type Gate } from './pre-deploy.ts';
 import type { Release, Revision } from './release.ts';
 import { isCurrent, revisionOf } from './release-facts.ts';
 import { askedReplicas, serviceNames, type NameClash } from './plan.ts';
@@ -15,6 +16,8 @@ export interface ProjectFacts {
   readonly clashes: readonly NameClash[];
   /** Which revision runs, and why. Absent when that cannot be told, or nothing is done for the time being. */
   readonly release?: Pick<Release, 'revision' | 'wanted' | 'fallback'>;
+  /** The pre-deploy job that the revision waits for. */
+  readonly gate?: Gate;
   /** All that are kept. */
   readonly revisions?: readonly Revision[];
   /** The Services that the project controls, by the service's name in the project. */
@@ -83,7 +86,7 @@ function updatedInstances(project: Project, names: readonly string[], facts: Pro
 /** The summary with what there is to say about the release. */
 function released(
   project: Project,
-  { release, invalid }: ProjectFacts,
+  { release, invalid, gate, services }: ProjectFacts,
   summary: Summary,
   updated: string,
 ): Summary {
@@ -93,6 +96,18 @@ function released(
     return { ...summary, state: 'Paused', reconciling: false, message };
   }
   const { fallback } = release ?? {};
+  if (release !== undefined && fallback === undefined && gate !== undefined) {
+    const report = gateReport(gate, services.get(gate.service));
+    const how = report.type === 'running' ? report.message : report.type;
+    return {
+      state: 'PreDeploy',
+      ready: false,
+      reconciling: true,
+      stalled: false,
+      reason: 'PreDeploy',
+      message: `revision ${String(release.revision)} waits for its pre-deploy job ${gate.service}: ${how}`,
+    };
+  }
   if (release === undefined || fallback === undefined) {
     return summary.state === 'Updating' ? { ...summary, state: `Updating ${updated}` } : summary;
   }
@@ -288,6 +303,11 @@ function claims(summary: Summary, names: readonly string[], facts: ProjectFacts)
 
 /** Instances that a service has to have: of a global one as many as there are hosts for it. */
 function wantedInstances(service: Service | undefined): number | undefined {
+  if (service?.spec.schedule !== undefined) return 0;
+  if (service?.spec.type === 'oneshot' && service.spec.remainAfterExit !== true) {
+    // What is completed counts for nothing.
+    return Math.max(0, (service.spec.replicas ?? 1) - (service.status?.succeeded ?? 0));
+  }
   if (service?.spec.placement?.global !== true) return service?.spec.replicas;
   const { replicas = 0, instances = [] } = service.status ?? {};
   return replicas - instances.filter(({ phase }) => phase === 'Lost').length;

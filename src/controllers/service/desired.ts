@@ -1,4 +1,6 @@
-import { pausedAnnotation } from '../../api/v1alpha1/group.ts';
+import { pausedAnnotation, ranAnnotation, runAnnotation } from '../../api/v1alpha1/group.ts';
+import { defaultBackoffLimit, type ScheduleSpec } from '../../api/v1alpha1/job-spec.ts';
+import { parseDuration } from '../../api/v1alpha1/duration.ts';
 import { instanceName, standaloneProject } from '../../api/v1alpha1/names.ts';
 import {
   resolveContent,
@@ -32,9 +34,16 @@ import type { ServiceSpec } from '../../api/v1alpha1/service-spec.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import type { ServiceRecord } from '../../registry/records/service.ts';
 import type { PlacementRules } from '../../scheduler/index.ts';
+import { digest } from '../digest.ts';
 import { identityOf } from '../identity.ts';
+import { firstRetryMs } from '../placement/run-state.ts';
 import { rulesOf } from './rules.ts';
-import type { DesiredInstance, DesiredInstances, HostIdentity } from '../placement/types.ts';
+import type {
+  DesiredInstance,
+  DesiredInstances,
+  HostIdentity,
+  OneshotPolicy,
+} from '../placement/types.ts';
 
 /** What a Service object asks for. */
 export interface ServiceWish {
@@ -62,6 +71,8 @@ export interface ServiceWish {
           readonly reason: BlockReason | LinkBlockReason;
           readonly message: string;
         };
+        /** It has no instances itself: each of its runs is a Service of its own. */
+        readonly schedule?: ScheduleSpec;
         /** Contents that each instance is given. */
         readonly bundle?: ContentBundle;
         /** The named volumes of an ordinal on a host; absent: it has none. */
@@ -120,12 +131,28 @@ function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): S
       'spec.update.failureAction: "rollback": only a Project keeps revisions to go back to: use pause';
     return { type: 'invalid', message };
   }
+  const { schedule } = spec;
+  if (schedule !== undefined && identity.project === standaloneProject) {
+    const volume = resolveVolumes(identity, spec)[0];
+    if (volume !== undefined) {
+      const message =
+        `spec.volumes: ${JSON.stringify(volume.volume)}: the runs of a scheduled Service that stands alone have no volume in common: ` +
+        'make it part of a Project';
+      return { type: 'invalid', message };
+    }
+  }
+  const instance = memoisedInstances(identity, spec, content, links);
+  const oneshot =
+    spec.type === 'oneshot' && schedule === undefined && spec.placement?.global !== true
+      ? oneshotPolicyOf(object, spec, instance(1).specHash)
+      : undefined;
   return {
     type: 'run',
     instances: {
       uid,
-      replicas: spec.replicas,
-      instance: memoisedInstances(identity, spec, content, links),
+      replicas: schedule === undefined ? spec.replicas : 0,
+      instance,
+      ...(oneshot === undefined ? {} : { oneshot }),
       ...(update === defaultUpdatePolicy ? {} : { update }),
       ...(object.metadata.annotations?.[pausedAnnotation] === 'true' ? { paused: true } : {}),
     },
@@ -135,7 +162,7 @@ function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): S
     },
     record: serviceRecordOf(uid, spec),
     addressed: spec.endpointMode !== 'dns',
-    ...bondsOf(spec),
+    ...(schedule === undefined ? bondsOf(spec) : { schedule }),
     ...(block?.type === 'blocked'
       ? { blocked: { reason: block.reason, message: block.message } }
       : {}),
@@ -149,6 +176,29 @@ function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): S
       : {
           volumes: (ordinal: number, at: HostIdentity) =>
             resolveVolumes(identity, fillSpec(spec, placeholderValues(identity, ordinal, at))),
+        }),
+  };
+}
+
+function oneshotPolicyOf(
+  { metadata }: Service,
+  { job, remainAfterExit = false, restartSec }: ServiceSpec,
+  specHash: string,
+): OneshotPolicy {
+  const annotation = metadata.annotations?.[runAnnotation];
+  return {
+    run: digest([metadata.uid ?? '', specHash, annotation ?? null]),
+    ran: annotation !== undefined && metadata.annotations?.[ranAnnotation] === annotation,
+    remains: remainAfterExit,
+    ...(job === undefined
+      ? {}
+      : {
+          job: {
+            parallelism: job.parallelism ?? Infinity,
+            backoffLimit: job.backoffLimit ?? defaultBackoffLimit,
+            firstRetryMs: restartSec === undefined ? firstRetryMs : parseDuration(restartSec),
+            ...(job.deadline === undefined ? {} : { deadlineMs: parseDuration(job.deadline) }),
+          },
         }),
   };
 }
@@ -243,6 +293,9 @@ export function serviceRecordOf(uid: string, spec: ServiceSpec): ServiceRecord {
   };
 }
 
+/** Annotations that say what to do. */
+const steering = [pausedAnnotation, runAnnotation, ranAnnotation];
+
 /** Whether a newer version of a Service asks for the same, so that the wish need not be read again. */
 export function asksTheSame(a: Service, b: Service): boolean {
   const left = a.metadata;
@@ -252,7 +305,7 @@ export function asksTheSame(a: Service, b: Service): boolean {
     left.generation !== undefined &&
     left.generation === right.generation &&
     (left.deletionTimestamp === undefined) === (right.deletionTimestamp === undefined) &&
-    left.annotations?.[pausedAnnotation] === right.annotations?.[pausedAnnotation] &&
+    steering.every((name) => left.annotations?.[name] === right.annotations?.[name]) &&
     serviceId(identityOf(left)) === serviceId(identityOf(right))
   );
 }

@@ -3,11 +3,14 @@ import { instanceName } from '../../api/v1alpha1/names.ts';
 import type { InstanceRecord } from '../../registry/records/instance.ts';
 import type { InstanceBook, PlacementBook } from '../placement/book.ts';
 import type { Outcome } from '../placement/loop.ts';
+import type { RunFacts } from '../placement/runs.ts';
 import type { HostStanding, InstanceState, Placed } from '../placement/types.ts';
 import { serviceRecords } from '../../registry/records/service.ts';
 import type { VirtualIpBook } from '../virtual-ip-book.ts';
 import type { ServiceWish } from './desired.ts';
+import type { RunReport, ScheduleReport } from './run-status.ts';
 import type { InstanceReport, ServiceFacts } from './status.ts';
+import { runAnnotation } from '../../api/v1alpha1/group.ts';
 
 /** Where the facts about a service come from. */
 export interface FactSources {
@@ -19,13 +22,20 @@ export interface FactSources {
   stateOf(key: string, placed: Placed): InstanceState;
   standing(host: string): HostStanding;
   readonly virtualIps: Pick<VirtualIpBook, 'addressOf' | 'problemOf'>;
+  /** How the run of a service stands that runs to its end. Default: none does. */
+  runOf?(wish: ServiceWish): RunFacts | undefined;
   /** Of a global service: the numbers of the instances that count. Default: there is none. */
   wanted?(key: string): ReadonlySet<number> | undefined;
 }
 
 /** What is known of a service now. */
-export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
+export function factsOf(
+  wish: ServiceWish,
+  from: FactSources,
+  schedule?: ScheduleReport,
+): ServiceFacts {
   const { want, key } = wish;
+  const run = from.runOf?.(wish);
   const outcome = from.outcome(key);
   const placed = from.book.ofService(key);
   // An invalid spec says nothing reliable: what is there is what there is.
@@ -47,7 +57,7 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
   const seen = new Set<number>();
   for (const [ordinal, several] of byOrdinal(placed)) {
     seen.add(ordinal);
-    const report = several.map((p) => placedReport(wish, p, from, outcome)).reduce(asOne);
+    const report = several.map((p) => placedReport(wish, p, from, outcome, run)).reduce(asOne);
     reports.push(numbers === undefined ? report : { ...report, wanted: isWanted(ordinal) });
   }
   let leaving = reports.filter(
@@ -80,8 +90,10 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
   const blocked = want.type === 'run' ? want.blocked : undefined;
   if (want.type === 'run') {
     const pending = outcome.unplaced;
+    let waiting = 0;
     for (const ordinal of numbers ?? upTo(replicas)) {
-      if (seen.has(ordinal)) continue;
+      if (seen.has(ordinal) || run?.succeeded.has(ordinal) === true) continue;
+      if (run !== undefined && ++waiting > mostWaiting) break;
       reports.push({
         name: nameOf(wish, ordinal),
         ordinal,
@@ -114,6 +126,37 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
     ...(roll === undefined ? {} : { roll }),
     ...(virtualIP === undefined ? {} : { virtualIP }),
     ...(unaddressed === undefined ? {} : { unaddressed }),
+    ...(run === undefined ? {} : { run: runReport(wish, run, reports) }),
+    ...(schedule === undefined ? {} : { schedule }),
+  };
+}
+
+/** Most instances listed of those that a job has not come to yet. */
+const mostWaiting = 50;
+
+function runReport(
+  { object, want }: ServiceWish,
+  { verdict, record, succeeded }: RunFacts,
+  reports: readonly InstanceReport[],
+): RunReport {
+  const id = object.metadata.annotations?.[runAnnotation];
+  const instances = want.type === 'run' ? want.instances : undefined;
+  return {
+    ...(id === undefined ? {} : { id }),
+    succeeded: succeeded.size,
+    failures: record?.failures.length ?? 0,
+    active: reports.filter(
+      ({ state, reason }) =>
+        state !== undefined && state !== 'done' && state !== 'failed' && reason !== 'Leaving',
+    ).length,
+    complete: verdict.type === 'complete',
+    ...(verdict.type === 'failed'
+      ? { failed: { reason: verdict.reason, message: verdict.message } }
+      : {}),
+    remains: instances?.oneshot?.remains === true,
+    rollsBack: instances?.update?.failureAction === 'rollback',
+    ...(record === undefined ? {} : { startedAt: record.startedAt }),
+    ...(record?.completedAt === undefined ? {} : { completedAt: record.completedAt }),
   };
 }
 
@@ -150,6 +193,7 @@ function placedReport(
   p: Placed,
   from: FactSources,
   outcome: Outcome,
+  run: RunFacts | undefined,
 ): InstanceReport {
   const { want, key } = wish;
   const record = from.instances.of(key, p);
@@ -162,7 +206,8 @@ function placedReport(
     wanted &&
     (want.blocked !== undefined ||
       p.record?.specHash === want.instances.instance(p.ordinal).specHash);
-  const state = from.stateOf(key, p);
+  const isDone = run?.succeeded.has(p.ordinal) === true && p.record?.finished === true;
+  const state = isDone ? 'done' : from.stateOf(key, p);
   const base = { ...common(wish, p.ordinal, p.host, mine), state, updated };
   if (standing === 'lost') {
     return {
@@ -173,6 +218,9 @@ function placedReport(
       reason: 'HostLost',
       message: outcome.held?.message ?? `host ${p.host} is lost`,
     };
+  }
+  if (mine === undefined && p.record?.finished === true) {
+    return { ...base, phase: 'Exited', ready: false };
   }
   if (mine === undefined) {
     const away = standing === 'absent';
@@ -186,10 +234,19 @@ function placedReport(
   return {
     ...base,
     phase: mine.phase,
-    ready: mine.ready,
+    // What runs to its end is there when it has got there, if at all.
+    ready: isOneshot(p) ? remains(wish) && state === 'done' : mine.ready,
     ...(mine.reason === undefined ? {} : { reason: mine.reason }),
     ...(mine.message === undefined ? {} : { message: mine.message }),
   };
+}
+
+function isOneshot({ record }: Placed): boolean {
+  return record?.container.oneshot === true;
+}
+
+function remains({ object }: ServiceWish): boolean {
+  return object.spec.remainAfterExit === true;
 }
 
 function common(
