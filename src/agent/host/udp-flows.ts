@@ -1,25 +1,17 @@
-import type { Exec } from './exec.ts';
+import { ExecError, type Exec } from './exec.ts';
 
-/** A UDP "connection" as the kernel tracks it: who spoke to which virtual IP, and who was made to answer. */
+/** A UDP "connection" as the kernel tracks it: which virtual IP somebody spoke to, and who was made to answer. */
 export interface UdpFlow {
-  readonly source: string;
-  readonly sourcePort: string;
   readonly virtualIP: string;
-  readonly port: string;
   readonly endpoint: string;
 }
 
 /** Reads what `conntrack -L` prints. Lines of another form are left out. */
 export function parseFlows(listing: string): readonly UdpFlow[] {
-  return [
-    ...listing.matchAll(
-      /^udp +17 +\d+ src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+) (?:\[UNREPLIED\] )?src=(\S+) /gm,
-    ),
-  ].map(([, source = '', virtualIP = '', sourcePort = '', port = '', endpoint = '']) => ({
-    source,
+  const flow =
+    /^udp +17 +\d+ src=\S+ dst=(\S+) sport=\d+ dport=\d+ (?:\[UNREPLIED\] )?src=(\S+) /gm;
+  return [...listing.matchAll(flow)].map(([, virtualIP = '', endpoint = '']) => ({
     virtualIP,
-    sourcePort,
-    port,
     endpoint,
   }));
 }
@@ -43,19 +35,16 @@ export async function forgetFlows(
     signal,
   );
   const stale = parseFlows(stdout).filter(isStale);
-  for (const { source, virtualIP, sourcePort, port } of stale) {
-    // It may have ended by itself meanwhile.
-    await exec(
-      'conntrack',
-      [
-        ...['-D', '-f', 'ipv4', '-p', 'udp', '--orig-src', source, '--orig-dst', virtualIP],
-        ...['--orig-port-src', sourcePort, '--orig-port-dst', port],
-      ],
-      {},
-      signal,
-    ).catch((error: unknown) => {
-      if (signal?.aborted === true) throw error;
-    });
+  // All that lead from one virtual IP to one endpoint go together: a busy service has thousands.
+  const pairs = new Map(stale.map((flow) => [`${flow.virtualIP} ${flow.endpoint}`, flow]));
+  for (const { virtualIP, endpoint } of pairs.values()) {
+    const pair = ['--orig-dst', virtualIP, '--reply-src', endpoint];
+    try {
+      await exec('conntrack', ['-D', '-f', 'ipv4', '-p', 'udp', ...pair], {}, signal);
+    } catch (error) {
+      // They may have ended by themselves meanwhile: then it finds none, and says so by its exit code.
+      if (!(error instanceof ExecError) || error.exitCode !== 1) throw error;
+    }
   }
   return stale.length;
 }

@@ -1,4 +1,4 @@
-import { containsAddress, formatCidr, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
+import { formatCidr, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
 import { ElementLedger } from '../../network/nft-elements.ts';
 import type { Chain } from '../../network/ruleset.ts';
 import { virtualIpSets } from '../../network/virtual-ip-rules.ts';
@@ -47,6 +47,9 @@ export class VirtualIpKeeper {
   /** Services of which somebody may speak UDP; the others have no flows to forget. */
   readonly #udp = new Set<string>();
   #ranges: readonly Cidr[] = [];
+  readonly #flowHint = new Trigger();
+  /** Virtual IPs with endpoints that they do not lead to any more, whose flows are still to be forgotten. */
+  #gone = new Set<string>();
   /** All flows have to be looked at: those that an earlier agent has left, or that a failure did. */
   #flowsUnknown = true;
   #nextFullAudit = 0;
@@ -82,6 +85,7 @@ export class VirtualIpKeeper {
 
   set ranges(ranges: readonly Cidr[]) {
     this.#ranges = ranges;
+    this.#flowHint.fire();
   }
 
   /** Somebody has changed the table: all elements are compared at once. */
@@ -103,7 +107,7 @@ export class VirtualIpKeeper {
     if (!feed.synced) return 0;
     return this.#exclusive(async () => {
       const startedAt = clock.monotonic();
-      this.#ips.update();
+      this.#update();
       const wrong = await this.#applier.audit(signal);
       const endedAt = clock.monotonic();
       this.#nextFullAudit = endedAt + (endedAt - startedAt) / auditShare;
@@ -119,6 +123,7 @@ export class VirtualIpKeeper {
     await supervise(
       [
         { name: 'virtual IPs', run: (s) => this.#follow(s), restart },
+        { name: 'UDP flows', run: (s) => this.#followFlows(s), restart },
         {
           name: 'audit of virtual IPs',
           run: (s) =>
@@ -153,6 +158,7 @@ export class VirtualIpKeeper {
       if (!feed.synced) continue;
       try {
         await this.#exclusive(() => this.#apply(signal));
+        this.#flowHint.fire();
         onProblem('virtual IPs', undefined);
       } catch (error) {
         if (!isAborted(signal)) {
@@ -164,46 +170,45 @@ export class VirtualIpKeeper {
   }
 
   async #apply(signal: AbortSignal): Promise<void> {
-    const departures = this.#ips.update();
-    try {
-      await this.#applier.flush(signal);
-    } catch (error) {
-      // What has departed is not told again.
-      this.#flowsUnknown = true;
-      throw error;
-    }
-    // The rules come first: the next packet of a forgotten flow chooses by them.
-    if (this.#udp.size === 0) return;
-    const gone = new Set(departures.map(({ virtualIP, address }) => `${virtualIP} ${address}`));
-    if (!this.#flowsUnknown && gone.size === 0) return;
-    const everything = this.#flowsUnknown;
-    await this.#forgetFlows(
-      (flow) =>
-        everything
-          ? !this.#ips.leadsTo(flow.virtualIP, flow.endpoint)
-          : gone.has(`${flow.virtualIP} ${flow.endpoint}`),
-      signal,
-    );
+    this.#update();
+    await this.#applier.flush(signal);
   }
 
-  async #forgetFlows(isStale: (flow: UdpFlow) => boolean, signal: AbortSignal): Promise<void> {
+  #update(): void {
+    for (const { virtualIP, address } of this.#ips.update()) {
+      if (this.#udp.size > 0) this.#gone.add(`${virtualIP} ${address}`);
+    }
+  }
+
+  /** After the rules, by which the next packet of a forgotten flow chooses; and beside them, for it may take its time. */
+  async #followFlows(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    while (!isAborted(signal)) {
+      await this.#flowHint.wait(clock, 60_000, signal);
+      if (isAborted(signal)) return;
+      const all = this.#flowsUnknown;
+      if (!this.#options.feed.synced || this.#udp.size === 0 || this.#ranges.length === 0) continue;
+      if (!all && this.#gone.size === 0) continue;
+      const gone = this.#gone;
+      this.#gone = new Set();
+      this.#flowsUnknown = true;
+      this.#flowsUnknown = !(await this.#forgetFlows(
+        ({ virtualIP, endpoint }) =>
+          (all || gone.has(`${virtualIP} ${endpoint}`)) && !this.#ips.leadsTo(virtualIP, endpoint),
+        signal,
+      ));
+    }
+  }
+
+  /** Returns false when it could not be done. */
+  async #forgetFlows(isStale: (flow: UdpFlow) => boolean, signal: AbortSignal): Promise<boolean> {
     const { exec, onProblem, log } = this.#options;
     try {
-      for (const range of this.#ranges) {
-        const inRange = (flow: UdpFlow): boolean =>
-          containsAddress(range, tryParseIpv4(flow.virtualIP) ?? -1);
-        await forgetFlows(
-          exec,
-          formatCidr(range),
-          (flow) => inRange(flow) && isStale(flow),
-          signal,
-        );
-      }
-      this.#flowsUnknown = false;
+      for (const range of this.#ranges) await forgetFlows(exec, formatCidr(range), isStale, signal);
       onProblem('UDP flows', undefined);
+      return true;
     } catch (error) {
       if (!(error instanceof ExecError) || error.cancelled) throw error;
-      this.#flowsUnknown = true;
       log.debug({ err: error }, 'cannot forget UDP flows');
       onProblem(
         'UDP flows',
@@ -211,6 +216,7 @@ export class VirtualIpKeeper {
           ? 'conntrack is not installed: clients that send UDP to a virtual IP without a pause go on sending to instances that are gone'
           : `UDP flows to instances that are gone cannot be forgotten: ${error.message}`,
       );
+      return false;
     }
   }
 

@@ -9,7 +9,6 @@ export const virtualRangeRecord = z.looseObject({
   /** CIDRs; new services are given addresses of the first. */
   ranges: z.array(z.string()),
 });
-export type VirtualRangeRecord = z.infer<typeof virtualRangeRecord>;
 
 /** `/nap/v1/network/virtual-ips` (a family of one). */
 export const virtualRangeRecords = jsonRecord(
