@@ -58,7 +58,8 @@ export interface PlacementObserver {
 
 export interface PlacementLoopOptions {
   readonly store: Store;
-  readonly epoch: Revision;
+  /** Of the term; asked when something is written. */
+  readonly epoch: () => Revision;
   readonly directory: ServiceDirectory;
   readonly book: PlacementBook;
   readonly instances: InstanceBook;
@@ -486,7 +487,7 @@ export class PlacementLoop {
     for (const batch of batches(changes)) {
       const conditions = batch.flatMap((change) => change.conditions);
       const operations = batch.flatMap((change) => change.operations);
-      const result = await decide(store, epoch, conditions, operations, signal);
+      const result = await decide(store, epoch(), conditions, operations, signal);
       if (!result.committed) {
         log.warn(
           { services: [...new Set(batch.map((change) => change.key))] },
