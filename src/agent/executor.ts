@@ -170,9 +170,10 @@ export class Executor {
     await this.#starts.run(async () => {
       signal.throwIfAborted();
       // What exists already may be started without a licence: the engine itself would, too.
-      if (step.containerId === undefined) this.#deps.assertLicensed();
+      const isFenced = step.desired.placement.container.fencing !== undefined;
+      if (step.containerId === undefined || isFenced) this.#deps.assertLicensed();
       // It may have been stopped by an engine that is shutting down; then it starts again with the engine.
-      else await this.#deps.engine.ping(signal);
+      if (step.containerId !== undefined) await this.#deps.engine.ping(signal);
       try {
         await this.#deps.engine.start(containerId);
       } finally {
@@ -195,7 +196,8 @@ export class Executor {
     await this.#deps.withdraw(step);
     await this.#stops.run(() => this.#deps.engine.stop(step.containerId, step.graceMs));
     // One that is not to be removed next must not look as if it ran still.
-    if (step.reason === stepReasons.unhealthy) await this.#deps.refresh(step.containerId);
+    if (step.reason === stepReasons.unhealthy || step.reason === stepReasons.fenced)
+      await this.#deps.refresh(step.containerId);
   }
 
   async #remove(step: StepOf<'remove'>, { show }: StepContext): Promise<void> {

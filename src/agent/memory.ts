@@ -24,6 +24,8 @@ export interface InstanceMemory {
   readonly ran: boolean;
   /** Its last starts, wall clock, oldest first; only as many as a start limit needs. */
   readonly starts?: readonly number[];
+  /** The run that was stopped because the host lost its lease: it goes on when the host has one again. */
+  readonly fenced?: { readonly containerId: string; readonly startedAt: string | undefined };
   /** The run that was stopped because it was unhealthy. */
   readonly stoppedFor?: { readonly containerId: string; readonly startedAt: string | undefined };
 }
@@ -37,7 +39,7 @@ export const blankMemory: InstanceMemory = { earlierRestarts: 0, ran: false };
 export function remember(
   memory: InstanceMemory,
   seen: InspectedContainer,
-  spec?: Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit'>,
+  spec?: Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit' | 'fencing'>,
 ): InstanceMemory {
   if (seen.startedAt === undefined) return memory;
   const before = memory.crash;

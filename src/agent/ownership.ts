@@ -8,6 +8,8 @@ export interface OwnedContainer extends InspectedContainer {
   readonly key: InstanceKey;
   readonly placementId: string;
   readonly specHash: string;
+  /** It may run only while the host is licensed to. */
+  readonly fenced?: true;
 }
 
 /**
@@ -32,5 +34,7 @@ export function ownedContainer(
   const complete = [...Object.values(key), label(labels.ordinal), placementId, specHash].every(
     (v) => v !== '' && !v.includes('/'),
   );
-  return complete ? { ...container, key, placementId, specHash } : undefined;
+  if (!complete) return undefined;
+  const fenced = label(labels.fencing) === 'stop' ? { fenced: true as const } : {};
+  return { ...container, key, placementId, specHash, ...fenced };
 }

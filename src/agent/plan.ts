@@ -20,6 +20,7 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  *     phases shown: Pulling Creating Starting Running Stopping Exited Failed (report.ts)
  *
  * Promises:
+ * - What is fenced is stopped when the host is not licensed to run it, whatever else is known or not.
  * - While the placements have not been read (`known` false) nothing is done at all: what runs goes on running.
  * - A container with the placement's id and spec hash is adopted as it is. It is never stopped or removed, except
  *   that one which is cut off from the overlay, or asks a name server that has moved (`networkChanged`), is made anew.
@@ -29,6 +30,10 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  *   the pause after a failure of this instance runs.
  */
 export function planInstance(view: InstanceView, context: PlanContext): InstancePlan {
+  if (context.licensed === false) {
+    const fenced = view.containers.filter((container) => container.fenced && isLive(container));
+    if (fenced.length > 0) return { steps: fenced.map((c) => stopStep(c, stepReasons.fenced)) };
+  }
   if (!context.known) return nothing;
   if (view.containers.some((container) => container.state === 'removing')) return nothing;
   const { desired } = view;
@@ -73,6 +78,8 @@ export interface PlanContext {
   readonly known: boolean;
   /** Whether this host's lease is proved alive: only then may containers be created. */
   readonly mayCreate: boolean;
+  /** Whether fenced instances may run. Default: yes. */
+  readonly licensed?: boolean;
   /** The overlay network of this host, once it stands. */
   readonly network: { readonly name: string; readonly gateway: string } | undefined;
   /** Monotonic milliseconds. */
@@ -136,9 +143,9 @@ function actOnKept(
   kept: OwnedContainer,
   context: PlanContext,
 ): InstancePlan {
-  const start = (reason: StepReason): InstancePlan => ({
-    steps: [startStep(view.key, desired, kept, reason)],
-  });
+  const mayStart = desired.placement.container.fencing === undefined || context.licensed !== false;
+  const start = (reason: StepReason): InstancePlan =>
+    mayStart ? { steps: [startStep(view.key, desired, kept, reason)] } : nothing;
   if (kept.state === 'created') return start(stepReasons.neverStarted);
   if (kept.state === 'running') {
     const health = view.health?.find(({ containerId }) => containerId === kept.id);
@@ -165,7 +172,10 @@ function decideEnd(
   ended: OwnedContainer,
   context: PlanContext,
 ): ReturnType<typeof decideRestart> {
-  const interrupted = context.interrupted?.(ended) ?? false;
+  const { fenced } = view.memory;
+  const interrupted =
+    (fenced?.containerId === ended.id && fenced.startedAt === ended.startedAt) ||
+    (context.interrupted?.(ended) ?? false);
   return decideRestart(ended, desired.placement.container, view.memory, interrupted);
 }
 

@@ -18,7 +18,7 @@ import {
 import type { ObservedState } from './observed.ts';
 import { planInstance, type InstanceView, type PlanContext } from './plan.ts';
 import { reportInstance, type Activity, type InstanceReport } from './report.ts';
-import { stepReasons, type Step } from './steps.ts';
+import { stepReasons, type Step, type StepOf } from './steps.ts';
 
 /** Everything is planned again at least this often, whatever was or was not noticed. */
 const fullPassMs = 30_000;
@@ -164,7 +164,9 @@ export class Reconciler {
     const view = this.#view(id, cell);
     if (cell.worker !== undefined) {
       // Steps for a placement that is gone or has changed are not worth finishing.
-      if (cell.worker.serves !== serving(view.desired)) cell.worker.controller.abort();
+      if (cell.worker.serves !== serving(view.desired) || this.#mustFence(view)) {
+        cell.worker.controller.abort();
+      }
     } else {
       this.#act(id, cell, view);
     }
@@ -207,6 +209,13 @@ export class Reconciler {
     const plan = planInstance(view, context);
     if (plan.steps.length > 0) this.#work(id, cell, view.desired, plan.steps);
     else if (plan.wakeAt !== undefined) this.#wake(id, cell, plan.wakeAt - context.now);
+  }
+
+  /** What is fenced does not wait for the end of a pull. */
+  #mustFence(view: InstanceView): boolean {
+    if (!view.containers.some((container) => container.fenced && container.state === 'running'))
+      return false;
+    return this.#deps.context()?.licensed === false;
   }
 
   #report(id: string, cell: Cell, view: InstanceView): void {
@@ -266,7 +275,7 @@ export class Reconciler {
       try {
         await executor.run(step, { show, signal });
         const tookMs = Math.round(this.#deps.clock.monotonic() - startedAt);
-        if (step.reason === stepReasons.unhealthy) this.#stoppedUnhealthy(cell, step, serves);
+        if (step.type === 'stop') this.#remember(cell, step, serves);
         if (step.type !== 'image' || tookMs > 100) {
           log.info({ instance: id, step: step.type, reason: step.reason, tookMs }, 'step done');
         }
@@ -280,11 +289,12 @@ export class Reconciler {
   }
 
   /** Its exit code alone would look like an end that somebody wanted. */
-  #stoppedUnhealthy(cell: Cell, step: Step, serves: string): void {
-    if (step.type !== 'stop' || cell.memoryOf !== serves) return;
+  #remember(cell: Cell, step: StepOf<'stop'>, serves: string): void {
+    if (cell.memoryOf !== serves) return;
     const { containerId } = step;
-    const startedAt = this.#deps.observed.get(containerId)?.startedAt;
-    cell.memory = { ...cell.memory, stoppedFor: { containerId, startedAt } };
+    const run = { containerId, startedAt: this.#deps.observed.get(containerId)?.startedAt };
+    if (step.reason === stepReasons.unhealthy) cell.memory = { ...cell.memory, stoppedFor: run };
+    if (step.reason === stepReasons.fenced) cell.memory = { ...cell.memory, fenced: run };
   }
 
   #failed(id: string, cell: Cell, step: Step, serves: string, error: unknown): void {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { licenceFile } from './licence.ts';
 import { runAgent } from './agent.ts';
 import { DnsService } from './dns/dns-service.ts';
 import { DockerodeEngine } from './docker/dockerode-engine.ts';
@@ -73,6 +74,8 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
       dns,
       services,
       files: await agentFiles(options, signal),
+      licence: licenceFile(join(runDirectoryOf(options), 'licence.json')),
+      sinceBootMs: () => Number(process.hrtime.bigint() / 1_000_000n),
       clock: systemClock,
       random: Math.random,
       machine: {
@@ -88,9 +91,13 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
 
 /** Each host has its own, though several may share a machine. */
 async function agentFiles(options: StartAgentOptions, signal: AbortSignal): Promise<AgentFiles> {
-  const { hostName, stateDirectory, runDirectory } = options;
-  const directory = join(runDirectory ?? defaultRunDirectory, hostName, 'files');
+  const { hostName, stateDirectory } = options;
+  const directory = join(runDirectoryOf(options), 'files');
   await ensureMemoryDirectory(directory, hostExec(), signal);
   const key = join(stateDirectory ?? defaultStateDirectory, hostName, 'sealing-key.json');
   return { store: new FileStore(directory), key: await loadHostKey(key) };
+}
+
+function runDirectoryOf({ runDirectory, hostName }: StartAgentOptions): string {
+  return join(runDirectory ?? defaultRunDirectory, hostName);
 }

@@ -16,6 +16,7 @@ export const stepReasons = {
   stoppedOutside: 'stopped by something other than nap',
   restartPolicy: 'ended, and the restart policy starts it again',
   unhealthy: 'unhealthy for too long',
+  fenced: 'this host has lost touch with the cluster, and the service is fenced',
 } as const;
 export type StepReason = (typeof stepReasons)[keyof typeof stepReasons];
 

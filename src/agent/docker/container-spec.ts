@@ -117,7 +117,11 @@ export function createBody(request: CreateRequest): CreateBody {
     })
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, value]) => `${name}=${value}`),
-    Labels: { ...spec.labels, ...ownershipLabels(request) },
+    Labels: {
+      ...spec.labels,
+      ...ownershipLabels(request),
+      ...(spec.fencing !== undefined && { [labels.fencing]: spec.fencing }),
+    },
     ...(spec.user !== undefined && { User: spec.user }),
     ...(spec.workingDir !== undefined && { WorkingDir: spec.workingDir }),
     ...healthcheck(spec.healthCheck),

@@ -22,14 +22,20 @@ export type RestartDecision =
   /** The policy starts it again, but it has started too often. */
   | { readonly type: 'limit'; readonly cause: EndCause; readonly starts: number };
 
-type Restarts = Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit'>;
+type Restarts = Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit' | 'fencing'>;
 
 /**
  * Whether the engine restarts a container by its own policy; else the agent does, or nobody. See
  * docker/container-spec.ts for why.
  */
 export function engineRestarts(spec: Restarts): boolean {
-  return spec.restart === 'always' && spec.restartMs === undefined && spec.startLimit === undefined;
+  // The engine would restart what is fenced after a reboot, whether or not the host may run it.
+  return (
+    spec.restart === 'always' &&
+    spec.restartMs === undefined &&
+    spec.startLimit === undefined &&
+    spec.fencing === undefined
+  );
 }
 
 /**

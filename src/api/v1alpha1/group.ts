@@ -16,6 +16,8 @@ export const labels = {
   specHash: 'nap.dev/spec-hash',
   /** On containers, networks and volumes: name of the host (agent) that owns them. */
   host: 'nap.dev/host',
+  /** On containers that stop when their host loses touch with the cluster: "stop". */
+  fencing: 'nap.dev/fencing',
 } as const;
 
 /** On Services: "true" while their Project is paused. */

@@ -54,6 +54,7 @@ export function resolveContainerSpec(
         burst: spec.startLimit.burst,
         intervalMs: parseDuration(spec.startLimit.interval ?? '10s'),
       },
+      fencing: spec.fencing === 'stop' ? ('stop' as const) : undefined,
       healthCheck: resolveHealthCheck(spec.healthCheck, spec.restart),
     }),
     stopGracePeriodMs: parseDuration(spec.stopGracePeriod),

@@ -30,6 +30,11 @@ export interface DesiredInstances {
   readonly update?: UpdatePolicy;
   /** What its instances come after; one that came after something else is made anew. */
   readonly after?: Readonly<Record<string, string>>;
+  /** Never two of one ordinal: what may still run where it cannot be seen is waited for. */
+  readonly fenced?: {
+    /** How long after the loss of a host was seen all of it must have stopped there, milliseconds. */
+    readonly afterMs: number;
+  };
   /** What runs stays as it is for now; only what is lost is made anew. */
   readonly paused?: boolean;
 }
@@ -85,6 +90,8 @@ export interface PlacementView {
   readonly missing?: number;
   /** Why the agent says that it is not ready: "ImagePullFailed: no such image". */
   trouble(placed: Placed): string | undefined;
+  /** Why an instance that was on the host may still run there, though nobody can see it. Default: it does not. */
+  mayStillRun?(host: string): string | undefined;
   /** The last pass found no room for some of its instances. */
   readonly lacksRoom?: boolean;
   /** Whether a ready instance has been so for the update's delay, too. Default: yes. */

@@ -15,6 +15,7 @@ import {
   fillSpec,
   type PlaceholderValues,
 } from '../../api/v1alpha1/placeholders.ts';
+import { parseDuration } from '../../api/v1alpha1/duration.ts';
 import { parseLink } from '../../api/v1alpha1/link-string.ts';
 import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import { parseService } from '../../api/v1alpha1/parse.ts';
@@ -73,6 +74,12 @@ export interface ServiceWish {
     | { readonly type: 'invalid'; readonly message: string };
 }
 
+/**
+ * A host begins to stop what is fenced before others can see its lease gone. Beyond the grace period this much time is left
+ * for the engine, and for an agent that was killed in that moment to be started again by its supervisor.
+ */
+const fenceMarginMs = 10_000;
+
 /** Tells what is known of a ConfigMap or Secret. */
 export type ContentLookup = (namespace: string, ref: ContentRef) => FoundContent;
 
@@ -126,6 +133,9 @@ function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): S
       replicas: spec.replicas,
       instance: memoisedInstances(identity, spec, content, links),
       ...(update === defaultUpdatePolicy ? {} : { update }),
+      ...(spec.fencing === 'stop'
+        ? { fenced: { afterMs: parseDuration(spec.stopGracePeriod) + fenceMarginMs } }
+        : {}),
       ...(object.metadata.annotations?.[pausedAnnotation] === 'true' ? { paused: true } : {}),
     },
     rules: {
