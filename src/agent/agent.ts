@@ -252,6 +252,7 @@ class Agent {
 
   async #leave(): Promise<void> {
     this.#licence.stop();
+    await this.#deps.lastKnown?.flush();
     const { graceMs = defaultGraceMs } = this.#options;
     const timeout = AbortSignal.timeout(handOverMs);
     const why = 'the agent was stopped on purpose';
@@ -262,7 +263,15 @@ class Agent {
   }
 
   async #followPlacements(signal: AbortSignal): Promise<void> {
-    for await (const batch of this.#deps.store.watch(this.#desired.prefix, {}, signal)) {
+    const { store, lastKnown } = this.#deps;
+    const { prefix } = this.#desired;
+    const remembered = this.#desired.known ? undefined : await lastKnown?.read(prefix);
+    if (remembered !== undefined) {
+      this.#desired.remember(remembered);
+      this.#reconciler.touchAll();
+    }
+    for await (const batch of store.watch(prefix, {}, signal)) {
+      lastKnown?.note(prefix, batch);
       const first = !this.#desired.known;
       this.#desired.apply(batch);
       // What runs but is not placed here any more appears in no change of a placement.

@@ -431,3 +431,21 @@ describe('a fenced instance', () => {
     expect(engineRestarts(wish().placement.container)).toBe(false);
   });
 });
+
+describe('by what an earlier agent knew', () => {
+  it('what ended is started again', () => {
+    const of = view({ containers: [container({ state: 'exited', exitCode: 0 })] });
+    expect(words(planInstance(of, { ...context, remembered: true }).steps)).toEqual(['start c1']);
+  });
+
+  it('nothing is made, replaced or removed', () => {
+    fc.assert(
+      fc.property(anyView, (seen) => {
+        const { steps } = planInstance(seen, { ...context, remembered: true });
+        for (const step of steps) expect(['start', 'stop']).toContain(step.type);
+        const stops = steps.filter(({ type }) => type === 'stop');
+        for (const { reason } of stops) expect(reason).toBe(stepReasons.unhealthy);
+      }),
+    );
+  });
+});

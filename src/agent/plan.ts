@@ -30,6 +30,21 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  *   the pause after a failure of this instance runs.
  */
 export function planInstance(view: InstanceView, context: PlanContext): InstancePlan {
+  const plan = planFromKnown(view, context);
+  if (context.remembered !== true) return plan;
+  // What is remembered may be out of date: it is good enough to keep running what runs, and for nothing else.
+  if (plan.steps.some(({ type }) => type === 'deliver')) return nothing;
+  return { ...plan, steps: plan.steps.filter(keepsUp) };
+}
+
+function keepsUp(step: Step): boolean {
+  if (step.type === 'stop') {
+    return step.reason === stepReasons.fenced || step.reason === stepReasons.unhealthy;
+  }
+  return step.type === 'start' && step.containerId !== undefined;
+}
+
+function planFromKnown(view: InstanceView, context: PlanContext): InstancePlan {
   if (context.licensed === false) {
     const fenced = view.containers.filter((container) => container.fenced && isLive(container));
     if (fenced.length > 0) return { steps: fenced.map((c) => stopStep(c, stepReasons.fenced)) };
@@ -76,6 +91,8 @@ export interface InstanceView {
 export interface PlanContext {
   /** Whether the placements of this host have been read since the agent started. */
   readonly known: boolean;
+  /** All that is known is what an earlier agent knew: nothing is made, replaced or removed because of it. */
+  readonly remembered?: boolean;
   /** Whether this host's lease is proved alive: only then may containers be created. */
   readonly mayCreate: boolean;
   /** Whether fenced instances may run. Default: yes. */

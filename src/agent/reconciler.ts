@@ -36,7 +36,7 @@ export interface ReconcilerDeps {
   readonly random: () => number;
   readonly log: Logger;
   /** What holds for all instances at this moment; undefined while the engine is away: then nothing is tried. */
-  readonly context: () => Omit<PlanContext, 'known' | 'now' | 'wallMs'> | undefined;
+  readonly context: () => Omit<PlanContext, 'known' | 'remembered' | 'now' | 'wallMs'> | undefined;
   /** Takes the report of an instance; `desired` is what it was computed for. */
   readonly onReport: (
     id: string,
@@ -203,6 +203,7 @@ export class Reconciler {
     const context = {
       ...host,
       known: desired.judges(id),
+      remembered: desired.remembered,
       now: clock.monotonic(),
       wallMs: clock.now(),
     };

@@ -9,6 +9,9 @@ import {
 import type { RecordKind } from './records/index.ts';
 import type { Revision, Store, WatchBatch } from './store.ts';
 
+/** What a RecordWatch reads from. */
+export type RecordSource = Pick<Store, 'watch' | 'list'>;
+
 export interface RecordWatchOptions {
   readonly clock: Clock;
   readonly log: Logger;
@@ -26,7 +29,7 @@ export interface RecordWatchOptions {
  * they may be out of date.
  */
 export class RecordWatch<Key, Value> {
-  readonly #store: Store;
+  readonly #store: RecordSource;
   readonly #kind: RecordKind<Key, Value>;
   readonly #options: RecordWatchOptions;
   readonly #cache: RecordCache<Key, Value>;
@@ -36,7 +39,7 @@ export class RecordWatch<Key, Value> {
   /** Monotonic time; undefined while connected. */
   #staleSince: number | undefined;
 
-  constructor(store: Store, kind: RecordKind<Key, Value>, options: RecordWatchOptions) {
+  constructor(store: RecordSource, kind: RecordKind<Key, Value>, options: RecordWatchOptions) {
     this.#store = store;
     this.#kind = kind;
     this.#options = options;

@@ -25,7 +25,7 @@ export interface InstanceFinder {
 }
 
 export interface DnsServiceOptions {
-  readonly store: Store;
+  readonly store: Pick<Store, 'watch'>;
   readonly log: Logger;
   /** What services there are. Default: read from `store`, while it runs. */
   readonly services?: ServiceFeed;
