@@ -89,7 +89,7 @@ describe('failover', () => {
     );
     // By the clock that all hosts of one machine share.
     const time = async (host: string, id: string, field: string): Promise<number> =>
-      Date.parse(await box.docker(host, 'inspect', '--format', `{{.State.${field}}}`, id));
+      Date.parse((await box.docker(host, 'inspect', '--format', `{{.State.${field}}}`, id)).trim());
     const endedAt = await time(home, db!.id, 'FinishedAt');
     const beganAt = await time(next.host, next.id, 'StartedAt');
     expect((await containers('fenced', { on: [home] })).map((c) => c.running)).toEqual([false]);

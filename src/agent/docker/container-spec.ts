@@ -88,7 +88,8 @@ export function containerName(key: InstanceKey, placementId: string): string {
 }
 
 /** The labels by which the agent knows its containers again. */
-export function ownershipLabels(request: Omit<CreateRequest, 'container' | 'network'>) {
+export function ownershipLabels(request: Omit<CreateRequest, 'network'>) {
+  const { fencing } = request.container;
   return {
     [labels.host]: request.host,
     [labels.namespace]: request.key.namespace,
@@ -98,6 +99,7 @@ export function ownershipLabels(request: Omit<CreateRequest, 'container' | 'netw
     ...(isSecondSeat(request.key.ordinal) && { [labels.seat]: 'b' }),
     [labels.instance]: request.placementId,
     [labels.specHash]: request.specHash,
+    ...(fencing !== undefined && { [labels.fencing]: fencing }),
   };
 }
 
@@ -120,7 +122,6 @@ export function createBody(request: CreateRequest): CreateBody {
     Labels: {
       ...spec.labels,
       ...ownershipLabels(request),
-      ...(spec.fencing !== undefined && { [labels.fencing]: spec.fencing }),
     },
     ...(spec.user !== undefined && { User: spec.user }),
     ...(spec.workingDir !== undefined && { WorkingDir: spec.workingDir }),

@@ -24,7 +24,7 @@ export async function probeRegistry(
   signal: AbortSignal,
 ): Promise<void> {
   const { store, clock, log, isCurrent, onAnswer } = options;
-  let answered = true;
+  let answered: boolean | undefined;
   while (!signal.aborted) {
     const limit = deadline(clock, timeoutMs, 'the probe of the registry', signal);
     let answers = false;
@@ -38,8 +38,10 @@ export async function probeRegistry(
     } finally {
       limit.dispose();
     }
-    if (answers !== answered) {
-      answered = answers;
+    const isNews = answered !== undefined && answers !== answered;
+    // Nothing is said before it answered for the first time.
+    if (answers || answered !== undefined) answered = answers;
+    if (isNews) {
       log.warn({ answers }, answers ? 'the registry answers again' : 'the registry is away');
     }
     onAnswer(answers);
