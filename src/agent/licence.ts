@@ -22,7 +22,8 @@ export interface LicenceOptions {
 /**
  * The right to run instances that are fenced. It ends with the host's lease, by the local monotonic clock, which is
  * before anybody else can see the lease gone. An agent that starts anew goes on under what the one before it has noted,
- * until it has a lease of its own: neither a crash nor an upgrade of the agent stops what is fenced.
+ * until it has a lease of its own: an upgrade of the agent stops nothing that is fenced, nor does a crash after which it is
+ * back before the lease could run out.
  */
 export class Licence {
   readonly #options: LicenceOptions;

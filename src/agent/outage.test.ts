@@ -99,7 +99,9 @@ async function place(service: string, over: Partial<ContainerSpec>): Promise<voi
 }
 
 const states = (): Record<string, string> =>
-  Object.fromEntries(engine.containers.map((c) => [c.labels['nap.dev/service'], c.state]));
+  Object.fromEntries(
+    engine.containers.map(({ labels, state }) => [labels['nap.dev/service'] ?? '', state]),
+  );
 
 describe('an outage of the registry of 10 minutes', () => {
   it('stops nothing but what is fenced, which is stopped within the lease and goes on after it', async () => {

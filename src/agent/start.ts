@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, release, totalmem, uptime } from 'node:os';
 import { join } from 'node:path';
+import { hrtime } from 'node:process';
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -86,7 +87,7 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
       lastKnown,
       files: await agentFiles(options, signal),
       licence: licenceFile(join(runDirectoryOf(options), 'licence.json')),
-      sinceBootMs: () => Number(process.hrtime.bigint() / 1_000_000n),
+      sinceBootMs: () => Number(hrtime.bigint() / 1_000_000n),
       clock: systemClock,
       random: Math.random,
       machine: {

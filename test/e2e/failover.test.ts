@@ -103,22 +103,22 @@ describe('failover', () => {
     await kubectl.wait('project/fenced', 'Ready', 60);
   });
 
-  test('a fenced instance goes on through a crash and an upgrade of its agent', async () => {
+  test('a fenced instance goes on through an upgrade of its agent', async () => {
     await settles('exactly one', () => expectExactly('fenced', { db: 1 }), 60_000);
     const before = idsByInstance(await containers('fenced'));
     const home = (await containers('fenced'))[0]!.host as HostName;
     const starts = async (): Promise<string> =>
       box.docker(home, 'inspect', '--format', '{{.State.StartedAt}}', before['db.1']!);
     const startedAt = await starts();
-    for (const signal of ['KILL', 'TERM']) {
-      const pid = (await box.sh(home, ['pgrep', '-f', 'nap.js agent'])).stdout.trim();
-      await box.signal(home, signal, 'nap.js agent');
-      await eventually('another agent', async () => {
-        const now = (await box.sh(home, ['pgrep', '-f', 'nap.js agent'])).stdout.trim();
-        return now !== '' && now !== pid;
-      });
-      await holds(async () => expect(await starts()).toBe(startedAt), 8_000);
-    }
+    const pid = (await box.sh(home, ['pgrep', '-f', 'nap.js agent'])).stdout.trim();
+    await box.signal(home, 'TERM', 'nap.js agent');
+    await eventually('another agent', async () => {
+      const now = (await box.sh(home, ['pgrep', '-f', 'nap.js agent'])).stdout.trim();
+      return now !== '' && now !== pid;
+    });
+    await holds(async () => {
+      expect(await starts()).toBe(startedAt);
+    }, 8_000);
     await kubectl.wait('project/fenced', 'Ready', 60);
   });
 

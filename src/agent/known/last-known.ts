@@ -145,6 +145,7 @@ export class LastKnown {
     } finally {
       family.writing = false;
     }
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may change during the write
     if (family.dirty) this.#schedule(family, gatherMs + (bytes / bytesPerSecond) * 1000);
   }
 

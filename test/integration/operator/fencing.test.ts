@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { VirtualClock } from '../../../test/support/virtual-clock.ts';
-import { Licence, type LicenceNote } from '../../agent/licence.ts';
-import { MemoryDatabase } from '../../registry/memory/database.ts';
-import { MemoryStore } from '../../registry/memory/store.ts';
-import type { Lease } from '../../registry/store.ts';
-import { fenceOf } from './fence.ts';
-import { HostHealth } from './health.ts';
+import { VirtualClock } from '../../support/virtual-clock.ts';
+import { Licence, type LicenceNote } from '../../../src/agent/licence.ts';
+import { MemoryDatabase } from '../../../src/registry/memory/database.ts';
+import { MemoryStore } from '../../../src/registry/memory/store.ts';
+import type { Lease } from '../../../src/registry/store.ts';
+import { fenceOf } from '../../../src/controllers/host/fence.ts';
+import { HostHealth } from '../../../src/controllers/host/health.ts';
 
 const ttlMs = 5_000;
 const marginMs = 10_000;
@@ -138,7 +138,8 @@ describe('fencing', () => {
     const at = (now: number, isKnown = true) => fenceOf(health, 'h1', 15_000, isKnown, now);
     expect(at(10_000)).toBeUndefined();
     health.absent('h1', 20_000);
-    expect(at(20_000)).toEqual({ why: expect.stringContaining('is lost'), endsInMs: 15_000 });
+    expect(at(20_000)?.why).toContain('is lost');
+    expect(at(20_000)?.endsInMs).toBe(15_000);
     expect(at(34_999)?.endsInMs).toBe(1);
     expect(at(35_000)).toBeUndefined();
 
