@@ -28,9 +28,12 @@ const rows: readonly Row[] = [
     part: 'failover',
     what: 'host cut off → replacements running',
     show: (f) =>
-      `${of(f, 'nap_s')} s; Swarm ${of(f, 'swarm_s')} s (×${ratio(f, 'nap_s', 'swarm_s').toFixed(2)})`,
-    bar: '≤ 8 s, ≤ 0.4 × Swarm',
-    met: (f) => of(f, 'nap_s') <= 8 && ratio(f, 'nap_s', 'swarm_s') <= 0.4,
+      `${of(f, 'nap_s')} s; Swarm ${of(f, 'swarm_s')} s (×${ratio(f, 'nap_s', 'swarm_s').toFixed(2)}); ` +
+      `during a rolling update ${of(f, 'nap_update_s')} s; with the leading operator on it ${of(f, 'nap_operator_s')} s`,
+    bar: '≤ 8 s each, ≤ 0.4 × Swarm',
+    met: (f) =>
+      ['nap_s', 'nap_update_s', 'nap_operator_s'].every((name) => of(f, name) <= 8) &&
+      ratio(f, 'nap_s', 'swarm_s') <= 0.4,
   },
   {
     part: 'scheduler',

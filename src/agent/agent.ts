@@ -1,5 +1,6 @@
 import type { HostRecord } from '../registry/records/index.ts';
 import { LeaseLostError } from '../registry/store.ts';
+import { sleep } from '../runtime/clock.ts';
 import { runPeriodically } from '../runtime/periodic.ts';
 import { supervise } from '../runtime/supervise.ts';
 import { DesiredState } from './desired.ts';
@@ -16,6 +17,7 @@ import type { AgentDeps, AgentOptions, LocalInstances } from './options.ts';
 import { Reconciler } from './reconciler.ts';
 import { Interruptions } from './restart/interruptions.ts';
 import { RecordWriter } from './record-writer.ts';
+import { Licence } from './licence.ts';
 import { holdAlone } from './single-agent.ts';
 import { VolumeKeeper } from './volume-keeper.ts';
 
@@ -25,6 +27,8 @@ const defaultNetworkName = 'nap';
 /** A container that is to be stopped leaves the names first, unless the registry takes longer than this. */
 const withdrawMs = 500;
 const defaultAuditMs = 30_000;
+/** How often the end of the licence is noted for the next agent. */
+const licenceNoteMs = 1_000;
 /** A planned stop may take this long to leave its note. */
 const handOverMs = 5000;
 
@@ -63,6 +67,7 @@ class Agent {
   readonly #hostSession: HostSession;
   readonly #networkKeeper: NetworkKeeper;
   readonly #interruptions: Interruptions;
+  readonly #licence: Licence;
   #engine: EngineInfo | undefined;
   /** The last answer of an engine, shown while it is away. */
   #lastEngine: EngineInfo | undefined;
@@ -99,6 +104,15 @@ class Agent {
       deps.files &&
       new Deliveries({ host, store, engine, files: deps.files.store, key: deps.files.key });
     this.#volumes = new VolumeKeeper({ host, store, engine, clock, log });
+    this.#licence = new Licence({
+      remainingMs: () => this.#hostSession.lease?.remainingMs() ?? 0,
+      sinceBootMs: deps.sinceBootMs ?? (() => clock.monotonic()),
+      ...(deps.licence && { note: deps.licence }),
+      onEnd: () => {
+        this.#reconciler.touchAll();
+      },
+      schedule: (callback, delayMs) => clock.schedule(callback, delayMs),
+    });
     const executor = new Executor({
       ...(this.#deliveries && { deliveries: this.#deliveries }),
       volumes: this.#volumes,
@@ -155,6 +169,12 @@ class Agent {
       onLicensed: () => {
         this.#reconciler.touchAll();
       },
+      onUnlicensed: () => {
+        this.#reconciler.touchAll();
+      },
+      onHandedOver: async (graceMs) => {
+        if (this.#hasFenced()) await this.#licence.leave(graceMs);
+      },
     });
     const local: LocalInstances = { localInstance: (ip) => this.#observed.instanceAt(ip) };
     this.#networkKeeper = new NetworkKeeper({
@@ -179,6 +199,7 @@ class Agent {
       this.#hostSession.changed();
     });
     const restart = { baseMs: 200, capMs: 5000 };
+    await this.#licence.carryOver();
     try {
       await supervise(
         [
@@ -188,6 +209,7 @@ class Agent {
           { name: 'reports', run: (s) => this.#writer.run(s), restart },
           { name: 'audit of reports', run: (s) => this.#auditReports(s), restart },
           { name: 'volumes', run: (s) => this.#volumes.run(s), restart },
+          { name: 'licence', run: (s) => this.#noteLicence(s), restart },
           { name: 'network', run: (s) => this.#networkKeeper.run(s) },
           ...(services === undefined
             ? []
@@ -203,15 +225,54 @@ class Agent {
     }
   }
 
+  #hasFenced(): boolean {
+    for (const container of this.#observed.all()) if (container.fenced) return true;
+    return false;
+  }
+
+  async #stopFenced(): Promise<void> {
+    const { engine, log } = this.#deps;
+    const fenced = [...this.#observed.all()].filter((c) => c.fenced && c.state === 'running');
+    await Promise.all(
+      fenced.map(async ({ id, key, stopGraceMs }) => {
+        log.warn({ ...key }, 'stopping a fenced instance: the agent ends without a lease');
+        await engine.stop(id, stopGraceMs ?? 10_000).catch((error: unknown) => {
+          log.error({ err: error, ...key }, 'cannot stop a fenced instance');
+        });
+      }),
+    );
+  }
+
+  /** Costs nothing on hosts without fenced instances. */
+  async #noteLicence(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (this.#hasFenced()) await this.#licence.note();
+      await sleep(this.#deps.clock, licenceNoteMs, signal).catch(() => undefined);
+    }
+  }
+
   async #leave(): Promise<void> {
+    this.#licence.stop();
+    await this.#deps.lastKnown?.flush();
     const { graceMs = defaultGraceMs } = this.#options;
     const timeout = AbortSignal.timeout(handOverMs);
-    await this.#hostSession.handOver(graceMs, 'the agent was stopped on purpose', timeout);
+    const why = 'the agent was stopped on purpose';
+    const announced = await this.#hostSession.handOver(graceMs, why, timeout);
+    // Nobody would be there to stop it in time.
+    if (!announced) await this.#stopFenced();
     this.#deps.engine.close();
   }
 
   async #followPlacements(signal: AbortSignal): Promise<void> {
-    for await (const batch of this.#deps.store.watch(this.#desired.prefix, {}, signal)) {
+    const { store, lastKnown } = this.#deps;
+    const { prefix } = this.#desired;
+    const remembered = this.#desired.known ? undefined : await lastKnown?.read(prefix);
+    if (remembered !== undefined) {
+      this.#desired.remember(remembered);
+      this.#reconciler.touchAll();
+    }
+    for await (const batch of store.watch(prefix, {}, signal)) {
+      lastKnown?.note(prefix, batch);
       const first = !this.#desired.known;
       this.#desired.apply(batch);
       // What runs but is not placed here any more appears in no change of a placement.
@@ -259,6 +320,7 @@ class Agent {
     return {
       interrupted: (ended) => this.#interruptions.interrupted(ended),
       mayCreate: this.#hostSession.lease !== undefined,
+      licensed: this.#licence.held(),
       network: current && { name: this.#networkKeeper.name, gateway: current.gateway },
     };
   }

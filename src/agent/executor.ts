@@ -26,6 +26,7 @@ const stays: ReadonlySet<StepReason> = new Set<StepReason>([
   stepReasons.unhealthy,
   stepReasons.startFailed,
   stepReasons.startTimeout,
+  stepReasons.fenced,
 ]);
 
 export interface ExecutorDeps {
@@ -202,9 +203,10 @@ export class Executor {
     await this.#starts.run(async () => {
       signal.throwIfAborted();
       // What exists already may be started without a licence: the engine itself would, too.
-      if (step.containerId === undefined) this.#deps.assertLicensed();
+      const isFenced = step.desired.placement.container.fencing !== undefined;
+      if (step.containerId === undefined || isFenced) this.#deps.assertLicensed();
       // It may have been stopped by an engine that is shutting down; then it starts again with the engine.
-      else await this.#deps.engine.ping(signal);
+      if (step.containerId !== undefined) await this.#deps.engine.ping(signal);
       try {
         await this.#deps.engine.start(containerId);
       } finally {

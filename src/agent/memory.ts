@@ -33,6 +33,8 @@ export interface InstanceMemory {
   };
   /** A start that did not come to its end, though its container did not fail by itself. */
   readonly startFailure?: StartFailure;
+  /** The run that was stopped because the host lost its lease: it goes on when the host has one again. */
+  readonly fenced?: { readonly containerId: string; readonly startedAt: string | undefined };
   /** The run that was stopped because it was unhealthy. */
   readonly stoppedFor?: { readonly containerId: string; readonly startedAt: string | undefined };
 }
@@ -106,7 +108,7 @@ export const blankMemory: InstanceMemory = { earlierRestarts: 0, ran: false };
 export function remember(
   memory: InstanceMemory,
   seen: InspectedContainer,
-  spec?: Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit'>,
+  spec?: Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit' | 'fencing'>,
 ): InstanceMemory {
   if (seen.startedAt === undefined) return memory;
   const before = memory.crash;

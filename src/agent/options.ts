@@ -2,6 +2,8 @@ import type { InstanceKey } from '../registry/records/index.ts';
 import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
+import type { LastKnown } from './known/last-known.ts';
+import type { LicenceNote } from './licence.ts';
 import type { HostKey } from '../registry/seal.ts';
 import type { Engine } from './docker/engine.ts';
 import type { FileStore } from './files/file-store.ts';
@@ -81,6 +83,12 @@ export interface AgentDeps {
   readonly services?: { run(signal: AbortSignal): Promise<void> };
   /** Absent: instances with config files are not placed here. */
   readonly files?: AgentFiles;
+  /** What the registry said last. Absent: an agent that starts while the registry is away knows nothing. */
+  readonly lastKnown?: LastKnown;
+  /** Outlives the agent. Absent: fenced instances stop when the agent ends, and start again with the next one. */
+  readonly licence?: LicenceNote;
+  /** Monotonic milliseconds since the machine's boot, the same in all its processes. Default: the clock's. */
+  readonly sinceBootMs?: () => number;
   readonly log: Logger;
   readonly clock: Clock;
   /** Uniform in [0, 1). */

@@ -13,6 +13,8 @@ export interface OwnedContainer extends InspectedContainer {
   readonly stopHooks?: StopHooks;
   /** It is not an instance, but runs a hook of one. */
   readonly hook?: HookIdentity;
+  /** It may run only while the host is licensed to. */
+  readonly fenced?: true;
 }
 
 /** Which hook a container runs. */
@@ -50,6 +52,7 @@ export function ownedContainer(
   if (!complete) return undefined;
   const hook = hookIdentity(container.labels[labels.hook], label(labels.hookOf));
   const stopHooks = parseStopHooks(container.labels[labels.stopHooks]);
+  const isFenced = label(labels.fencing) === 'stop';
   return {
     ...container,
     key,
@@ -57,6 +60,7 @@ export function ownedContainer(
     specHash,
     ...(stopHooks !== undefined && { stopHooks }),
     ...(hook !== undefined && { hook }),
+    ...(isFenced && { fenced: true }),
   };
 }
 

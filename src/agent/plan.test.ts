@@ -4,6 +4,7 @@ import type { DesiredInstance } from './desired.ts';
 import type { ContainerState } from './docker/engine.ts';
 import { blankMemory } from './memory.ts';
 import type { OwnedContainer } from './ownership.ts';
+import { engineRestarts } from './restart/decision.ts';
 import { planInstance, type InstanceView, type PlanContext } from './plan.ts';
 import { stepReasons, type Step } from './steps.ts';
 
@@ -365,6 +366,85 @@ describe('every plan', () => {
             ),
           ).toBe(true);
         }
+      }),
+    );
+  });
+});
+
+describe('a fenced instance', () => {
+  const fenced = (over: Partial<OwnedContainer> = {}) => container({ fenced: true, ...over });
+  const wish = (): DesiredInstance => {
+    const base = desired();
+    const spec = { ...base.placement.container, fencing: 'stop' as const };
+    return { ...base, placement: { ...base.placement, container: spec } };
+  };
+  const stop = [
+    { type: 'stop', key, containerId: 'c1', graceMs: 5000, reason: stepReasons.fenced },
+  ];
+
+  it('is stopped when the host is not licensed, whatever else is known or not', () => {
+    const cases: [Partial<InstanceView>, Partial<PlanContext>][] = [
+      [{ desired: wish() }, {}],
+      [{ desired: undefined }, { known: false }],
+      [{ desired: wish() }, { network: undefined, mayCreate: false }],
+      [
+        {
+          desired: wish(),
+          memory: {
+            ...blankMemory,
+            failure: { count: 1, retryAt: 9_000, reason: 'x', message: 'x' },
+          },
+        },
+        {},
+      ],
+    ];
+    for (const [of, at] of cases) {
+      const plan = planInstance(view({ containers: [fenced()], ...of }), {
+        ...context,
+        ...at,
+        licensed: false,
+      });
+      expect(plan.steps).toEqual(stop);
+    }
+  });
+
+  it('goes on while the host is licensed; others never stop for want of a licence', () => {
+    const kept = view({ desired: wish(), containers: [fenced()] });
+    expect(planInstance(kept, { ...context, licensed: true }).steps).toEqual([]);
+    expect(
+      planInstance(view({ containers: [container()] }), { ...context, licensed: false }).steps,
+    ).toEqual([]);
+  });
+
+  it('is not started without a licence, and starts again with one', () => {
+    const ended = fenced({ state: 'exited', exitCode: 0, finishedAt: '2026-01-01T00:01:00Z' });
+    const memory = {
+      ...blankMemory,
+      fenced: { containerId: 'c1', startedAt: '2026-01-01T00:00:00Z' },
+    };
+    const of = view({ desired: wish(), containers: [ended], memory });
+    expect(planInstance(of, { ...context, licensed: false }).steps).toEqual([]);
+    expect(words(planInstance(of, { ...context, licensed: true }).steps)).toEqual(['start c1']);
+  });
+
+  it('is restarted by nobody but the agent', () => {
+    expect(engineRestarts(wish().placement.container)).toBe(false);
+  });
+});
+
+describe('by what an earlier agent knew', () => {
+  it('what ended is started again', () => {
+    const of = view({ containers: [container({ state: 'exited', exitCode: 0 })] });
+    expect(words(planInstance(of, { ...context, remembered: true }).steps)).toEqual(['start c1']);
+  });
+
+  it('nothing is made, replaced or removed', () => {
+    fc.assert(
+      fc.property(anyView, (seen) => {
+        const { steps } = planInstance(seen, { ...context, remembered: true });
+        for (const step of steps) expect(['start', 'stop']).toContain(step.type);
+        const stops = steps.filter(({ type }) => type === 'stop');
+        for (const { reason } of stops) expect(reason).toBe(stepReasons.unhealthy);
       }),
     );
   });

@@ -40,6 +40,7 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  *     phases shown: Pulling Creating Starting Running Stopping Exited Failed (report.ts)
  *
  * Promises:
+ * - What is fenced is stopped when the host is not licensed to run it, whatever else is known or not.
  * - While the placements have not been read (`known` false) nothing is done at all: what runs goes on running.
  * - A container with the placement's id and spec hash is adopted as it is. It is never stopped or removed, except
  *   that one which is cut off from the overlay, or asks a name server that has moved (`networkChanged`), is made anew.
@@ -49,6 +50,25 @@ import { stepReasons, type Step, type StepReason } from './steps.ts';
  *   the pause after a failure of this instance runs.
  */
 export function planInstance(view: InstanceView, context: PlanContext): InstancePlan {
+  const plan = planFromKnown(view, context);
+  if (context.remembered !== true) return plan;
+  // What is remembered may be out of date: it is good enough to keep running what runs, and for nothing else.
+  if (plan.steps.some(({ type }) => type === 'deliver')) return nothing;
+  return { ...plan, steps: plan.steps.filter(keepsUp) };
+}
+
+function keepsUp(step: Step): boolean {
+  if (step.type === 'stop') {
+    return step.reason === stepReasons.fenced || step.reason === stepReasons.unhealthy;
+  }
+  return step.type === 'start' && step.containerId !== undefined;
+}
+
+function planFromKnown(view: InstanceView, context: PlanContext): InstancePlan {
+  if (context.licensed === false) {
+    const fenced = view.containers.filter((container) => container.fenced && isLive(container));
+    if (fenced.length > 0) return { steps: fenced.map((c) => stopStep(c, stepReasons.fenced)) };
+  }
   if (!context.known) return nothing;
   // What a hook's end with its engine or machine says is nothing: it is run again.
   const cut = (view.hooks ?? []).filter((hook) => hasEnded(hook) && context.interrupted?.(hook));
@@ -109,8 +129,12 @@ export interface InstanceView {
 export interface PlanContext {
   /** Whether the placements of this host have been read since the agent started. */
   readonly known: boolean;
+  /** All that is known is what an earlier agent knew: nothing is made, replaced or removed because of it. */
+  readonly remembered?: boolean;
   /** Whether this host's lease is proved alive: only then may containers be created. */
   readonly mayCreate: boolean;
+  /** Whether fenced instances may run. Default: yes. */
+  readonly licensed?: boolean;
   /** The overlay network of this host, once it stands. */
   readonly network: { readonly name: string; readonly gateway: string } | undefined;
   /** Monotonic milliseconds. */
@@ -176,9 +200,9 @@ function actOnKept(
   kept: OwnedContainer,
   context: PlanContext,
 ): InstancePlan {
-  const start = (reason: StepReason): InstancePlan => ({
-    steps: startSteps(view.key, desired, kept.id, reason),
-  });
+  const mayStart = desired.placement.container.fencing === undefined || context.licensed !== false;
+  const start = (reason: StepReason): InstancePlan =>
+    mayStart ? { steps: startSteps(view.key, desired, kept.id, reason) } : nothing;
   const { container: spec } = desired.placement;
   if (kept.state === 'running') return actOnRunning(view, desired, kept, context);
   if (isStarting(kept, view.hooks ?? [])) return start(stepReasons.neverStarted);
@@ -248,7 +272,10 @@ function decideEnd(
   ended: OwnedContainer,
   context: PlanContext,
 ): ReturnType<typeof decideRestart> {
-  const interrupted = context.interrupted?.(ended) ?? false;
+  const { fenced } = view.memory;
+  const interrupted =
+    (fenced?.containerId === ended.id && fenced.startedAt === ended.startedAt) ||
+    (context.interrupted?.(ended) ?? false);
   const { container, finished } = desired.placement;
   return decideRestart(ended, container, view.memory, interrupted, finished);
 }

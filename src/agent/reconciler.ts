@@ -41,7 +41,7 @@ export interface ReconcilerDeps {
   readonly random: () => number;
   readonly log: Logger;
   /** What holds for all instances at this moment; undefined while the engine is away: then nothing is tried. */
-  readonly context: () => Omit<PlanContext, 'known' | 'now' | 'wallMs'> | undefined;
+  readonly context: () => Omit<PlanContext, 'known' | 'remembered' | 'now' | 'wallMs'> | undefined;
   /** Takes the report of an instance; `desired` is what it was computed for. */
   readonly onReport: (
     id: string,
@@ -169,7 +169,9 @@ export class Reconciler {
     const view = this.#view(id, cell);
     if (cell.worker !== undefined) {
       // Steps for a placement that is gone or has changed are not worth finishing.
-      if (cell.worker.serves !== serving(view.desired)) cell.worker.controller.abort();
+      if (cell.worker.serves !== serving(view.desired) || this.#mustFence(view)) {
+        cell.worker.controller.abort();
+      }
     } else {
       this.#act(id, cell, view);
     }
@@ -208,12 +210,20 @@ export class Reconciler {
     const context = {
       ...host,
       known: desired.judges(id),
+      remembered: desired.remembered,
       now: clock.monotonic(),
       wallMs: clock.now(),
     };
     const plan = planInstance(view, context);
     if (plan.steps.length > 0) this.#work(id, cell, view.desired, plan.steps);
     else if (plan.wakeAt !== undefined) this.#wake(id, cell, plan.wakeAt - context.now);
+  }
+
+  /** What is fenced does not wait for the end of a pull. */
+  #mustFence(view: InstanceView): boolean {
+    if (!view.containers.some((container) => container.fenced && container.state === 'running'))
+      return false;
+    return this.#deps.context()?.licensed === false;
   }
 
   #report(id: string, cell: Cell, view: InstanceView): void {
@@ -299,6 +309,8 @@ export class Reconciler {
     const startedAt = this.#deps.observed.get(containerId)?.startedAt;
     if (reason === stepReasons.unhealthy) {
       cell.memory = { ...cell.memory, stoppedFor: { containerId, startedAt } };
+    } else if (reason === stepReasons.fenced) {
+      cell.memory = { ...cell.memory, fenced: { containerId, startedAt } };
     } else if (reason === stepReasons.startTimeout) {
       const spec = this.#deps.desired.get(instanceId(cell.key))?.placement.container;
       const within = formatDuration(spec?.timeoutStartMs ?? 0);

@@ -9,7 +9,7 @@ import {
   type RecordKind,
   type ServiceRecord,
 } from '../registry/records/index.ts';
-import type { Store } from '../registry/store.ts';
+import type { RecordSource } from '../registry/record-watch.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { supervise } from '../runtime/supervise.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -56,7 +56,11 @@ export class ServiceFeed {
   readonly #log: Logger;
   readonly #clock: Clock;
 
-  constructor(options: { readonly store: Store; readonly log: Logger; readonly clock: Clock }) {
+  constructor(options: {
+    readonly store: RecordSource;
+    readonly log: Logger;
+    readonly clock: Clock;
+  }) {
     const { store, log, clock } = options;
     this.#log = log;
     this.#clock = clock;

@@ -1,9 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, release, totalmem, uptime } from 'node:os';
 import { join } from 'node:path';
+import { hrtime } from 'node:process';
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { LastKnown, remembering } from './known/last-known.ts';
+import { licenceFile } from './licence.ts';
 import { runAgent } from './agent.ts';
 import { DnsService } from './dns/dns-service.ts';
 import { DockerodeEngine } from './docker/dockerode-engine.ts';
@@ -21,7 +24,7 @@ export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
   readonly log: Logger;
   /** Of the engine's unix socket. Default /var/run/docker.sock. */
   readonly engineSocket?: string;
-  /** Where the host's key is kept. Default /var/lib/nap. */
+  /** Where the host's key and what the registry said last are kept. Default /var/lib/nap. */
   readonly stateDirectory?: string;
   /** Where config files are kept in memory. Default /run/nap. */
   readonly runDirectory?: string;
@@ -39,7 +42,16 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
   const { store, engineSocket = defaultEngineSocket, address } = options;
   const log = options.log.child({ host: options.hostName });
   const listeners: (() => void)[] = [];
-  const services = new ServiceFeed({ store, log, clock: systemClock });
+  const lastKnown = new LastKnown({
+    directory: join(stateDirectoryOf(options), 'last-known'),
+    clock: systemClock,
+    log,
+  });
+  const services = new ServiceFeed({
+    store: remembering(store, lastKnown),
+    log,
+    clock: systemClock,
+  });
   const manager = new NetworkManager({
     store,
     log,
@@ -72,7 +84,10 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
       },
       dns,
       services,
+      lastKnown,
       files: await agentFiles(options, signal),
+      licence: licenceFile(join(runDirectoryOf(options), 'licence.json')),
+      sinceBootMs: () => Number(hrtime.bigint() / 1_000_000n),
       clock: systemClock,
       random: Math.random,
       machine: {
@@ -88,9 +103,16 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
 
 /** Each host has its own, though several may share a machine. */
 async function agentFiles(options: StartAgentOptions, signal: AbortSignal): Promise<AgentFiles> {
-  const { hostName, stateDirectory, runDirectory } = options;
-  const directory = join(runDirectory ?? defaultRunDirectory, hostName, 'files');
+  const directory = join(runDirectoryOf(options), 'files');
   await ensureMemoryDirectory(directory, hostExec(), signal);
-  const key = join(stateDirectory ?? defaultStateDirectory, hostName, 'sealing-key.json');
+  const key = join(stateDirectoryOf(options), 'sealing-key.json');
   return { store: new FileStore(directory), key: await loadHostKey(key) };
+}
+
+function stateDirectoryOf({ stateDirectory, hostName }: StartAgentOptions): string {
+  return join(stateDirectory ?? defaultStateDirectory, hostName);
+}
+
+function runDirectoryOf({ runDirectory, hostName }: StartAgentOptions): string {
+  return join(runDirectory ?? defaultRunDirectory, hostName);
 }

@@ -24,6 +24,7 @@ export const stepReasons = {
   becameReady: 'ready for the first time',
   ended: 'its run has ended',
   leftOver: 'nobody waits for this hook any more',
+  fenced: 'this host has lost touch with the cluster, and the service is fenced',
 } as const;
 export type StepReason = (typeof stepReasons)[keyof typeof stepReasons];
 

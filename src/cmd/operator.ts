@@ -33,7 +33,7 @@ export function operatorCommand(): Command {
         'how to reach the API (default: as kubectl, or the pod’s own)',
       ).env('KUBECONFIG'),
     )
-    .option('--namespace <name>', 'namespace of the leader election Lease', 'nap-system')
+    .option('--namespace <name>', 'namespace of the Lease that says who leads', 'nap-system')
     .addOption(
       new Option('--lease-ttl <seconds>', "the agents' --lease-ttl")
         .argParser(seconds(2))

@@ -75,7 +75,7 @@ export async function serveAsOperator(parts: OperatorParts, signal: AbortSignal)
         });
   try {
     await runOperator(
-      { identity, hostTtlMs: parts.hostTtlMs, virtualRange, lease: { namespace: parts.namespace } },
+      { identity, hostTtlMs: parts.hostTtlMs, virtualRange, namespace: parts.namespace },
       {
         store,
         client,

@@ -117,6 +117,14 @@ export class RegistryFeed {
     for (const host of this.#sinks.book.hosts()) this.#knowHost(host);
   }
 
+  /** What leaders write is read once more: nothing that an earlier one has decided is missing afterwards. */
+  async catchUp(signal: AbortSignal): Promise<void> {
+    const { placements, services, removedHosts, homes, volumes } = this.#watches;
+    await Promise.all(
+      [placements, services, removedHosts, homes, volumes].map((watch) => watch.catchUp(signal)),
+    );
+  }
+
   #hostsChanged({ changed }: CacheChange): void {
     const { records, broken } = this.#watches.hosts;
     for (const path of changed) {

@@ -1,20 +1,14 @@
-import {
-  instanceName,
-  isDnsLabel,
-  serviceId,
-  type ServiceIdentity,
-} from '../api/v1alpha1/names.ts';
+import { isDnsLabel, serviceId, type ServiceIdentity } from '../api/v1alpha1/names.ts';
 import { hosts, projects, services } from '../kube/resources.ts';
 import { keyOf } from '../kube/store.ts';
 import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
-import { leaderPath } from '../registry/records/leader.ts';
 import { serviceRecords } from '../registry/records/service.ts';
 import { removedHostRecords } from '../registry/records/removed-host.ts';
 import { decide } from '../registry/decide.ts';
-import type { Leadership } from '../registry/leadership.ts';
+import { NotLeaderError, type Leadership } from '../registry/leadership.ts';
+import type { Revision } from '../registry/store.ts';
 import { sleep } from '../runtime/clock.ts';
 import { Controller, type ControllerOptions } from '../runtime/controller.ts';
-import { deadline } from '../runtime/deadline.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';
 import { supervise, type Task } from '../runtime/supervise.ts';
 import { ClusterState } from '../scheduler/index.ts';
@@ -23,11 +17,10 @@ import { announceDecisions } from './announce.ts';
 import { ContentFeed } from './content/feed.ts';
 import { HostHealth } from './host/health.ts';
 import { HostKeeper } from './host/keeper.ts';
-import type { StuckInstance } from './host/drain.ts';
 import { hostReconciler } from './host/reconcile.ts';
 import { identityOf, objectNameOf } from './identity.ts';
 import { KubeFeed } from './kube-feed.ts';
-import type { OperatorDeps, OperatorOptions } from './operator.ts';
+import { defaultClaimTtlMs, type OperatorDeps, type OperatorOptions } from './operator-options.ts';
 import { InstanceBook, PlacementBook } from './placement/book.ts';
 import { PlacementLoop } from './placement/loop.ts';
 import { Rebalancer } from './placement/rebalancer.ts';
@@ -43,19 +36,27 @@ import { linkTargetOf } from './service/link-target.ts';
 import { serviceReconciler } from './service/reconcile.ts';
 import { StatusWriter } from './status-writer.ts';
 import { VirtualIpBook } from './virtual-ip-book.ts';
+import { Candidacy } from './election/candidacy.ts';
+import { probeRegistry } from './election/registry-probe.ts';
+import { stuckOn } from './host/stuck.ts';
+import { LeaderNote } from '../kube/leader-note.ts';
 
-/** How often the operator asks the registry whether it is well, and how long it waits for the answer, milliseconds. */
-const probeEveryMs = 1_000;
-const probeTimeoutMs = 2_000;
+/** Gets the leadership when it is free and `mayLead` resolves; rejects when `signal` aborts. */
+export type Claim = (
+  mayLead: (signal: AbortSignal) => Promise<void>,
+  signal: AbortSignal,
+) => Promise<Leadership>;
 
 /**
- * One term of leadership: caches, books and loops from nothing, for as long as `leadership` holds. Nothing of an earlier
- * term lives on, so a term that ends badly can simply be followed by another one.
+ * One term, from candidate to the end of its leadership. A candidate fills its caches and books and keeps them so, and
+ * knows which hosts vanish while it watches; then it claims the leadership, makes sure that it has seen all that its
+ * predecessor decided, and decides at once. Nothing of an earlier term lives on, so a term that ends badly can simply be
+ * followed by another one.
  */
 export class Term {
   readonly #deps: OperatorDeps;
   readonly #options: OperatorOptions;
-  readonly #leadership: Leadership;
+  #leadership: Leadership | undefined;
   readonly #state = new ClusterState();
   readonly #book = new PlacementBook(this.#state);
   readonly #instances = new InstanceBook();
@@ -69,24 +70,29 @@ export class Term {
   readonly #rebalancer: Rebalancer;
   readonly #registry: RegistryFeed;
   readonly #kube: KubeFeed;
+  readonly #candidacy: Candidacy;
+  readonly #note: LeaderNote;
   readonly #controllers: {
     readonly project: Controller;
     readonly service: Controller;
     readonly host: Controller;
   };
-  readonly #onReady: () => void;
+  readonly #onDeciding: () => void;
 
-  /** @param onReady called when all caches are filled and the loops begin. */
-  constructor(
-    options: OperatorOptions,
-    deps: OperatorDeps,
-    leadership: Leadership,
-    onReady: () => void,
-  ) {
-    this.#onReady = onReady;
+  /** @param onDeciding called when it leads and the loops begin. */
+  constructor(options: OperatorOptions, outside: OperatorDeps, onDeciding: () => void) {
+    this.#onDeciding = onDeciding;
     this.#options = options;
+    const deps: OperatorDeps = {
+      ...outside,
+      // A candidate sees what happens, too; who leads tells of it.
+      events: {
+        record: (...event) => {
+          if (this.#leadership !== undefined) outside.events.record(...event);
+        },
+      },
+    };
     this.#deps = deps;
-    this.#leadership = leadership;
     const { clock, log, client, store } = deps;
     this.#contents = new ContentFeed(
       client,
@@ -195,7 +201,7 @@ export class Term {
     });
     this.#loop = new PlacementLoop({
       store,
-      epoch: leadership.epoch,
+      epoch: () => this.#epoch(),
       directory: this.#directory,
       book: this.#book,
       instances: this.#instances,
@@ -259,75 +265,142 @@ export class Term {
       ...(options.rebalanceEveryMs === undefined ? {} : { everyMs: options.rebalanceEveryMs }),
     });
     this.#controllers = this.#makeControllers();
+    this.#candidacy = new Candidacy({
+      store,
+      operator: options.identity,
+      leaseTtlMs: options.claimTtlMs ?? defaultClaimTtlMs,
+      clock,
+      log,
+      patienceMs: options.apiPatienceMs ?? 15_000,
+      onYield: () => {
+        if (this.#leadership === undefined || this.#leadership.lost.aborted) return;
+        log.warn('the API server does not answer, and another operator can reach it: yielding');
+        void this.#leadership.resign();
+      },
+    });
+    this.#note = new LeaderNote(client, {
+      namespace: options.namespace ?? 'nap-system',
+      name: 'nap-operator',
+      identity: options.identity,
+      ...(options.noteEveryMs === undefined ? {} : { everyMs: options.noteEveryMs }),
+      onAnswer: (answers) => {
+        this.#candidacy.apiAnswers(answers);
+      },
+      clock,
+      log,
+    });
   }
 
   /** Runs until `signal` aborts, or rejects with what ended the term early. */
-  async run(signal: AbortSignal): Promise<void> {
+  async run(claim: Claim, signal: AbortSignal): Promise<void> {
     const over = new AbortController();
-    const stop = linkSignals(signal, this.#leadership.lost, over.signal);
+    const stop = linkSignals(signal, over.signal);
     this.#kube.subscribe();
+    const end = (reason: unknown): void => {
+      over.abort(reason);
+    };
     try {
-      await supervise(this.#tasks(), { log: this.#deps.log, clock: this.#deps.clock }, stop.signal);
-      if (!signal.aborted) throw this.#leadership.lost.reason;
+      await supervise(
+        this.#tasks(claim, end),
+        { log: this.#deps.log, clock: this.#deps.clock },
+        stop.signal,
+      );
+      if (!signal.aborted) throw over.signal.reason;
     } finally {
-      over.abort(new Error('the term is over'));
+      end(new Error('the term is over'));
+      stop.unlink();
       this.#keeper.stop();
+      await this.#leadership?.resign();
     }
   }
 
-  #tasks(): Task[] {
-    const { log } = this.#deps;
-    const afterSync = (name: string, run: (signal: AbortSignal) => Promise<void>): Task => ({
+  #tasks(claim: Claim, end: (reason: unknown) => void): Task[] {
+    let begin: () => void = () => undefined;
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const leading = (name: string, run: (signal: AbortSignal) => Promise<void>): Task => ({
       name,
       run: async (signal) => {
-        await synced;
-        await run(signal);
+        await Promise.race([begun, aborted(signal)]);
+        if (!signal.aborted) await run(signal);
       },
     });
-    let resolve: () => void = () => undefined;
-    let reject: (error: unknown) => void = () => undefined;
-    const synced = new Promise<void>((yes, no) => {
-      resolve = yes;
-      reject = no;
-    });
-    synced.catch(() => undefined);
     return [
       ...this.#registry.tasks(),
       ...this.#kube.tasks(),
       this.#contents.task(),
       {
-        name: 'resync',
+        name: 'term',
         run: async (signal) => {
-          try {
-            await this.#sync(signal);
-          } catch (error) {
-            reject(error);
-            throw error;
-          }
-          this.#onReady();
-          log.info({ epoch: String(this.#leadership.epoch) }, 'caches filled; deciding');
-          resolve();
+          await Promise.all([this.#registry.whenSynced(signal), this.#kube.whenSynced(signal)]);
+          this.#candidacy.ready();
+          this.#deps.log.info('caches filled; ready to lead');
+          const fit = (until: AbortSignal): Promise<void> => this.#candidacy.mayLead(until);
+          await this.#lead(await claim(fit, signal), end, signal);
+          begin();
           await this.#resync(signal);
         },
       },
-      afterSync('placement loop', (signal) => this.#loop.run(signal)),
-      afterSync('rebalancer', (signal) => this.#rebalancer.run(signal)),
-      afterSync('registry probe', (signal) => this.#probe(signal)),
+      {
+        name: 'registry probe',
+        run: (signal) =>
+          probeRegistry(
+            {
+              ...this.#deps,
+              isCurrent: () => this.#registry.staleMs() === 0,
+              onAnswer: (answers) => {
+                this.#keeper.registryAnswers(answers);
+              },
+            },
+            signal,
+          ),
+      },
+      { name: 'leader note', run: (signal) => this.#note.run(signal) },
+      ...this.#candidacy.tasks(),
+      leading('placement loop', (signal) => this.#loop.run(signal)),
+      leading('rebalancer', (signal) => this.#rebalancer.run(signal)),
       ...Object.values(this.#controllers).map((controller) =>
-        afterSync(`${controller.name} controller`, (signal) => controller.run(signal)),
+        leading(`${controller.name} controller`, (signal) => controller.run(signal)),
       ),
     ];
   }
 
-  async #sync(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#registry.whenSynced(signal), this.#kube.whenSynced(signal)]);
+  async #lead(
+    leadership: Leadership,
+    end: (reason: unknown) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    this.#leadership = leadership;
+    this.#note.lead();
+    const { lost } = leadership;
+    const lose = (): void => {
+      end(lost.reason);
+    };
+    lost.addEventListener('abort', lose, { once: true });
+    if (lost.aborted) lose();
+    await this.#registry.catchUp(signal);
+    signal.throwIfAborted();
     const { store, log } = this.#deps;
     const records = this.#registry.serviceRecords.values();
-    await this.#virtualIps.begin(store, this.#leadership.epoch, records, log, signal);
+    await this.#virtualIps.begin(store, leadership.epoch, records, log, signal);
     // They were read before there was anything to look up.
     this.#directory.refreshAllLinked();
-    this.#keeper.registryAnswers(true);
     this.#loop.markAll();
+    // It may be the loss of its predecessor's own host, which nobody has told of yet.
+    for (const host of this.#health.hosts()) {
+      this.#controllers.host.enqueue(host);
+      const isLost = this.#health.standing(host, this.#deps.clock.monotonic()) === 'lost';
+      if (isLost && this.#book.servicesOn(host).length > 0) this.#hostLost(host);
+    }
+    this.#onDeciding();
+    this.#deps.log.info({ epoch: String(leadership.epoch) }, 'deciding');
+  }
+
+  /** What every decision is conditional on. Only who leads has one. */
+  #epoch(): Revision {
+    if (this.#leadership === undefined) throw new NotLeaderError('only a candidate yet');
+    return this.#leadership.epoch;
   }
 
   /** Everything is looked at now and then, in case a hint was lost. */
@@ -349,32 +422,6 @@ export class Term {
     }
   }
 
-  /** Finds out whether the registry answers: hosts are only lost while it does. */
-  async #probe(signal: AbortSignal): Promise<void> {
-    const { clock, store, log } = this.#deps;
-    let answered = true;
-    while (!signal.aborted) {
-      const limit = deadline(clock, probeTimeoutMs, 'the probe of the registry', signal);
-      let answers = false;
-      try {
-        await store.get(leaderPath, limit.signal);
-        answers = this.#registry.staleMs() === 0;
-      } catch (error) {
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may abort during the read
-        if (signal.aborted) return;
-        log.debug({ err: error }, 'the registry does not answer');
-      } finally {
-        limit.dispose();
-      }
-      if (answers !== answered) {
-        answered = answers;
-        log.warn({ answers }, answers ? 'the registry answers again' : 'the registry is away');
-      }
-      this.#keeper.registryAnswers(answers);
-      await sleep(clock, probeEveryMs, signal).catch(() => undefined);
-    }
-  }
-
   #makeControllers() {
     const { client, clock, log, events } = this.#deps;
     const { store: serviceObjects } = this.#kube.services;
@@ -388,7 +435,7 @@ export class Term {
       });
     const volumes = new VolumeBook(
       this.#deps.store,
-      this.#leadership.epoch,
+      () => this.#epoch(),
       this.#registry.volumeRecords,
       log,
     );
@@ -412,7 +459,7 @@ export class Term {
           client,
           objects: this.#kube.projects.store,
           services: serviceObjects,
-          revisions: new RevisionBook(this.#deps.store, this.#leadership.epoch, log),
+          revisions: new RevisionBook(this.#deps.store, () => this.#epoch(), log),
           volumes,
           status: new StatusWriter(client, projects, clock),
           events,
@@ -445,7 +492,7 @@ export class Term {
           status: new StatusWriter(client, hosts, clock),
           clock,
           events,
-          stuckOn: (host) => this.#stuckOn(host),
+          stuckOn: stuckOn({ book: this.#book, directory: this.#directory, loop: this.#loop }),
         }),
       ),
     };
@@ -463,40 +510,14 @@ export class Term {
     if (wish !== undefined) this.#controllers.service.enqueue(keyOf(wish.object));
   }
 
-  /** What still is on a host that is being emptied, with what keeps it there. */
-  #stuckOn(host: string): StuckInstance[] {
-    return this.#book.servicesOn(host).flatMap((key) => {
-      const wish = this.#directory.get(key);
-      const outcome = this.#loop.outcome(key);
-      return this.#book.ofService(key).flatMap((placed) => {
-        if (placed.host !== host || wish === undefined) return [];
-        const { identity, want } = wish;
-        const anchor =
-          want.type === 'run' ? this.#loop.rules.anchorOf(identity, want, placed) : undefined;
-        const stays =
-          outcome.unplaced !== undefined &&
-          (outcome.unplaced.staying > 0 || outcome.unplaced.evicted !== undefined);
-        const why =
-          anchor ??
-          (stays ? outcome.unplaced.explanation : undefined) ??
-          (outcome.roll?.state === 'waiting' ? undefined : outcome.roll?.message) ??
-          (want.type === 'invalid' ? `its spec is invalid: ${want.message}` : undefined) ??
-          (want.type === 'run' && want.instances.oneshot !== undefined
-            ? 'it runs to its end first'
-            : undefined);
-        const name = instanceName({ ...identity, ordinal: String(placed.ordinal) });
-        return [{ name: `${identity.namespace}/${name}`, ...(why === undefined ? {} : { why }) }];
-      });
-    });
-  }
-
   /** Never rejects. Until it is written, this operator alone knows. */
   async #rememberRemoved(host: string, session: string): Promise<void> {
     const { store, log } = this.#deps;
+    if (this.#leadership === undefined) return;
     const key = removedHostRecords.path({ host });
     const value = removedHostRecords.encode({ session });
     try {
-      await decide(store, this.#leadership.epoch, [], [{ type: 'put', key, value }]);
+      await decide(store, this.#epoch(), [], [{ type: 'put', key, value }]);
       log.info({ host }, 'host taken out of the cluster until its agent is started anew');
     } catch (error) {
       log.warn({ err: error, host }, 'cannot write down that a host was taken out of the cluster');
@@ -505,6 +526,7 @@ export class Term {
 
   #hostLost(host: string): void {
     const { log, events } = this.#deps;
+    if (this.#leadership === undefined) return;
     const services = this.#book.servicesOn(host).length;
     log.warn({ host, services }, 'host lost');
     const object = this.#kube.hosts.store.get({ name: host });
@@ -527,4 +549,18 @@ export class Term {
     const found = await this.#deps.client.find(services, { namespace, name }, signal);
     return found === undefined || serviceId(identityOf(found.metadata)) !== serviceId(identity);
   }
+}
+
+/** Resolves when `signal` aborts. */
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener(
+      'abort',
+      () => {
+        resolve();
+      },
+      { once: true },
+    );
+  });
 }

@@ -60,6 +60,8 @@ export class FakeEngine implements Engine {
   stuck = false;
   /** While set, every pull waits for it. */
   pullGate: Promise<void> | undefined;
+  /** While set, no call is answered before it resolves. */
+  hang: Promise<void> | undefined;
   /** Most creates and starts that were under way at once. */
   busiest = 0;
   readonly #containers = new Map<string, FakeContainer>();
@@ -161,7 +163,16 @@ export class FakeEngine implements Engine {
     }));
   }
 
-  ping(): Promise<void> {
+  async ping(signal?: AbortSignal): Promise<void> {
+    const broken = new Promise<never>((_, reject) => {
+      signal?.addEventListener('abort', () => {
+        reject(signal.reason as Error);
+      });
+    });
+    await Promise.race([broken, this.#ping()]);
+  }
+
+  #ping(): Promise<void> {
     return this.#do(() => {
       if (this.shuttingDown) throw new EngineError('EngineUnavailable', 'connect ECONNREFUSED');
     });
@@ -472,6 +483,7 @@ export class FakeEngine implements Engine {
 
   /** An answer comes later than the question, and not at all while the engine is down. */
   async #do<Result>(action: () => Result): Promise<Result> {
+    if (this.hang !== undefined) await this.hang;
     await new Promise((resolve) => setImmediate(resolve));
     if (this.#down) throw new EngineError('EngineUnavailable', 'connect ENOENT docker.sock');
     return action();

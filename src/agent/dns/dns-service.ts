@@ -7,7 +7,7 @@ import {
 } from '../../network/cidr.ts';
 import type { Cidr } from '../../network/cidr.ts';
 import type { ServiceName } from '../../network/zone.ts';
-import type { Store } from '../../registry/store.ts';
+import type { RecordSource } from '../../registry/record-watch.ts';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
 import { supervise } from '../../runtime/supervise.ts';
 import type { Logger } from '../../telemetry/log.ts';
@@ -25,7 +25,7 @@ export interface InstanceFinder {
 }
 
 export interface DnsServiceOptions {
-  readonly store: Store;
+  readonly store: RecordSource;
   readonly log: Logger;
   /** What services there are. Default: read from `store`, while it runs. */
   readonly services?: ServiceFeed;

@@ -90,6 +90,7 @@ export function containerName(key: InstanceKey, placementId: string): string {
 
 /** The labels by which the agent knows its containers again. */
 export function ownershipLabels(request: Omit<CreateRequest, 'network'>) {
+  const { fencing } = request.container;
   const stopHooks = stopHooksLabel(request.container);
   return {
     [labels.host]: request.host,
@@ -101,6 +102,7 @@ export function ownershipLabels(request: Omit<CreateRequest, 'network'>) {
     [labels.instance]: request.placementId,
     [labels.specHash]: request.specHash,
     ...(stopHooks !== undefined && { [labels.stopHooks]: stopHooks }),
+    ...(fencing !== undefined && { [labels.fencing]: fencing }),
   };
 }
 
@@ -120,7 +122,10 @@ export function createBody(request: CreateRequest): CreateBody {
     })
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, value]) => `${name}=${value}`),
-    Labels: { ...spec.labels, ...ownershipLabels(request) },
+    Labels: {
+      ...spec.labels,
+      ...ownershipLabels(request),
+    },
     ...(spec.user !== undefined && { User: spec.user }),
     ...(spec.workingDir !== undefined && { WorkingDir: spec.workingDir }),
     ...healthcheck(spec.healthCheck),

@@ -24,7 +24,7 @@ export type RestartDecision =
 
 type Restarts = Pick<
   ContainerSpec,
-  'restart' | 'restartMs' | 'startLimit' | 'hooks' | 'oneshot'
+  'restart' | 'restartMs' | 'startLimit' | 'hooks' | 'oneshot' | 'fencing'
 >;
 
 /**
@@ -32,11 +32,13 @@ type Restarts = Pick<
  * docker/container-spec.ts for why.
  */
 export function engineRestarts(spec: Restarts): boolean {
+  // The engine would restart what is fenced after a reboot, whether or not the host may run it.
   return (
     spec.restart === 'always' &&
     spec.restartMs === undefined &&
     spec.startLimit === undefined &&
-    spec.hooks === undefined
+    spec.hooks === undefined &&
+    spec.fencing === undefined
   );
 }
 

@@ -86,6 +86,8 @@ export const containerSpec = z.looseObject({
   restartMs: z.int().optional(),
   /** Absent: restarted for ever. */
   startLimit: z.object({ burst: z.int(), intervalMs: z.int() }).optional(),
+  /** It stops when its host's lease cannot be proved any more. Absent: it goes on. */
+  fencing: z.literal('stop').optional(),
   /** Absent: the image's own HEALTHCHECK, if it has one, and nothing is done about an unhealthy container. */
   healthCheck: healthCheckSpec.optional(),
   /** What is run around the main program. */

@@ -24,6 +24,8 @@ export const labels = {
   host: 'nap.dev/host',
   /** On Services that are runs of a scheduled one: that one's name in its project. */
   schedule: 'nap.dev/schedule',
+  /** On containers that stop when their host loses touch with the cluster: "stop". */
+  fencing: 'nap.dev/fencing',
 } as const;
 
 /** On Services: "true" while their Project is paused. */

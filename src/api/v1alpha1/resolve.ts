@@ -62,6 +62,7 @@ export function resolveContainerSpec(
         burst: spec.startLimit.burst,
         intervalMs: parseDuration(spec.startLimit.interval ?? '10s'),
       },
+      fencing: spec.fencing === 'stop' ? ('stop' as const) : undefined,
       healthCheck: resolveHealthCheck(spec.healthCheck, restart),
     }),
     ...resolveHooks(spec),

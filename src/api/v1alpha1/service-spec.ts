@@ -311,6 +311,20 @@ export const serviceSpec = z
           'Example: {burst: 5, interval: 1m}.',
       })
       .optional(),
+    fencing: z
+      .enum(['none', 'stop'])
+      .meta({
+        description:
+          'What happens on a host that loses touch with the cluster while its instances are replaced elsewhere. none (the ' +
+          'default): they go on running, so that there may be two of one ordinal until the host is back. stop, for single ' +
+          'writers: the host stops them before its 5 s lease can run out, and the replacement starts only when that must be ' +
+          'over, never two at a time. It costs: a loss of etcd for 5 s stops them too; failover takes stopGracePeriod and 10 s ' +
+          'longer; updates and moves stop the old one first; only the agent restarts them. The host must run its agent under a supervisor ' +
+          'that restarts it, as the systemd unit does: an agent that is killed and never comes back stops nothing. An agent that ' +
+          'was stopped on purpose and stays away is not taken for dead: its instances are replaced when it is back or its Host is deleted. ' +
+          'A machine that was suspended acts for an instant when it wakes.',
+      })
+      .optional(),
     healthCheck: healthCheck
       .meta({
         'x-kubernetes-validations': [

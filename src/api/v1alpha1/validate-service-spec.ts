@@ -107,6 +107,13 @@ export function validateServiceSpec(
     );
   }
   errors.push(...validateUpdate(spec.update, path, spec.timeoutStart));
+  if (spec.fencing === 'stop' && spec.update?.order === 'start-first') {
+    fail(
+      at('update', 'order'),
+      spec.update.order,
+      'start-first runs two at a time, which fencing: stop rules out: use stop-first',
+    );
+  }
   validatePlacement(spec, at, errors, siblings);
   validatePorts(spec, at, errors);
   validateLinks(spec, at, errors, siblings);

@@ -10,6 +10,7 @@ import type { Clock } from '../../runtime/clock.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { ClusterState } from '../../scheduler/index.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import { fenceOf } from '../host/fence.ts';
 import type { HostHealth } from '../host/health.ts';
 import type { ServiceWish } from '../service/desired.ts';
 import type { ServiceDirectory } from '../service/directory.ts';
@@ -66,7 +67,8 @@ export interface PlacementObserver {
 
 export interface PlacementLoopOptions {
   readonly store: Store;
-  readonly epoch: Revision;
+  /** Of the term; asked when something is written. */
+  readonly epoch: () => Revision;
   readonly directory: ServiceDirectory;
   readonly book: PlacementBook;
   readonly instances: InstanceBook;
@@ -353,7 +355,9 @@ export class PlacementLoop {
           );
     const free = once ?? this.rules.plan(key, run, view);
     const plan = order === undefined ? { ...free, waits: false } : heldBack(free, order);
-    const { steps, held } = this.#brake.apply(plan.steps, this.#options.clock.monotonic());
+    const braked = this.#brake.apply(plan.steps, this.#options.clock.monotonic());
+    const { steps } = braked;
+    const held = braked.held ?? plan.fenced;
     if (plan.watches === true) this.#watching.add(key);
     else this.#watching.delete(key);
     open.set(key, {
@@ -406,7 +410,12 @@ export class PlacementLoop {
     const { instances, readiness, health, clock } = this.#options;
     const now = clock.monotonic();
     let leaving: ReadonlySet<number> | undefined;
+    const want = this.#options.directory.get(key)?.want;
+    const fence = want?.type === 'run' ? want.instances.fenced : undefined;
     return {
+      ...(fence === undefined
+        ? {}
+        : { mayStillRun: (host: string) => this.#mayStillRun(key, host, fence.afterMs) }),
       lacksRoom: this.#waiting.has(key),
       state: (placed) => this.stateOf(key, placed),
       host: (name) => health.standing(name, now),
@@ -422,6 +431,18 @@ export class PlacementLoop {
         return leaving.has(ordinal);
       },
     };
+  }
+
+  /** Why what is fenced may still run on a host; sees to it that the end of that is noticed. */
+  #mayStillRun(key: string, host: string, afterMs: number): string | undefined {
+    const { health, clock, isKnown } = this.#options;
+    const fence = fenceOf(health, host, afterMs, isKnown?.(host) !== false, clock.monotonic());
+    if (fence?.endsInMs !== undefined) {
+      this.#wakeAfter(`fence ${key} ${host}`, fence.endsInMs, () => {
+        this.mark(key);
+      });
+    }
+    return fence?.why;
   }
 
   /** How a placed instance stands; and a wake-up for when it will have settled, if an update waits for that. */
@@ -514,7 +535,7 @@ export class PlacementLoop {
     for (const batch of batches(changes)) {
       const conditions = batch.flatMap((change) => change.conditions);
       const operations = batch.flatMap((change) => change.operations);
-      const result = await decide(store, epoch, conditions, operations, signal);
+      const result = await decide(store, epoch(), conditions, operations, signal);
       if (!result.committed) {
         log.warn(
           { services: [...new Set(batch.map((change) => change.key))] },

@@ -124,6 +124,8 @@ export class Rebalancer {
     const want = directory.get(key)?.want;
     if (want?.type !== 'run' || want.global === true || want.blocked !== undefined)
       return undefined;
+    // It would have to be stopped first.
+    if (want.instances.fenced !== undefined) return undefined;
     const { rules, instances } = want;
     if (
       rules.strategy !== 'spread' ||

@@ -151,7 +151,7 @@ function replacement(
         : 'Following'
       : (eviction?.reason ?? 'RulesChanged');
   return {
-    type: order === 'start-first' ? 'accompany' : 'replace',
+    type: order === 'start-first' && desired.fenced === undefined ? 'accompany' : 'replace',
     placed,
     // The rules may have changed together with the spec.
     stay: standing === 'outdated' && view.misfit(placed.host, placed) === undefined,

@@ -50,6 +50,11 @@ export interface DesiredInstances {
   readonly after?: Readonly<Record<string, string>>;
   /** It runs to its end; see run-plan.ts. Absent: it runs for ever, or on each host as planGlobal says. */
   readonly oneshot?: OneshotPolicy;
+  /** Never two of one ordinal: what may still run where it cannot be seen is waited for. */
+  readonly fenced?: {
+    /** How long after the loss of a host was seen all of it must have stopped there, milliseconds. */
+    readonly afterMs: number;
+  };
   /** What runs stays as it is for now; only what is lost is made anew. */
   readonly paused?: boolean;
 }
@@ -107,6 +112,8 @@ export interface PlacementView {
   trouble(placed: Placed): string | undefined;
   /** That an update has waited for it for too long, in words; undefined: it has not. Default: it never has. */
   overdue?(placed: Placed): string | undefined;
+  /** Why an instance that was on the host may still run there, though nobody can see it. Default: it does not. */
+  mayStillRun?(host: string): string | undefined;
   /** The last pass found no room for some of its instances. */
   readonly lacksRoom?: boolean;
   /** Whether a ready instance has been so for the update's delay, too. Default: yes. */

@@ -84,6 +84,12 @@ export interface ServiceWish {
     | { readonly type: 'invalid'; readonly message: string };
 }
 
+/**
+ * A host begins to stop what is fenced before others can see its lease gone. Beyond the grace period this much time is left
+ * for the engine, and for an agent that was killed in that moment to be started again by its supervisor.
+ */
+const fenceMarginMs = 10_000;
+
 /** Tells what is known of a ConfigMap or Secret. */
 export type ContentLookup = (namespace: string, ref: ContentRef) => FoundContent;
 
@@ -154,6 +160,9 @@ function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): S
       instance,
       ...(oneshot === undefined ? {} : { oneshot }),
       ...(update === defaultUpdatePolicy ? {} : { update }),
+      ...(spec.fencing === 'stop'
+        ? { fenced: { afterMs: parseDuration(spec.stopGracePeriod) + fenceMarginMs } }
+        : {}),
       ...(object.metadata.annotations?.[pausedAnnotation] === 'true' ? { paused: true } : {}),
     },
     rules: {

@@ -1,3 +1,4 @@
+export * from './candidate.ts';
 export * from './delivery.ts';
 export * from './endpoint.ts';
 export * from './home.ts';

@@ -27,6 +27,8 @@ export const placementRecord = z.looseObject({
   finished: z.boolean().optional(),
   /** Another instance of the ordinal still stops, on some host: nothing is created before the operator takes this back. */
   hold: z.boolean().optional(),
+  /** Of fenced services: the host where the one before it ran, which has to be over before the hold ends. */
+  follows: z.string().optional(),
   /** Contents for the container, in the delivery record of the same key: which, and sealed for which key of the host. */
   delivery: z.object({ hash: z.string(), recipient: z.string() }).optional(),
   /** How named volumes are to be made, by the engine's name; absent ones as the engine makes them by itself. */
