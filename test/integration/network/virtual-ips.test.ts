@@ -108,6 +108,13 @@ async function start(container: TestContainer): Promise<void> {
   await once(child.stdout, 'data');
 }
 
+/** How many open connections or UDP flows to a virtual IP the first host knows. */
+async function flows(protocol: 'tcp' | 'udp', address: string): Promise<number> {
+  const list = ['-L', '-p', protocol, '--orig-dst', address];
+  const lines = (await a.host.exec('conntrack', list)).stdout.split('\n');
+  return lines.filter((line) => line.startsWith('udp') || line.includes('ESTABLISHED')).length;
+}
+
 async function callers(
   from: Pick<TestHost, 'exec'>,
   address: string,
@@ -197,7 +204,8 @@ describe('a virtual IP', () => {
     await setEndpoint('db', 1, first(b).ip);
     const client = a.containers[1]!;
     await eventually('it is led to', () => callers(client, '10.78.0.20', { count: 1 }));
-    const open = callers(client, '10.78.0.20', { count: 1, echoes: 20, pauseMs: 100 });
+    const open = callers(client, '10.78.0.20', { count: 1, echoes: 50, pauseMs: 100 });
+    await eventually('it is open', async () => (await flows('tcp', '10.78.0.20')) > 0);
     await putService('other', { virtualIP: '10.78.0.21' });
     await setEndpoint('other', 1, first(a).ip);
     await setEndpoint('db', 2, a.containers[2]!.ip);
@@ -216,18 +224,15 @@ describe('a virtual IP', () => {
     await eventually('it is led to', () =>
       callers(client, '10.78.0.25', { count: 1, protocol: 'udp' }),
     );
-    const flows = async (): Promise<number> => {
-      const list = ['-L', '-p', 'udp', '--orig-dst', '10.78.0.25'];
-      return (await a.host.exec('conntrack', list)).stdout.trim().split('\n').length;
-    };
-    const before = await flows();
+    // That of the call just made.
+    await a.host.exec('conntrack', ['-D', '-p', 'udp', '--orig-dst', '10.78.0.25']);
     const talking = callers(client, '10.78.0.25', {
       count: 1,
       protocol: 'udp',
       echoes: 40,
       pauseMs: 50,
     });
-    await eventually('the flow is there', async () => (await flows()) > before);
+    await eventually('the flow is there', async () => (await flows('udp', '10.78.0.25')) > 0);
     await setEndpoint('log', 2, a.containers[2]!.ip);
     await setEndpoint('log', 1, undefined);
     const seen = await talking;

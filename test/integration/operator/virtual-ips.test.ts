@@ -10,6 +10,7 @@ import { eventually } from '../../support/eventually.ts';
 import { cluster, type Cluster } from './harness.ts';
 
 const image = 'a';
+const patientMs = 30_000;
 const pathOf = (project: string, service: string): string =>
   serviceRecords.path({ namespace: 'default', project, service });
 
@@ -43,7 +44,7 @@ describe('virtual IPs', () => {
         plain: { image, endpointMode: 'dns' },
       },
     });
-    await c.ready('shop');
+    await c.ready('shop', patientMs);
     const web = await addressOf(c, 'shop', 'web');
     const db = await addressOf(c, 'shop', 'db');
     expect(web).toMatch(/^10\.78\./);
@@ -75,7 +76,7 @@ describe('virtual IPs', () => {
     await c.agents('h1');
     c.operator();
     await c.apply('shop', { services: { web: { image }, db: { image } } });
-    await c.ready('shop');
+    await c.ready('shop', patientMs);
     const web = await addressOf(c, 'shop', 'web');
     const record = await recordOf(c, 'shop', 'web');
     const key = pathOf('shop', 'web');
@@ -103,7 +104,7 @@ describe('virtual IPs', () => {
     await c.agents('h1');
     const first = c.operator();
     await c.apply('shop', { services: { a: { image }, b: { image } } });
-    await c.ready('shop');
+    await c.ready('shop', patientMs);
     const address = await addressOf(c, 'shop', 'a');
     await first.stop();
     const record = (await recordOf(c, 'shop', 'b'))!;
@@ -125,7 +126,7 @@ describe('virtual IPs', () => {
       Array.from({ length: 14 }, (_, i) => [`s${i}`, { image }]),
     );
     await c.apply('shop', { services });
-    await c.ready('shop');
+    await c.ready('shop', patientMs);
     await c.apply('late', { services: { web: { image }, user: { image, links: ['web'] } } });
     const said = async (type: string, service = 'late-web') =>
       findCondition((await c.service(service))?.status?.conditions, type);
@@ -140,7 +141,7 @@ describe('virtual IPs', () => {
     delete services['s0'];
     await c.apply('shop', { services });
     await eventually('one is free', async () => (await said('VirtualIP'))?.status === 'True');
-    await c.ready('late');
+    await c.ready('late', patientMs);
     const [user] = await c.placements('user');
     expect(user?.record.container.links?.hosts).toEqual({ web: await addressOf(c, 'late', 'web') });
   });
@@ -150,7 +151,7 @@ describe('virtual IPs', () => {
     await c.agents('h1');
     c.operator({ virtualRange: '10.77.0.0/24' });
     await c.apply('shop', { services: { web: { image } } });
-    await c.ready('shop');
+    await c.ready('shop', patientMs);
     await eventually('the reason is shown', async () => {
       const conditions = (await c.service('shop-web'))?.status?.conditions;
       return findCondition(conditions, 'VirtualIP')?.reason === 'VirtualRangeUnusable';
@@ -196,7 +197,7 @@ describe('links', () => {
     await c.apply('bank', {
       services: { ledger: { image, ports: ['80'], environment: { PASSWORD: 'x' } } },
     });
-    await c.ready('shop');
+    await c.ready('shop', patientMs);
     const db = await addressOf(c, 'shop', 'db');
     const ledger = await addressOf(c, 'bank', 'ledger');
     const [before] = await c.placements('web');
@@ -222,10 +223,10 @@ describe('links', () => {
       const [placed] = await c.placements('ledger');
       return placed?.record.container.image === 'b';
     });
-    await c.ready('bank');
+    await c.ready('bank', patientMs);
     // A new instance is told of what there is then; the one that runs is left alone.
     await c.scale('shop-web', 2);
-    await c.ordinals('web', [1, 2]);
+    await c.ordinals('web', [1, 2], patientMs);
     const [same, second] = await c.placements('web');
     expect(same?.record.id).toBe(before?.record.id);
     expect(second?.record.container.links?.environment).toHaveProperty('BOOKS_PORT_81_TCP');
@@ -237,7 +238,7 @@ describe('links', () => {
     await c.agents('h1');
     c.operator();
     await c.apply('shop', { services: { a: { image, links: ['b'] }, b: { image, links: ['a'] } } });
-    await c.ready('shop');
+    await c.ready('shop', patientMs);
   });
 
   it('survive that what they lead to is deleted: what runs stays', async () => {
@@ -246,7 +247,7 @@ describe('links', () => {
     const first = c.operator();
     await c.apply('bank', { services: { ledger: { image } } });
     await c.apply('shop', { services: { web: { image, links: ['bank/ledger'] } } });
-    await c.ready('shop');
+    await c.ready('shop', patientMs);
     const [before] = await c.placements('web');
     await c.apply('bank', { services: { other: { image } } });
     await eventually('it is gone', async () => (await recordOf(c, 'bank', 'ledger')) === undefined);
