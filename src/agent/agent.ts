@@ -14,6 +14,8 @@ import { NetworkKeeper } from './network-keeper.ts';
 import { ObservedState } from './observed.ts';
 import type { AgentDeps, AgentOptions, LocalInstances } from './options.ts';
 import { Reconciler } from './reconciler.ts';
+import { agentRouterKeeper, isRouter } from './router/agent-router.ts';
+import type { RouterKeeper } from './router/router-keeper.ts';
 import { Interruptions } from './restart/interruptions.ts';
 import { RecordWriter } from './record-writer.ts';
 import { holdAlone } from './single-agent.ts';
@@ -59,6 +61,7 @@ class Agent {
   readonly #watcher: EngineWatcher;
   readonly #deliveries: Deliveries | undefined;
   readonly #volumes: VolumeKeeper;
+  readonly #router: RouterKeeper | undefined;
   readonly #reconciler: Reconciler;
   readonly #hostSession: HostSession;
   readonly #networkKeeper: NetworkKeeper;
@@ -78,6 +81,7 @@ class Agent {
     this.#session = `${this.#startedAt}-${Math.floor(random() * 2 ** 32).toString(16)}`;
     const touch: Reconciler['touch'] = (id, key) => {
       this.#reconciler.touch(id, key);
+      if (isRouter(key)) this.#router?.changed();
     };
     this.#interruptions = new Interruptions(clock, deps.machine.bootedAt);
     this.#desired = new DesiredState(host, touch, (path, problem) => {
@@ -99,6 +103,14 @@ class Agent {
       deps.files &&
       new Deliveries({ host, store, engine, files: deps.files.store, key: deps.files.key });
     this.#volumes = new VolumeKeeper({ host, store, engine, clock, log });
+    this.#router = agentRouterKeeper(
+      options,
+      deps,
+      { desired: this.#desired, observed: this.#observed },
+      () => {
+        this.#hostSession.changed();
+      },
+    );
     const executor = new Executor({
       ...(this.#deliveries && { deliveries: this.#deliveries }),
       volumes: this.#volumes,
@@ -179,6 +191,7 @@ class Agent {
       this.#hostSession.changed();
     });
     const restart = { baseMs: 200, capMs: 5000 };
+    const router = this.#router;
     try {
       await supervise(
         [
@@ -188,6 +201,9 @@ class Agent {
           { name: 'reports', run: (s) => this.#writer.run(s), restart },
           { name: 'audit of reports', run: (s) => this.#auditReports(s), restart },
           { name: 'volumes', run: (s) => this.#volumes.run(s), restart },
+          ...(router === undefined
+            ? []
+            : [{ name: 'router', run: (s: AbortSignal) => router.run(s), restart }]),
           { name: 'network', run: (s) => this.#networkKeeper.run(s) },
           ...(services === undefined
             ? []
@@ -274,7 +290,7 @@ class Agent {
     }
     // Beyond this point nothing keeps instances from being placed here.
     const ready = problems.length === 0;
-    problems.push(...this.#deps.network.problems());
+    problems.push(...this.#deps.network.problems(), ...(this.#router?.problems() ?? []));
     const seen = this.#lastEngine;
     return {
       name: hostName,

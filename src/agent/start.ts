@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, release, totalmem, uptime } from 'node:os';
 import { join } from 'node:path';
+import { defaultRunDirectory, routerHostDirectory } from '../api/v1alpha1/router.ts';
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -12,7 +13,8 @@ import { loadHostKey } from './files/host-key.ts';
 import { ensureMemoryDirectory } from './files/memory-directory.ts';
 import { hostExec } from './host/exec.ts';
 import { NetworkManager } from './host/network-manager.ts';
-import type { AgentFiles, AgentOptions } from './options.ts';
+import type { AgentFiles, AgentOptions, AgentRouter } from './options.ts';
+import { prepareRouter } from './router/agent-router.ts';
 import { ServiceFeed } from './service-feed.ts';
 
 export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
@@ -28,7 +30,6 @@ export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
 }
 
 const defaultStateDirectory = '/var/lib/nap';
-const defaultRunDirectory = '/run/nap';
 const defaultEngineSocket = '/var/run/docker.sock';
 
 /**
@@ -73,6 +74,7 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
       dns,
       services,
       files: await agentFiles(options, signal),
+      router: await agentRouter(options, signal),
       clock: systemClock,
       random: Math.random,
       machine: {
@@ -93,4 +95,14 @@ async function agentFiles(options: StartAgentOptions, signal: AbortSignal): Prom
   await ensureMemoryDirectory(directory, hostExec(), signal);
   const key = join(stateDirectory ?? defaultStateDirectory, hostName, 'sealing-key.json');
   return { store: new FileStore(directory), key: await loadHostKey(key) };
+}
+
+/** The directory is there, with a configuration, before a router is started for which it is mounted. */
+async function agentRouter(options: StartAgentOptions, signal: AbortSignal): Promise<AgentRouter> {
+  const directory = routerHostDirectory(
+    options.runDirectory ?? defaultRunDirectory,
+    options.hostName,
+  );
+  await ensureMemoryDirectory(directory, hostExec(), signal);
+  return prepareRouter(directory);
 }

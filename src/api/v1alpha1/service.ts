@@ -51,6 +51,13 @@ export const serviceStatus = z.object({
     .string()
     .optional()
     .meta({ description: 'One word for people: Running, Pending, Updating, Failed …' }),
+  urls: z
+    .array(z.string())
+    .optional()
+    .meta({
+      description: 'Where its routes are served.',
+      'x-kubernetes-list-type': 'atomic',
+    }),
   conditions: conditions.optional(),
   instances: z
     .array(instanceStatus)

@@ -14,6 +14,7 @@ import type { ServiceSpec } from './service-spec.ts';
 import { isSignal } from './signals.ts';
 import { validateHealthAndRestart } from './validate-health-check.ts';
 import { validatePlaceholders, validatePlacement } from './validate-placement.ts';
+import { validateRoutes } from './validate-routes.ts';
 import { validateUpdate } from './update-policy.ts';
 import { validateMounts } from './validate-volumes.ts';
 
@@ -108,6 +109,7 @@ export function validateServiceSpec(
   errors.push(...validateUpdate(spec.update, path, spec.timeoutStart));
   validatePlacement(spec, at, errors, siblings);
   validatePorts(spec, at, errors);
+  validateRoutes(spec, at, errors);
   validateLinks(spec, at, errors, siblings);
   validateMounts(spec, at, errors, siblings);
   validateResources(spec, at, errors);

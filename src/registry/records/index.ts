@@ -9,6 +9,7 @@ export * from './placement.ts';
 export * from './record-kind.ts';
 export * from './revision.ts';
 export * from './removed-host.ts';
+export * from './route.ts';
 export * from './service.ts';
 export * from './subnet.ts';
 export * from './virtual-range.ts';
