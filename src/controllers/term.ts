@@ -4,6 +4,7 @@ import {
   serviceId,
   type ServiceIdentity,
 } from '../api/v1alpha1/names.ts';
+import { routerIdentity } from '../api/v1alpha1/router.ts';
 import { hosts, projects, services } from '../kube/resources.ts';
 import { keyOf } from '../kube/store.ts';
 import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
@@ -36,6 +37,8 @@ import { VolumeBook } from './placement/volume-book.ts';
 import { RevisionBook } from './project/revision-book.ts';
 import { projectReconciler } from './project/reconcile.ts';
 import { RegistryFeed } from './registry-feed.ts';
+import { RouteLoop } from './routes/loop.ts';
+import { keepRouterService, type RouterOptions } from './routes/router-service.ts';
 import { ServiceDirectory } from './service/directory.ts';
 import type { FactSources } from './service/facts.ts';
 import { linkTargetOf } from './service/link-target.ts';
@@ -46,6 +49,8 @@ import { VirtualIpBook } from './virtual-ip-book.ts';
 /** How often the operator asks the registry whether it is well, and how long it waits for the answer, milliseconds. */
 const probeEveryMs = 1_000;
 const probeTimeoutMs = 2_000;
+
+const routerId = serviceId(routerIdentity);
 
 /**
  * One term of leadership: caches, books and loops from nothing, for as long as `leadership` holds. Nothing of an earlier
@@ -66,6 +71,7 @@ export class Term {
   readonly #keeper: HostKeeper;
   readonly #loop: PlacementLoop;
   readonly #rebalancer: Rebalancer;
+  readonly #routes: RouteLoop;
   readonly #registry: RegistryFeed;
   readonly #kube: KubeFeed;
   readonly #controllers: {
@@ -94,7 +100,7 @@ export class Term {
         for (const user of users) {
           const key = this.#directory.refresh(user);
           if (key === undefined) continue;
-          this.#loop.mark(key);
+          this.#mark(key);
           this.#controllers.service.enqueue(user);
         }
       },
@@ -134,6 +140,7 @@ export class Term {
           this.#touchService(key);
         },
         touchHost: (host) => {
+          this.#routerTouched(host);
           this.#controllers.host.enqueue(host);
         },
         instanceChanged: (key, before, after) => {
@@ -152,7 +159,7 @@ export class Term {
       {
         directory: this.#directory,
         mark: (key) => {
-          this.#loop.mark(key);
+          this.#mark(key);
         },
         hostObject: (name, object) => {
           this.#keeper.object(name, object);
@@ -183,6 +190,7 @@ export class Term {
         for (const key of this.#loop.rules.globals()) this.#loop.mark(key);
       },
       touched: (host) => {
+        this.#routerTouched(host);
         this.#controllers.host.enqueue(host);
       },
       lost: (host) => {
@@ -256,6 +264,20 @@ export class Term {
       clock,
       ...(options.rebalanceEveryMs === undefined ? {} : { everyMs: options.rebalanceEveryMs }),
     });
+    this.#routes = new RouteLoop({
+      store,
+      epoch: leadership.epoch,
+      wishOf: (key) => this.#directory.get(key),
+      services: () => this.#directory.keys(),
+      routerHosts: () => this.#book.ofService(routerId).map(({ host }) => host),
+      sealingKey: (host) => this.#keeper.record(host)?.sealingKey,
+      confirmGone: (identity, signal) => this.#confirmGone(identity, signal),
+      touched: (key) => {
+        this.#touchService(key);
+      },
+      clock,
+      log: log.child({ loop: 'routes' }),
+    });
     this.#controllers = this.#makeControllers();
   }
 
@@ -275,6 +297,7 @@ export class Term {
 
   #tasks(): Task[] {
     const { log } = this.#deps;
+    const { router } = this.#options;
     const afterSync = (name: string, run: (signal: AbortSignal) => Promise<void>): Task => ({
       name,
       run: async (signal) => {
@@ -291,6 +314,7 @@ export class Term {
     synced.catch(() => undefined);
     return [
       ...this.#registry.tasks(),
+      ...this.#routes.watches(),
       ...this.#kube.tasks(),
       this.#contents.task(),
       {
@@ -309,6 +333,10 @@ export class Term {
         },
       },
       afterSync('placement loop', (signal) => this.#loop.run(signal)),
+      afterSync('route loop', (signal) => this.#routes.run(signal)),
+      ...(router === undefined
+        ? []
+        : [afterSync('routers', (signal) => this.#keepRouters(router, signal))]),
       afterSync('rebalancer', (signal) => this.#rebalancer.run(signal)),
       afterSync('registry probe', (signal) => this.#probe(signal)),
       ...Object.values(this.#controllers).map((controller) =>
@@ -318,7 +346,11 @@ export class Term {
   }
 
   async #sync(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#registry.whenSynced(signal), this.#kube.whenSynced(signal)]);
+    await Promise.all([
+      this.#registry.whenSynced(signal),
+      this.#routes.whenSynced(signal),
+      this.#kube.whenSynced(signal),
+    ]);
     const { store, log } = this.#deps;
     const records = this.#registry.serviceRecords.values();
     await this.#virtualIps.begin(store, this.#leadership.epoch, records, log, signal);
@@ -336,6 +368,8 @@ export class Term {
       // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may abort during the sleep
       if (signal.aborted) return;
       this.#loop.markAll();
+      for (const key of this.#directory.keys()) this.#routes.mark(key);
+      this.#routes.routersChanged();
       this.#keeper.evaluate();
       for (const project of this.#kube.projects.store.list()) {
         this.#controllers.project.enqueue(keyOf(project));
@@ -399,6 +433,7 @@ export class Term {
       virtualIps: this.#virtualIps,
       standing: (host) => this.#health.standing(host, clock.monotonic()),
       wanted: (key) => this.#loop.rules.wanted(key),
+      routes: (key) => this.#routes.verdict(key),
     };
     return {
       project: make(
@@ -446,6 +481,24 @@ export class Term {
     };
   }
 
+  /** A service asks for something else. */
+  #mark(key: string): void {
+    this.#loop.mark(key);
+    this.#routes.mark(key);
+  }
+
+  #keepRouters(router: RouterOptions, signal: AbortSignal): Promise<void> {
+    const { client, clock, log } = this.#deps;
+    return keepRouterService(router, { client, objects: this.#kube.services, clock, log }, signal);
+  }
+
+  /** The host has come, gone, or got another key. */
+  #routerTouched(host: string): void {
+    if (this.#book.ofService(routerId).some((placed) => placed.host === host)) {
+      this.#routes.routersChanged();
+    }
+  }
+
   /** Hosts that are being emptied tell what is left on them, and why. */
   #touchDraining(key: string): void {
     for (const { host } of this.#book.ofService(key)) {
@@ -454,6 +507,7 @@ export class Term {
   }
 
   #touchService(key: string): void {
+    if (key === routerId) this.#routes.routersChanged();
     const wish = this.#directory.get(key);
     if (wish !== undefined) this.#controllers.service.enqueue(keyOf(wish.object));
   }

@@ -33,6 +33,7 @@ import type { Service } from '../../api/v1alpha1/service.ts';
 import type { ServiceRecord } from '../../registry/records/service.ts';
 import type { PlacementRules } from '../../scheduler/index.ts';
 import { identityOf } from '../identity.ts';
+import { resolveRoutes, type RouteWish } from '../routes/resolve.ts';
 import { rulesOf } from './rules.ts';
 import type { DesiredInstance, DesiredInstances, HostIdentity } from '../placement/types.ts';
 
@@ -51,6 +52,8 @@ export interface ServiceWish {
         readonly record: ServiceRecord;
         /** It is to have a virtual IP. */
         readonly addressed: boolean;
+        /** Requests from outside that it wants; absent: none. */
+        readonly routes?: readonly RouteWish[];
         /** Services of the project that it goes with. */
         readonly bonds?: Bonds;
         /** Its instances return to the hosts that have their volumes. */
@@ -135,6 +138,9 @@ function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): S
     },
     record: serviceRecordOf(uid, spec),
     addressed: spec.endpointMode !== 'dns',
+    ...(spec.routes === undefined
+      ? {}
+      : { routes: resolveRoutes(spec, (ref) => lookups.content(identity.namespace, ref)) }),
     ...bondsOf(spec),
     ...(block?.type === 'blocked'
       ? { blocked: { reason: block.reason, message: block.message } }

@@ -6,6 +6,7 @@ import type { Outcome } from '../placement/loop.ts';
 import type { HostStanding, InstanceState, Placed } from '../placement/types.ts';
 import { serviceRecords } from '../../registry/records/service.ts';
 import type { VirtualIpBook } from '../virtual-ip-book.ts';
+import type { RouteFacts } from '../routes/status.ts';
 import type { ServiceWish } from './desired.ts';
 import type { InstanceReport, ServiceFacts } from './status.ts';
 
@@ -21,6 +22,8 @@ export interface FactSources {
   readonly virtualIps: Pick<VirtualIpBook, 'addressOf' | 'problemOf'>;
   /** Of a global service: the numbers of the instances that count. Default: there is none. */
   wanted?(key: string): ReadonlySet<number> | undefined;
+  /** How its routes stand. Default: it has none. */
+  routes?(key: string): RouteFacts | undefined;
 }
 
 /** What is known of a service now. */
@@ -101,6 +104,7 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
   const path = serviceRecords.path(wish.identity);
   const virtualIP = from.virtualIps.addressOf(path);
   const unaddressed = from.virtualIps.problemOf(path);
+  const routes = from.routes?.(key);
   return {
     replicas,
     instances: reports,
@@ -114,6 +118,7 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
     ...(roll === undefined ? {} : { roll }),
     ...(virtualIP === undefined ? {} : { virtualIP }),
     ...(unaddressed === undefined ? {} : { unaddressed }),
+    ...(routes === undefined ? {} : { routes }),
   };
 }
 

@@ -3,6 +3,7 @@ import type { InstanceStatus, Service, ServiceStatus } from '../../api/v1alpha1/
 import { clip, mergeConditions, type ConditionClaim } from '../conditions.ts';
 import type { RollState } from '../placement/plan.ts';
 import type { InstanceState } from '../placement/types.ts';
+import { previousConditions, routeStatus, type RouteFacts } from '../routes/status.ts';
 
 /** Most entries of status.instances. With all strings cut this keeps an object below 400 kB; etcd takes 1.5 MB. */
 export const maxListedInstances = 500;
@@ -40,6 +41,8 @@ export interface ServiceFacts {
   readonly stopped?: string;
   /** Why the spec cannot be acted upon, with the field's path. */
   readonly invalid?: string;
+  /** How its routes stand; absent: it has none. */
+  readonly routes?: RouteFacts;
   /** The placements have not been looked at since the spec changed. */
   readonly behind: boolean;
   readonly deleting: boolean;
@@ -55,6 +58,7 @@ export function serviceStatus(service: Service, facts: ServiceFacts, now: string
   const { generation } = service.metadata;
   const project = service.metadata.labels?.[labels.project];
   const listed = list(facts.instances);
+  const { urls, claims: routeClaims } = routeStatus(facts.deleting ? undefined : facts.routes);
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     replicas: existing,
@@ -67,14 +71,16 @@ export function serviceStatus(service: Service, facts: ServiceFacts, now: string
         ? `${labels.service}=${service.metadata.name}`
         : `${labels.project}=${project},${labels.service}=${service.metadata.labels?.[labels.service] ?? service.metadata.name}`,
     state: summary.state,
+    ...(urls === undefined ? {} : { urls: [...urls] }),
     conditions: mergeConditions(
-      service.status?.conditions,
+      previousConditions(service.status?.conditions, routeClaims),
       [
         ...claims(facts, summary, listed.omitted),
         ...addressClaims(
           facts,
           service.status?.conditions?.some(({ type }) => type === addressCondition) === true,
         ),
+        ...routeClaims,
       ],
       generation,
       now,
