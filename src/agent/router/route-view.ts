@@ -92,7 +92,10 @@ export class RouteView {
       return text;
     } catch (error) {
       if (!(error instanceof SealError)) throw error;
-      log.warn({ path: record.path, reason: error.message }, 'a content of routes cannot be opened');
+      log.warn(
+        { path: record.path, reason: error.message },
+        'a content of routes cannot be opened',
+      );
       return undefined;
     }
   }

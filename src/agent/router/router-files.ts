@@ -73,7 +73,8 @@ export class RouterFiles {
     const used = new Set([...config.files.keys(), ...[...certificates].map(certificateFile)]);
     const inForce = (await this.current()) ?? '';
     for (const name of await readdir(this.directory)) {
-      if (!/^(routes|certificates?)-/.test(name) || used.has(name) || inForce.includes(name)) continue;
+      if (!/^(routes|certificates?)-/.test(name) || used.has(name) || inForce.includes(name))
+        continue;
       // A list in force names certificates.
       const lists = [...inForce.matchAll(/certificates-[0-9a-f]+\.list/g)].map(([list]) => list);
       const texts = await Promise.all(

@@ -44,7 +44,11 @@ export interface RouterKeeperDeps {
   /** Id of its running container. */
   readonly container: () => string | undefined;
   /** Has the router itself check a configuration. @returns its complaints; undefined: there are none. */
-  readonly check: (container: string, file: string, signal: AbortSignal) => Promise<string | undefined>;
+  readonly check: (
+    container: string,
+    file: string,
+    signal: AbortSignal,
+  ) => Promise<string | undefined>;
   readonly clock: Clock;
   readonly log: Logger;
   /** Called when `problems()` has changed. */
@@ -267,7 +271,10 @@ export class RouterKeeper {
       return true;
     }
     await files.restore();
-    this.#refuse(config, 'RouterReloadFailed: the router did not take a configuration that it found good');
+    this.#refuse(
+      config,
+      'RouterReloadFailed: the router did not take a configuration that it found good',
+    );
     // The master may be left without a process of its own choice: it is to load what is known to be good.
     await sleep(clock, 100, signal);
     await this.#haproxy.reload(signal).catch(() => undefined);
@@ -390,7 +397,10 @@ export class RouterKeeper {
     this.#say(
       refused
         .slice(0, 5)
-        .map(({ route, why }) => `RouteRefused: ${route.host}${route.path} of ${route.service}: ${why}`),
+        .map(
+          ({ route, why }) =>
+            `RouteRefused: ${route.host}${route.path} of ${route.service}: ${why}`,
+        ),
     );
   }
 
