@@ -16,12 +16,16 @@ const secretName = (description: string) => z.string().min(1).max(253).meta({ de
 
 /** One entry of a service's `routes`. */
 export const routeSpec = z.object({
-  host: z.string().min(1).max(253).meta({
-    description:
-      'Host that is asked for: "shop.example.com"; "*.example.com" for all names one label longer that have no route of ' +
-      'their own; "*" for whatever is left.',
-    pattern: routeHostPattern,
-  }),
+  host: z
+    .string()
+    .min(1)
+    .max(253)
+    .meta({
+      description:
+        'Host that is asked for: "shop.example.com"; "*.example.com" for all names one label longer that have no route of ' +
+        'their own; "*" for whatever is left.',
+      pattern: routeHostPattern,
+    }),
   path: z.string().max(1024).default('/').meta({
     description:
       'Prefix of the path, by whole segments: "/api" is for /api and /api/x, not for /apix. The longest wins.',
@@ -42,8 +46,7 @@ export const routeSpec = z.object({
         'Secret of the namespace with tls.crt and tls.key (kubectl create secret tls): "shop-tls".',
       ),
       redirect: z.boolean().default(true).meta({
-        description:
-          'Whether who asks over plain http is sent to https. false: both are served.',
+        description: 'Whether who asks over plain http is sent to https. false: both are served.',
       }),
     })
     .meta({

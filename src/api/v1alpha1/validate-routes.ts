@@ -33,7 +33,10 @@ export function validateRoutes(spec: ServiceSpec, at: At, errors: FieldError[]):
     const fail = (field: keyof RouteSpec, message: string) =>
       errors.push({ path: here(field), value: route[field], message, severity: 'error' });
     if (!new RegExp(routeHostPattern).test(route.host) || route.host.split('.').some(isTooLong)) {
-      fail('host', 'not a host name: use e.g. "shop.example.com", "*.example.com" or "*", in small letters');
+      fail(
+        'host',
+        'not a host name: use e.g. "shop.example.com", "*.example.com" or "*", in small letters',
+      );
     }
     if (!new RegExp(routePathPattern).test(route.path)) {
       fail('path', 'a path begins with "/" and has no escapes, query or spaces: use e.g. "/api"');
@@ -42,7 +45,10 @@ export function validateRoutes(spec: ServiceSpec, at: At, errors: FieldError[]):
     }
     const twin = seen.get(routeKey(route));
     if (twin !== undefined) {
-      fail('host', `routes[${String(twin)}] is for the same host and path: give one of them another path`);
+      fail(
+        'host',
+        `routes[${String(twin)}] is for the same host and path: give one of them another path`,
+      );
     }
     seen.set(routeKey(route), index);
     validatePort(spec, route, fail);
@@ -75,11 +81,17 @@ function validatePort(
   }
   const ports = routablePorts(spec.ports);
   if (ports.length === 0) {
-    fail('port', 'the service has no TCP port to send requests to: name it under ports, e.g. ["8080"]');
+    fail(
+      'port',
+      'the service has no TCP port to send requests to: name it under ports, e.g. ["8080"]',
+    );
   } else if (route.port === undefined && ports.length > 1) {
     fail('port', `which of the ports ${ports.join(', ')}?`);
   } else if (route.port !== undefined && !ports.includes(route.port)) {
-    fail('port', `the service has no TCP port ${String(route.port)}: its ports are ${ports.join(', ')}`);
+    fail(
+      'port',
+      `the service has no TCP port ${String(route.port)}: its ports are ${ports.join(', ')}`,
+    );
   }
 }
 

@@ -185,11 +185,7 @@ function userList(hash: string): string {
   return `users-${hash}`;
 }
 
-function backendSection(
-  backend: Backend,
-  addresses: readonly Address[],
-  slots: number,
-): string {
+function backendSection(backend: Backend, addresses: readonly Address[], slots: number): string {
   const { name, httpsOnly, users, maxBodyBytes, redirectTo, timeoutMs } = backend;
   const lines: string[] = [];
   // Before anything else: no password over plain http.

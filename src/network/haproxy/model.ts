@@ -1,6 +1,14 @@
 import { createHash } from 'node:crypto';
 import { tryParseIpv4 } from '../cidr.ts';
-import { safeAddress, safeCrypt, safeHash, safeHost, safePath, safePort, safeUser } from './words.ts';
+import {
+  safeAddress,
+  safeCrypt,
+  safeHash,
+  safeHost,
+  safePath,
+  safePort,
+  safeUser,
+} from './words.ts';
 
 /** A route as the registry has it. */
 export interface RouteInput {
@@ -38,7 +46,11 @@ export interface RouterModel {
   /** By name, in its order. */
   readonly backends: ReadonlyMap<string, Backend>;
   /** Host and path, to the name of a backend. */
-  readonly routes: readonly { readonly host: string; readonly path: string; readonly backend: string }[];
+  readonly routes: readonly {
+    readonly host: string;
+    readonly path: string;
+    readonly backend: string;
+  }[];
   /** Hash of a certificate, to the hosts that it is shown to. */
   readonly certificates: ReadonlyMap<string, readonly string[]>;
   /** Hash of users, to names and hashes of passwords. */

@@ -50,7 +50,10 @@ export interface ServerPlan {
  * them last. New addresses come before old ones go. A server that is taken out finishes its requests; it gets another address
  * only when no other server is free, and connections that it has stay with the old one.
  */
-export function planServers(wanted: readonly Address[], servers: readonly ServerState[]): ServerPlan {
+export function planServers(
+  wanted: readonly Address[],
+  servers: readonly ServerState[],
+): ServerPlan {
   const missing = new Map(wanted.map((address) => [keyOf(address), address]));
   const free: ServerState[] = [];
   const gone: string[] = [];

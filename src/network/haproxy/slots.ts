@@ -9,7 +9,11 @@ const tooMany = 8;
 
 /** @param present servers that the backend has now; undefined: it is new. */
 export function slotsFor(addresses: number, present: number | undefined): number {
-  if (present !== undefined && present >= addresses && present <= Math.max(least, addresses) * tooMany) {
+  if (
+    present !== undefined &&
+    present >= addresses &&
+    present <= Math.max(least, addresses) * tooMany
+  ) {
     return present;
   }
   let slots = least;
