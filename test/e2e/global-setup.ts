@@ -103,5 +103,7 @@ async function loadImages(box: Box): Promise<void> {
       await box.docker(host, 'tag', toolsImage, otherToolsImage);
     }),
   );
-  await output([join(repository, 'hack/demo/images'), ...hosts.map((host) => box.socket(host))]);
+  await output([join(repository, 'hack/demo/images'), ...hosts.map((host) => box.socket(host))], {
+    timeoutMs: 240_000,
+  });
 }

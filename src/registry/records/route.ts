@@ -24,7 +24,6 @@ export type RouteRecord = z.infer<typeof route>;
 /** The routes of a service that are in force, for the routers. Written by the leading operator. */
 export const serviceRoutesRecord = z.looseObject({ routes: z.array(route) });
 
-
 /** `/nap/v1/routes/<ns>/<project>/<service>` */
 export const routeRecords = jsonRecord(
   'route',
