@@ -15,6 +15,8 @@ import { NetworkKeeper } from './network-keeper.ts';
 import { ObservedState } from './observed.ts';
 import type { AgentDeps, AgentOptions, LocalInstances } from './options.ts';
 import { Reconciler } from './reconciler.ts';
+import { agentRouterKeeper, isRouter } from './router/agent-router.ts';
+import type { RouterKeeper } from './router/router-keeper.ts';
 import { Interruptions } from './restart/interruptions.ts';
 import { RecordWriter } from './record-writer.ts';
 import { Licence } from './licence.ts';
@@ -63,6 +65,7 @@ class Agent {
   readonly #watcher: EngineWatcher;
   readonly #deliveries: Deliveries | undefined;
   readonly #volumes: VolumeKeeper;
+  readonly #router: RouterKeeper | undefined;
   readonly #reconciler: Reconciler;
   readonly #hostSession: HostSession;
   readonly #networkKeeper: NetworkKeeper;
@@ -83,6 +86,7 @@ class Agent {
     this.#session = `${this.#startedAt}-${Math.floor(random() * 2 ** 32).toString(16)}`;
     const touch: Reconciler['touch'] = (id, key) => {
       this.#reconciler.touch(id, key);
+      if (isRouter(key)) this.#router?.changed();
     };
     this.#interruptions = new Interruptions(clock, deps.machine.bootedAt);
     this.#desired = new DesiredState(host, touch, (path, problem) => {
@@ -113,6 +117,14 @@ class Agent {
       },
       schedule: (callback, delayMs) => clock.schedule(callback, delayMs),
     });
+    this.#router = agentRouterKeeper(
+      options,
+      deps,
+      { desired: this.#desired, observed: this.#observed },
+      () => {
+        this.#hostSession.changed();
+      },
+    );
     const executor = new Executor({
       ...(this.#deliveries && { deliveries: this.#deliveries }),
       volumes: this.#volumes,
@@ -200,6 +212,7 @@ class Agent {
     });
     const restart = { baseMs: 200, capMs: 5000 };
     await this.#licence.carryOver();
+    const router = this.#router;
     try {
       await supervise(
         [
@@ -210,6 +223,9 @@ class Agent {
           { name: 'audit of reports', run: (s) => this.#auditReports(s), restart },
           { name: 'volumes', run: (s) => this.#volumes.run(s), restart },
           { name: 'licence', run: (s) => this.#noteLicence(s), restart },
+          ...(router === undefined
+            ? []
+            : [{ name: 'router', run: (s: AbortSignal) => router.run(s), restart }]),
           { name: 'network', run: (s) => this.#networkKeeper.run(s) },
           ...(services === undefined
             ? []
@@ -336,7 +352,7 @@ class Agent {
     }
     // Beyond this point nothing keeps instances from being placed here.
     const ready = problems.length === 0;
-    problems.push(...this.#deps.network.problems());
+    problems.push(...this.#deps.network.problems(), ...(this.#router?.problems() ?? []));
     const seen = this.#lastEngine;
     return {
       name: hostName,

@@ -8,6 +8,8 @@ import type { HostKey } from '../registry/seal.ts';
 import type { Engine } from './docker/engine.ts';
 import type { FileStore } from './files/file-store.ts';
 import type { Prober } from './health/probe.ts';
+import type { RouterPlace } from '../network/haproxy/config.ts';
+import type { RouterFiles } from './router/router-files.ts';
 
 /** Who this host is, and the agent's few settings. */
 export interface AgentOptions {
@@ -74,6 +76,12 @@ export interface AgentFiles {
   readonly key: HostKey;
 }
 
+/** Where the configuration of a router on this host is kept. */
+export interface AgentRouter {
+  readonly files: RouterFiles;
+  readonly place: RouterPlace;
+}
+
 export interface AgentDeps {
   readonly store: Store;
   readonly engine: Engine;
@@ -89,6 +97,8 @@ export interface AgentDeps {
   readonly licence?: LicenceNote;
   /** Monotonic milliseconds since the machine's boot, the same in all its processes. Default: the clock's. */
   readonly sinceBootMs?: () => number;
+  /** Absent, or without `files`: a router on this host is not configured. */
+  readonly router?: AgentRouter;
   readonly log: Logger;
   readonly clock: Clock;
   /** Uniform in [0, 1). */

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { availableParallelism, release, totalmem, uptime } from 'node:os';
 import { join } from 'node:path';
 import { hrtime } from 'node:process';
+import { defaultRunDirectory, routerHostDirectory } from '../api/v1alpha1/router.ts';
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -15,7 +16,8 @@ import { loadHostKey } from './files/host-key.ts';
 import { ensureMemoryDirectory } from './files/memory-directory.ts';
 import { hostExec } from './host/exec.ts';
 import { NetworkManager } from './host/network-manager.ts';
-import type { AgentFiles, AgentOptions } from './options.ts';
+import type { AgentFiles, AgentOptions, AgentRouter } from './options.ts';
+import { prepareRouter } from './router/agent-router.ts';
 import { ServiceFeed } from './service-feed.ts';
 
 export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
@@ -31,7 +33,6 @@ export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
 }
 
 const defaultStateDirectory = '/var/lib/nap';
-const defaultRunDirectory = '/run/nap';
 const defaultEngineSocket = '/var/run/docker.sock';
 
 /**
@@ -88,6 +89,7 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
       files: await agentFiles(options, signal),
       licence: licenceFile(join(runDirectoryOf(options), 'licence.json')),
       sinceBootMs: () => Number(hrtime.bigint() / 1_000_000n),
+      router: await agentRouter(options, signal),
       clock: systemClock,
       random: Math.random,
       machine: {
@@ -115,4 +117,14 @@ function stateDirectoryOf({ stateDirectory, hostName }: StartAgentOptions): stri
 
 function runDirectoryOf({ runDirectory, hostName }: StartAgentOptions): string {
   return join(runDirectory ?? defaultRunDirectory, hostName);
+}
+
+/** The directory is there, with a configuration, before a router is started for which it is mounted. */
+async function agentRouter(options: StartAgentOptions, signal: AbortSignal): Promise<AgentRouter> {
+  const directory = routerHostDirectory(
+    options.runDirectory ?? defaultRunDirectory,
+    options.hostName,
+  );
+  await ensureMemoryDirectory(directory, hostExec(), signal);
+  return prepareRouter(directory);
 }

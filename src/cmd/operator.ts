@@ -2,17 +2,20 @@ import { Command, Option } from 'commander';
 import {
   addEtcdFlags,
   addLogFlags,
+  addRouterFlags,
   addVirtualRangeFlag,
   loggerFor,
   portNumber,
+  routerOptions,
   seconds,
   type EtcdFlags,
   type LogFlags,
+  type RouterFlags,
   type VirtualRangeFlags,
 } from './flags.ts';
 import { runUntilSignal } from './signals.ts';
 
-interface OperatorFlags extends VirtualRangeFlags {
+interface OperatorFlags extends RouterFlags, VirtualRangeFlags {
   readonly kubeconfig?: string;
   readonly leaseTtl: number;
   readonly healthPort?: number;
@@ -41,7 +44,7 @@ export function operatorCommand(): Command {
     )
     .option('--health-port <port>', 'serve /healthz, /readyz and /metrics on this port', portNumber)
     .option('--health-address <address>', 'address for --health-port', '127.0.0.1');
-  addLogFlags(addEtcdFlags(addVirtualRangeFlag(command)));
+  addLogFlags(addEtcdFlags(addRouterFlags(addVirtualRangeFlag(command))));
   return command.action(async (flags: OperatorFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);
     const [{ withStore }, { serveAsOperator }, { KubeConfig }] = await Promise.all([
@@ -59,11 +62,12 @@ export function operatorCommand(): Command {
         ? {}
         : { health: { host: flags.healthAddress, port: flags.healthPort } };
     const { namespace, leaseTtl: hostTtlMs, virtualIpRange: virtualRange } = flags;
+    const router = routerOptions(flags);
     try {
       await runUntilSignal(log, (signal) =>
         withStore(flags, log, (store) =>
           serveAsOperator(
-            { config, store, log, hostTtlMs, namespace, virtualRange, ...health },
+            { config, store, log, hostTtlMs, namespace, virtualRange, router, ...health },
             signal,
           ),
         ),

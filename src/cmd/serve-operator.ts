@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { checkVirtualRange } from '../controllers/virtual-ip-book.ts';
 import { runOperator, type OperatorState } from '../controllers/operator.ts';
+import type { RouterOptions } from '../controllers/routes/router-service.ts';
 import { KubeClient } from '../kube/client.ts';
 import type { KubeConfig } from '../kube/config.ts';
 import { EventRecorder } from '../kube/events.ts';
@@ -24,6 +25,7 @@ export interface OperatorParts {
   readonly namespace: string;
   /** Where virtual IPs come from, CIDR. */
   readonly virtualRange: string;
+  readonly router?: RouterOptions | undefined;
   readonly health?: { readonly host: string; readonly port: number };
 }
 
@@ -75,7 +77,13 @@ export async function serveAsOperator(parts: OperatorParts, signal: AbortSignal)
         });
   try {
     await runOperator(
-      { identity, hostTtlMs: parts.hostTtlMs, virtualRange, namespace: parts.namespace },
+      {
+        identity,
+        hostTtlMs: parts.hostTtlMs,
+        virtualRange,
+        namespace: parts.namespace,
+        ...(parts.router === undefined ? {} : { router: parts.router }),
+      },
       {
         store,
         client,

@@ -5,17 +5,19 @@ import { addAgentFlags, type AgentFlags } from './agent.ts';
 import {
   addEtcdFlags,
   addLogFlags,
+  addRouterFlags,
   addVirtualRangeFlag,
   ipv4,
   loggerFor,
   portNumber,
   type EtcdFlags,
   type LogFlags,
+  type RouterFlags,
   type VirtualRangeFlags,
 } from './flags.ts';
 import { runUntilSignal } from './signals.ts';
 
-export interface UpFlags extends AgentFlags, VirtualRangeFlags {
+export interface UpFlags extends AgentFlags, RouterFlags, VirtualRangeFlags {
   readonly dataDir: string;
   readonly kubeconfig?: string;
   readonly listen: string;
@@ -46,7 +48,9 @@ export function upCommand(): Command {
     .addOption(new Option('--etcd-binary <program>', 'the etcd program').default('etcd'))
     .option('--no-agent', 'run no containers on this machine');
   addVirtualRangeFlag(command);
-  addLogFlags(addEtcdFlags(addAgentFlags(command), 'use this etcd instead of starting one'));
+  addLogFlags(
+    addEtcdFlags(addAgentFlags(addRouterFlags(command)), 'use this etcd instead of starting one'),
+  );
   return command.action(async (flags: UpFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);
     const { up } = await import('./serve-all.ts');

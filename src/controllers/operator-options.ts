@@ -5,6 +5,7 @@ import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { ControllerObserver } from '../runtime/controller.ts';
 import type { Logger } from '../telemetry/log.ts';
+import type { RouterOptions } from './routes/router-service.ts';
 
 /** As long as a host's, so that a dead host with the leader on it costs no more than another one. */
 export const defaultClaimTtlMs = 5_000;
@@ -26,6 +27,8 @@ export interface OperatorOptions {
   readonly virtualRange?: string;
   /** How long a new instance has to serve before an update goes on, milliseconds. Default 2,000. */
   readonly updateMonitorMs?: number;
+  /** Routers that the operator is to run. Default: none, but those that somebody makes by hand. */
+  readonly router?: RouterOptions;
   /** Everything is looked at this often, milliseconds. Default 300,000. */
   readonly resyncMs?: number;
   /** How often it looks whether hosts could be made more equal, milliseconds. Default 10,000. */

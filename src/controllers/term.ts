@@ -1,4 +1,5 @@
 import { isDnsLabel, serviceId, type ServiceIdentity } from '../api/v1alpha1/names.ts';
+import { routerIdentity } from '../api/v1alpha1/router.ts';
 import { hosts, projects, services } from '../kube/resources.ts';
 import { keyOf } from '../kube/store.ts';
 import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
@@ -30,6 +31,8 @@ import { RevisionBook } from './project/revision-book.ts';
 import { projectReconciler } from './project/reconcile.ts';
 import { RegistryFeed } from './registry-feed.ts';
 import { Scheduler } from './schedule/scheduler.ts';
+import { RouteLoop } from './routes/loop.ts';
+import { keepRouterService, type RouterOptions } from './routes/router-service.ts';
 import { ServiceDirectory } from './service/directory.ts';
 import type { FactSources } from './service/facts.ts';
 import { linkTargetOf } from './service/link-target.ts';
@@ -46,6 +49,8 @@ export type Claim = (
   mayLead: (signal: AbortSignal) => Promise<void>,
   signal: AbortSignal,
 ) => Promise<Leadership>;
+
+const routerId = serviceId(routerIdentity);
 
 /**
  * One term, from candidate to the end of its leadership. A candidate fills its caches and books and keeps them so, and
@@ -68,6 +73,7 @@ export class Term {
   readonly #keeper: HostKeeper;
   readonly #loop: PlacementLoop;
   readonly #rebalancer: Rebalancer;
+  readonly #routes: RouteLoop;
   readonly #registry: RegistryFeed;
   readonly #kube: KubeFeed;
   readonly #candidacy: Candidacy;
@@ -101,7 +107,7 @@ export class Term {
         for (const user of users) {
           const key = this.#directory.refresh(user);
           if (key === undefined) continue;
-          this.#loop.mark(key);
+          this.#mark(key);
           this.#controllers.service.enqueue(user);
         }
       },
@@ -141,6 +147,7 @@ export class Term {
           this.#touchService(key);
         },
         touchHost: (host) => {
+          this.#routerTouched(host);
           this.#controllers.host.enqueue(host);
         },
         instanceChanged: (key, before, after) => {
@@ -159,7 +166,7 @@ export class Term {
       {
         directory: this.#directory,
         mark: (key) => {
-          this.#loop.mark(key);
+          this.#mark(key);
         },
         hostObject: (name, object) => {
           this.#keeper.object(name, object);
@@ -190,6 +197,7 @@ export class Term {
         for (const key of this.#loop.rules.globals()) this.#loop.mark(key);
       },
       touched: (host) => {
+        this.#routerTouched(host);
         this.#controllers.host.enqueue(host);
       },
       lost: (host) => {
@@ -264,6 +272,20 @@ export class Term {
       clock,
       ...(options.rebalanceEveryMs === undefined ? {} : { everyMs: options.rebalanceEveryMs }),
     });
+    this.#routes = new RouteLoop({
+      store,
+      epoch: () => this.#epoch(),
+      wishOf: (key) => this.#directory.get(key),
+      services: () => this.#directory.keys(),
+      routerHosts: () => this.#book.ofService(routerId).map(({ host }) => host),
+      sealingKey: (host) => this.#keeper.record(host)?.sealingKey,
+      confirmGone: (identity, signal) => this.#confirmGone(identity, signal),
+      touched: (key) => {
+        this.#touchService(key);
+      },
+      clock,
+      log: log.child({ loop: 'routes' }),
+    });
     this.#controllers = this.#makeControllers();
     this.#candidacy = new Candidacy({
       store,
@@ -315,6 +337,7 @@ export class Term {
   }
 
   #tasks(claim: Claim, end: (reason: unknown) => void): Task[] {
+    const { router } = this.#options;
     let begin: () => void = () => undefined;
     const begun = new Promise<void>((resolve) => {
       begin = resolve;
@@ -328,12 +351,17 @@ export class Term {
     });
     return [
       ...this.#registry.tasks(),
+      ...this.#routes.watches(),
       ...this.#kube.tasks(),
       this.#contents.task(),
       {
         name: 'term',
         run: async (signal) => {
-          await Promise.all([this.#registry.whenSynced(signal), this.#kube.whenSynced(signal)]);
+          await Promise.all([
+            this.#registry.whenSynced(signal),
+            this.#routes.whenSynced(signal),
+            this.#kube.whenSynced(signal),
+          ]);
           this.#candidacy.ready();
           this.#deps.log.info('caches filled; ready to lead');
           const fit = (until: AbortSignal): Promise<void> => this.#candidacy.mayLead(until);
@@ -359,6 +387,10 @@ export class Term {
       { name: 'leader note', run: (signal) => this.#note.run(signal) },
       ...this.#candidacy.tasks(),
       leading('placement loop', (signal) => this.#loop.run(signal)),
+      leading('route loop', (signal) => this.#routes.run(signal)),
+      ...(router === undefined
+        ? []
+        : [leading('routers', (signal) => this.#keepRouters(router, signal))]),
       leading('rebalancer', (signal) => this.#rebalancer.run(signal)),
       ...Object.values(this.#controllers).map((controller) =>
         leading(`${controller.name} controller`, (signal) => controller.run(signal)),
@@ -411,6 +443,8 @@ export class Term {
       // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may abort during the sleep
       if (signal.aborted) return;
       this.#loop.markAll();
+      for (const key of this.#directory.keys()) this.#routes.mark(key);
+      this.#routes.routersChanged();
       this.#keeper.evaluate();
       for (const project of this.#kube.projects.store.list()) {
         this.#controllers.project.enqueue(keyOf(project));
@@ -450,6 +484,7 @@ export class Term {
       wanted: (key) => this.#loop.rules.wanted(key),
       runOf: ({ key, identity, want }) =>
         want.type === 'run' ? this.#loop.runs.facts(key, identity, want) : undefined,
+      routes: (key) => this.#routes.verdict(key),
     };
     return {
       project: make(
@@ -498,6 +533,24 @@ export class Term {
     };
   }
 
+  /** A service asks for something else. */
+  #mark(key: string): void {
+    this.#loop.mark(key);
+    this.#routes.mark(key);
+  }
+
+  #keepRouters(router: RouterOptions, signal: AbortSignal): Promise<void> {
+    const { client, clock, log } = this.#deps;
+    return keepRouterService(router, { client, objects: this.#kube.services, clock, log }, signal);
+  }
+
+  /** The host has come, gone, or got another key. */
+  #routerTouched(host: string): void {
+    if (this.#book.ofService(routerId).some((placed) => placed.host === host)) {
+      this.#routes.routersChanged();
+    }
+  }
+
   /** Hosts that are being emptied tell what is left on them, and why. */
   #touchDraining(key: string): void {
     for (const { host } of this.#book.ofService(key)) {
@@ -506,6 +559,7 @@ export class Term {
   }
 
   #touchService(key: string): void {
+    if (key === routerId) this.#routes.routersChanged();
     const wish = this.#directory.get(key);
     if (wish !== undefined) this.#controllers.service.enqueue(keyOf(wish.object));
   }

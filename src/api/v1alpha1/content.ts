@@ -48,7 +48,9 @@ export type ContentOutcome =
 export type BlockReason = 'ConfigMissing' | 'ConfigUnreadable' | 'ConfigInvalid';
 
 /** The ConfigMaps and Secrets that a service names, each once. */
-export function contentRefs(spec: Pick<ServiceSpec, 'configs' | 'envFrom'>): ContentRef[] {
+export function contentRefs(
+  spec: Pick<ServiceSpec, 'configs' | 'envFrom' | 'routes'>,
+): ContentRef[] {
   const refs = new Map<string, ContentRef>();
   const add = (kind: ContentRef['kind'], name: string | undefined): void => {
     if (name !== undefined) refs.set(`${kind}/${name}`, { kind, name });
@@ -60,6 +62,10 @@ export function contentRefs(spec: Pick<ServiceSpec, 'configs' | 'envFrom'>): Con
   for (const source of spec.envFrom ?? []) {
     add('ConfigMap', source.configMap);
     add('Secret', source.secret);
+  }
+  for (const { tls, basicAuth } of spec.routes ?? []) {
+    add('Secret', tls?.secret);
+    add('Secret', basicAuth?.secret);
   }
   return [...refs.values()];
 }
@@ -226,7 +232,8 @@ function look(ref: ContentRef, lookup: Lookup): Extract<FoundContent, { type: 'f
   throw new Blocked('ConfigUnreadable', `${ref.kind} ${ref.name}: ${found.why}`);
 }
 
-function hashOf(kind: ContentRef['kind'], uid: string, bytes: Uint8Array): string {
+/** Of one content; keyed when it comes from a Secret (see `resolveContent`). */
+export function hashOf(kind: ContentRef['kind'], uid: string, bytes: Uint8Array): string {
   return kind === 'ConfigMap'
     ? sha256(bytes)
     : createHmac('sha256', `nap secret ${uid}`).update(bytes).digest('hex');

@@ -284,7 +284,7 @@ describe('what kubectl shows', () => {
         scope: 'Namespaced',
         shortNames: ['proj'],
         categories: ['nap', 'all'],
-        columns: 'READY SERVICES INSTANCES STATUS AGE',
+        columns: 'READY SERVICES INSTANCES STATUS URL AGE',
         subresources: ['status'],
       },
       {

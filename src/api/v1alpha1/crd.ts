@@ -111,6 +111,7 @@ const project: Kind = {
     column('Services', '.status.services', 'Ready services of all.'),
     column('Instances', '.status.instances', 'Ready instances of all.'),
     column('Status', '.status.state', 'The state in one word.'),
+    column('URL', '.status.url', 'Where it is served, by its first route.'),
     ageColumn,
     messageColumn,
   ],

@@ -112,6 +112,9 @@ export const projectStatus = z.object({
     'x-kubernetes-list-type': 'atomic',
   }),
   instances: z.string().optional().meta({ description: 'Ready instances of all: "6/6".' }),
+  url: z.string().optional().meta({
+    description: 'First of the URLs of its services, which have all of theirs in their status.',
+  }),
   revision: z
     .int()
     .optional()

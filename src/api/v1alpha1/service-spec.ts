@@ -10,6 +10,7 @@ import { linkStringPattern } from './link-string.ts';
 import { placement, placementRules } from './placement-spec.ts';
 import { portStringPattern } from './port-string.ts';
 import { restartPolicy } from './restart-policy.ts';
+import { maxRoutes, routeSpec } from './route.ts';
 import { exampleFirst, rule, type SchemaExtensions } from './schema-extensions.ts';
 import { updateSpec } from './update-policy.ts';
 import { configMount, envFromSource } from './config-mount.ts';
@@ -195,6 +196,18 @@ export const serviceSpec = z
         description:
           'cluster (default): the virtual IP leads to instances on all hosts alike; preferLocal: to those on the own host of ' +
           'who asks, as long as one of them is ready.',
+      })
+      .optional(),
+    routes: z
+      .array(routeSpec)
+      .max(maxRoutes)
+      .meta({
+        description:
+          'Requests from outside that the routers bring to this service: [{host: shop.example.com, path: /api, port: 8080, ' +
+          'tls: {secret: shop-tls}}]. HTTP/1.1, HTTP/2 over TLS, WebSocket, server-sent events; the client is named in ' +
+          'X-Forwarded-For. Two services that claim one host and path: the older one has it. Needs routers: nap up or nap ' +
+          'operator with --router-image.',
+        'x-kubernetes-list-type': 'atomic',
       })
       .optional(),
     volumes: z

@@ -41,12 +41,9 @@ const runSummary = z.object({
 });
 
 const scheduleStatus = z.object({
-  observed: z
-    .string()
-    .optional()
-    .meta({
-      description: 'Cron expression and time zone that nextScheduleTime was computed from.',
-    }),
+  observed: z.string().optional().meta({
+    description: 'Cron expression and time zone that nextScheduleTime was computed from.',
+  }),
   lastScheduleTime: time('The last time that a run was started for, or left out.'),
   lastSuccessfulTime: time('When a run was last done.'),
   nextScheduleTime: time('When the next run is due.'),
@@ -92,6 +89,10 @@ export const serviceStatus = z.object({
   startTime: time('When the present run began.'),
   completionTime: time('When all of it was done.'),
   schedule: scheduleStatus.optional().meta({ description: 'Of a scheduled service: its runs.' }),
+  urls: z.array(z.string()).optional().meta({
+    description: 'Where its routes are served.',
+    'x-kubernetes-list-type': 'atomic',
+  }),
   conditions: conditions.optional(),
   instances: z
     .array(instanceStatus)

@@ -15,6 +15,7 @@ import { isSignal } from './signals.ts';
 import { validateHealthAndRestart } from './validate-health-check.ts';
 import { validateJobs } from './validate-jobs.ts';
 import { validatePlaceholders, validatePlacement } from './validate-placement.ts';
+import { validateRoutes } from './validate-routes.ts';
 import { validateUpdate } from './update-policy.ts';
 import { validateMounts } from './validate-volumes.ts';
 
@@ -116,6 +117,7 @@ export function validateServiceSpec(
   }
   validatePlacement(spec, at, errors, siblings);
   validatePorts(spec, at, errors);
+  validateRoutes(spec, at, errors);
   validateLinks(spec, at, errors, siblings);
   validateMounts(spec, at, errors, siblings);
   validateResources(spec, at, errors);

@@ -1,8 +1,9 @@
 import type { Project, ProjectStatus } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
-import { isTrue } from '../../kube/conditions.ts';
+import { findCondition, isTrue } from '../../kube/conditions.ts';
 import { clip, mergeConditions, type ConditionClaim } from '../conditions.ts';
 import { gateReport, type Gate } from './pre-deploy.ts';
+import { previousConditions, routed } from '../routes/status.ts';
 import type { Release, Revision } from './release.ts';
 import { isCurrent, revisionOf } from './release-facts.ts';
 import { askedReplicas, serviceNames, type NameClash } from './plan.ts';
@@ -50,22 +51,30 @@ export function projectStatus(project: Project, facts: ProjectFacts, now: string
     summarise(project, names, facts, readyServices),
     updatedInstances(project, names, facts),
   );
+  const claimed = claims(summary, names, facts);
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     state: summary.state,
     services: `${String(readyServices)}/${String(names.length)}`,
     instances: `${String(readyInstances)}/${String(instances)}`,
+    ...urlOf(names, facts),
     ...revisionFields(project, facts),
     ...(facts.moves === undefined || facts.moves.length === 0
       ? {}
       : { rebalance: [...facts.moves] }),
     conditions: mergeConditions(
-      project.status?.conditions,
-      claims(summary, names, facts),
+      previousConditions(project.status?.conditions, claimed),
+      claimed,
       generation,
       now,
     ),
   };
+}
+
+/** Where the application is found first: the first route of the first service that has one. */
+function urlOf(names: readonly string[], facts: ProjectFacts): Pick<ProjectStatus, 'url'> {
+  const [url] = names.flatMap((name) => facts.services.get(name)?.status?.urls ?? []);
+  return url === undefined ? {} : { url };
 }
 
 /** "3/6": instances that run the revision, of all. */
@@ -266,6 +275,7 @@ function claims(summary: Summary, names: readonly string[], facts: ProjectFacts)
     flag('Stalled', summary.stalled),
   ];
   if (facts.invalid !== undefined || summary.state === 'Deleting') return result;
+  result.push(...routesClaim(names, facts));
   const pending = names
     .map((name) => ({ name, service: facts.services.get(name) }))
     .map(({ name, service }) => ({
@@ -299,6 +309,25 @@ function claims(summary: Summary, names: readonly string[], facts: ProjectFacts)
     });
   }
   return result;
+}
+
+/** How the routes of all services stand; nothing while none has any. */
+function routesClaim(names: readonly string[], facts: ProjectFacts): ConditionClaim[] {
+  const all = names.flatMap((name) => {
+    const service = facts.services.get(name);
+    const condition = findCondition(service?.status?.conditions, routed);
+    return condition === undefined ? [] : [{ name, condition }];
+  });
+  const [bad] = all.filter(({ condition }) => condition.status !== 'True');
+  if (all.length === 0) return [];
+  const said = all
+    .filter(({ condition }) => bad === undefined || condition.status !== 'True')
+    .slice(0, maxNamed)
+    .map(({ name, condition }) => `${name}: ${clip(condition.message, maxPerService)}`);
+  const status = bad === undefined ? 'True' : 'False';
+  return [
+    { type: routed, status, reason: bad?.condition.reason ?? 'Routed', message: said.join('; ') },
+  ];
 }
 
 /** Instances that a service has to have: of a global one as many as there are hosts for it. */

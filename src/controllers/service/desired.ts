@@ -37,6 +37,7 @@ import type { PlacementRules } from '../../scheduler/index.ts';
 import { digest } from '../digest.ts';
 import { identityOf } from '../identity.ts';
 import { firstRetryMs } from '../placement/run-state.ts';
+import { resolveRoutes, type RouteWish } from '../routes/resolve.ts';
 import { rulesOf } from './rules.ts';
 import type {
   DesiredInstance,
@@ -60,6 +61,8 @@ export interface ServiceWish {
         readonly record: ServiceRecord;
         /** It is to have a virtual IP. */
         readonly addressed: boolean;
+        /** Requests from outside that it wants; absent: none. */
+        readonly routes?: readonly RouteWish[];
         /** Services of the project that it goes with. */
         readonly bonds?: Bonds;
         /** Its instances return to the hosts that have their volumes. */
@@ -172,6 +175,9 @@ function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): S
     record: serviceRecordOf(uid, spec),
     addressed: spec.endpointMode !== 'dns',
     ...(schedule === undefined ? bondsOf(spec) : { schedule }),
+    ...(spec.routes === undefined
+      ? {}
+      : { routes: resolveRoutes(spec, (ref) => lookups.content(identity.namespace, ref)) }),
     ...(block?.type === 'blocked'
       ? { blocked: { reason: block.reason, message: block.message } }
       : {}),

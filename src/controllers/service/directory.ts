@@ -153,11 +153,11 @@ function linksOf(object: Service): string[] {
 
 const linkNames = serviceSpec.pick({ links: true });
 
-const contentNames = serviceSpec.pick({ configs: true, envFrom: true });
+const contentNames = serviceSpec.pick({ configs: true, envFrom: true, routes: true });
 
 /** Of an object that nobody has checked yet. */
 function refsOf(object: Service): ContentRef[] {
-  const { configs, envFrom } = (object.spec as Partial<Service['spec']> | undefined) ?? {};
-  const parsed = contentNames.safeParse({ configs, envFrom });
+  const { configs, envFrom, routes } = (object.spec as Partial<Service['spec']> | undefined) ?? {};
+  const parsed = contentNames.safeParse({ configs, envFrom, routes });
   return parsed.success ? contentRefs(parsed.data) : [];
 }

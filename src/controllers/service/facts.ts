@@ -7,6 +7,7 @@ import type { RunFacts } from '../placement/runs.ts';
 import type { HostStanding, InstanceState, Placed } from '../placement/types.ts';
 import { serviceRecords } from '../../registry/records/service.ts';
 import type { VirtualIpBook } from '../virtual-ip-book.ts';
+import type { RouteFacts } from '../routes/status.ts';
 import type { ServiceWish } from './desired.ts';
 import type { RunReport, ScheduleReport } from './run-status.ts';
 import type { InstanceReport, ServiceFacts } from './status.ts';
@@ -26,6 +27,8 @@ export interface FactSources {
   runOf?(wish: ServiceWish): RunFacts | undefined;
   /** Of a global service: the numbers of the instances that count. Default: there is none. */
   wanted?(key: string): ReadonlySet<number> | undefined;
+  /** How its routes stand. Default: it has none. */
+  routes?(key: string): RouteFacts | undefined;
 }
 
 /** What is known of a service now. */
@@ -113,6 +116,7 @@ export function factsOf(
   const path = serviceRecords.path(wish.identity);
   const virtualIP = from.virtualIps.addressOf(path);
   const unaddressed = from.virtualIps.problemOf(path);
+  const routes = from.routes?.(key);
   return {
     replicas,
     instances: reports,
@@ -128,6 +132,7 @@ export function factsOf(
     ...(unaddressed === undefined ? {} : { unaddressed }),
     ...(run === undefined ? {} : { run: runReport(wish, run, reports) }),
     ...(schedule === undefined ? {} : { schedule }),
+    ...(routes === undefined ? {} : { routes }),
   };
 }
 

@@ -12,6 +12,7 @@ import { findCondition } from '../../kube/conditions.ts';
 import { standaloneProject } from '../../api/v1alpha1/names.ts';
 import type { Scheduler } from '../schedule/scheduler.ts';
 import type { VolumeBook } from '../placement/volume-book.ts';
+import { routed } from '../routes/status.ts';
 import type { StatusWriter } from '../status-writer.ts';
 import type { ServiceDirectory } from './directory.ts';
 import { factsOf, type FactSources } from './facts.ts';
@@ -88,6 +89,10 @@ function announce(
   const scheduled = is('Scheduled');
   if (scheduled?.status === 'False' && was('Scheduled')?.status !== 'False') {
     events.record(before, 'Warning', scheduled.reason, scheduled.message);
+  }
+  const routes = is(routed);
+  if (routes?.status === 'False' && was(routed)?.reason !== routes.reason) {
+    events.record(before, 'Warning', routes.reason, routes.message);
   }
   const ready = is('Ready');
   if (ready?.status === 'True' && was('Ready')?.status !== 'True') {

@@ -12,6 +12,7 @@ import {
   type RunReport,
   type ScheduleReport,
 } from './run-status.ts';
+import { previousConditions, routeStatus, type RouteFacts } from '../routes/status.ts';
 
 /** Most entries of status.instances. With all strings cut this keeps an object below 400 kB; etcd takes 1.5 MB. */
 export const maxListedInstances = 500;
@@ -53,6 +54,8 @@ export interface ServiceFacts {
   readonly stopped?: string;
   /** Why the spec cannot be acted upon, with the field's path. */
   readonly invalid?: string;
+  /** How its routes stand; absent: it has none. */
+  readonly routes?: RouteFacts;
   /** The placements have not been looked at since the spec changed. */
   readonly behind: boolean;
   readonly deleting: boolean;
@@ -71,6 +74,7 @@ export function serviceStatus(service: Service, facts: ServiceFacts, now: string
   const { generation } = service.metadata;
   const project = service.metadata.labels?.[labels.project];
   const listed = list(facts.instances);
+  const { urls, claims: routeClaims } = routeStatus(facts.deleting ? undefined : facts.routes);
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     replicas: existing,
@@ -85,16 +89,18 @@ export function serviceStatus(service: Service, facts: ServiceFacts, now: string
     state: summary.state,
     ...runFields(run, facts.replicas),
     ...(facts.schedule === undefined ? {} : { schedule: facts.schedule.status }),
+    ...(urls === undefined ? {} : { urls: [...urls] }),
     conditions: mergeConditions(
-      run === undefined
-        ? service.status?.conditions?.filter(({ type }) => !endConditions.has(type))
-        : service.status?.conditions,
+      previousConditions(service.status?.conditions, routeClaims)?.filter(
+        ({ type }) => run !== undefined || !endConditions.has(type),
+      ),
       [
         ...claims(facts, summary, listed.omitted),
         ...addressClaims(
           facts,
           service.status?.conditions?.some(({ type }) => type === addressCondition) === true,
         ),
+        ...routeClaims,
       ],
       generation,
       now,

@@ -11,6 +11,7 @@ export * from './record-kind.ts';
 export * from './revision.ts';
 export * from './removed-host.ts';
 export * from './run.ts';
+export * from './route.ts';
 export * from './service.ts';
 export * from './subnet.ts';
 export * from './virtual-range.ts';
