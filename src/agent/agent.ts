@@ -17,6 +17,7 @@ import { Reconciler } from './reconciler.ts';
 import { Interruptions } from './restart/interruptions.ts';
 import { RecordWriter } from './record-writer.ts';
 import { holdAlone } from './single-agent.ts';
+import { TemplateKeeper } from './templates/template-keeper.ts';
 import { VolumeKeeper } from './volume-keeper.ts';
 
 const defaultLeaseTtlMs = 5000;
@@ -58,6 +59,7 @@ class Agent {
   readonly #writer: RecordWriter;
   readonly #watcher: EngineWatcher;
   readonly #deliveries: Deliveries | undefined;
+  readonly #templates: TemplateKeeper | undefined;
   readonly #volumes: VolumeKeeper;
   readonly #reconciler: Reconciler;
   readonly #hostSession: HostSession;
@@ -95,9 +97,13 @@ class Agent {
         this.#onEngine(info, problem);
       },
     });
+    this.#templates = this.#templateKeeper(networkName, touch);
     this.#deliveries =
       deps.files &&
-      new Deliveries({ host, store, engine, files: deps.files.store, key: deps.files.key });
+      new Deliveries({
+        ...{ host, store, engine, files: deps.files.store, key: deps.files.key },
+        ...(this.#templates && { templates: this.#templates }),
+      });
     this.#volumes = new VolumeKeeper({ host, store, engine, clock, log });
     const executor = new Executor({
       ...(this.#deliveries && { deliveries: this.#deliveries }),
@@ -132,6 +138,7 @@ class Agent {
       random,
       log,
       delivered: (desired) => this.#deliveries?.version(desired),
+      ...(this.#templates && { templates: this.#templates }),
       context: () => this.#context(),
       onReport: (_id, key, report, desired) => {
         this.#writer.set(key, report, desired);
@@ -175,6 +182,7 @@ class Agent {
 
   async run(signal: AbortSignal): Promise<void> {
     const { log, services } = this.#deps;
+    const templates = this.#templates;
     this.#deps.network.onProblems(() => {
       this.#hostSession.changed();
     });
@@ -192,6 +200,9 @@ class Agent {
           ...(services === undefined
             ? []
             : [{ name: 'services', run: (s: AbortSignal) => services.run(s), restart }]),
+          ...(templates === undefined
+            ? []
+            : [{ name: 'templates', run: (s: AbortSignal) => templates.run(s), restart }]),
           { name: 'session', run: (s) => this.#hostSession.run(s) },
           { name: 'session guard', run: (s) => this.#hostSession.guard(s) },
         ],
@@ -241,6 +252,28 @@ class Agent {
       specHash,
     }));
     await this.#deliveries?.sweep([...placed, ...this.#observed.all()]);
+  }
+
+  #templateKeeper(networkName: string, onChange: Reconciler['touch']): TemplateKeeper | undefined {
+    const { files, services, engine, clock, random, log } = this.#deps;
+    if (files?.templates === undefined || services === undefined) return undefined;
+    const { hostName: name, address, machineID, metadata = {} } = this.#options;
+    return new TemplateKeeper({
+      host: { name, address, machineID, metadata },
+      feed: services,
+      store: files.templates,
+      engine,
+      containers: () => this.#observed.all(),
+      network: () => {
+        const current = this.#networkKeeper.current;
+        return current && { name: networkName, gateway: current.gateway };
+      },
+      delivered: async (desired) => this.#deliveries?.ofConfigs(desired),
+      clock,
+      random,
+      log,
+      onChange,
+    });
   }
 
   #onEngine(info: EngineInfo | undefined, problem: string): void {

@@ -6,6 +6,8 @@ import type { HostKey } from '../registry/seal.ts';
 import type { Engine } from './docker/engine.ts';
 import type { FileStore } from './files/file-store.ts';
 import type { Prober } from './health/probe.ts';
+import type { ServiceFeed } from './service-feed.ts';
+import type { TemplateStore } from './templates/template-store.ts';
 
 /** Who this host is, and the agent's few settings. */
 export interface AgentOptions {
@@ -70,15 +72,20 @@ export interface AgentDns {
 export interface AgentFiles {
   readonly store: FileStore;
   readonly key: HostKey;
+  /** Where rendered files are kept. Absent: none are. */
+  readonly templates?: TemplateStore;
 }
+
+/** Services and their ready endpoints. */
+export type ServiceSource = Pick<ServiceFeed, 'run' | 'synced' | 'subscribe'>;
 
 export interface AgentDeps {
   readonly store: Store;
   readonly engine: Engine;
   readonly network: AgentNetwork;
   readonly dns: AgentDns;
-  /** Follows what names and virtual IPs are made of. Absent: they see to it themselves. */
-  readonly services?: { run(signal: AbortSignal): Promise<void> };
+  /** Follows what names are made of, for all who need it. Absent: names see to it themselves, and no template is rendered. */
+  readonly services?: ServiceSource;
   /** Absent: instances with config files are not placed here. */
   readonly files?: AgentFiles;
   readonly log: Logger;

@@ -14,6 +14,7 @@ import { hostExec } from './host/exec.ts';
 import { NetworkManager } from './host/network-manager.ts';
 import type { AgentFiles, AgentOptions } from './options.ts';
 import { ServiceFeed } from './service-feed.ts';
+import { TemplateStore } from './templates/template-store.ts';
 
 export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
   /** Not closed by the agent. */
@@ -91,6 +92,10 @@ async function agentFiles(options: StartAgentOptions, signal: AbortSignal): Prom
   const { hostName, stateDirectory, runDirectory } = options;
   const directory = join(runDirectory ?? defaultRunDirectory, hostName, 'files');
   await ensureMemoryDirectory(directory, hostExec(), signal);
-  const key = join(stateDirectory ?? defaultStateDirectory, hostName, 'sealing-key.json');
-  return { store: new FileStore(directory), key: await loadHostKey(key) };
+  const state = join(stateDirectory ?? defaultStateDirectory, hostName);
+  return {
+    store: new FileStore(directory),
+    key: await loadHostKey(join(state, 'sealing-key.json')),
+    templates: new TemplateStore(join(state, 'templates')),
+  };
 }

@@ -103,5 +103,6 @@ async function loadImages(box: Box): Promise<void> {
       await box.docker(host, 'tag', toolsImage, otherToolsImage);
     }),
   );
-  await output([join(repository, 'hack/demo/images'), ...hosts.map((host) => box.socket(host))]);
+  const images = join(repository, 'hack/demo/images');
+  await output([images, '--test', ...hosts.map((host) => box.socket(host))]);
 }

@@ -404,7 +404,8 @@ export class FakeEngine implements Engine {
 
   async runOnce(run: OnceRequest): Promise<ExecResult> {
     await this.#do(() => this.calls.push(`once ${run.command.join(' ')}`));
-    return { id: 'once', ...(await this.once(run)) };
+    const { exitCode, output } = await this.once(run);
+    return { id: 'once', exitCode, output, tail: output };
   }
 
   removeLeftOvers(): Promise<void> {

@@ -355,9 +355,9 @@ export class DockerodeEngine implements Engine {
     );
   }
 
-  async removeLeftOvers(host: string, signal?: AbortSignal): Promise<void> {
+  async removeLeftOvers(host: string, madeBefore: number, signal?: AbortSignal): Promise<void> {
     await this.#call('remove what was left behind', callTimeoutMs, signal, (either) =>
-      removeLeftOvers(this.#connected, host, either),
+      removeLeftOvers(this.#connected, host, madeBefore, either),
     );
   }
 

@@ -82,8 +82,8 @@ export interface Engine {
    * What has not ended after `timeoutMs` is killed.
    */
   runOnce(run: OnceRequest, signal?: AbortSignal): Promise<ExecResult>;
-  /** Removes containers that a `runOnce` which was cut off has left behind. */
-  removeLeftOvers(host: string, signal?: AbortSignal): Promise<void>;
+  /** Removes containers that a `runOnce` which was cut off has left behind, if made before that time (wall clock, ms). */
+  removeLeftOvers(host: string, madeBefore: number, signal?: AbortSignal): Promise<void>;
   /** Removes the volume with its data. Does nothing when it is gone. Throws Conflict while a container has it. */
   removeVolume(name: string, signal?: AbortSignal): Promise<void>;
   /** Sends a signal to the container's first process. Throws Conflict when it does not run. */

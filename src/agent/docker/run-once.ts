@@ -64,7 +64,7 @@ export async function runOnce(
       abortSignal: signal,
     });
     const output = withoutFrames(frames).subarray(0, keptBytes).toString('utf8');
-    return { id: container.id, exitCode, output };
+    return { id: container.id, exitCode, output, tail: output };
   } finally {
     const abortSignal = AbortSignal.timeout(removeTimeoutMs);
     // A named volume stays; what is left after all is swept at the agent's next start.
@@ -93,10 +93,12 @@ async function ended(
 export async function removeLeftOvers(
   { calls }: DockerClients,
   host: string,
+  madeBefore: number,
   abortSignal: AbortSignal,
 ): Promise<void> {
   const filters = { label: [`${onceLabel}=${host}`] };
-  for (const { Id } of await calls.listContainers({ all: true, filters, abortSignal })) {
+  for (const { Id, Created } of await calls.listContainers({ all: true, filters, abortSignal })) {
+    if (Created * 1000 >= madeBefore) continue;
     await calls.getContainer(Id).remove({ force: true, v: true, abortSignal });
   }
 }

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { deliveredTemplate } from '../../api/v1alpha1/template-spec.ts';
@@ -24,7 +23,7 @@ const definitionsFile = 'definitions';
  * Templates of this host's containers and the files that are mounted from them. On disk: what was rendered last is
  * there after a reboot, so that the engine starts the containers again though nobody can be asked for addresses. One
  * directory for each container spec: `definitions`, `<n>` the file of the container (mounted, so it is changed in place),
- * `<n>.new` what is being judged, `<n>.untold` the hash of what was written and that nobody has been told of yet.
+ * `<n>.new` what is being judged, `<n>.untold` while somebody has yet to be told of a change.
  */
 export class TemplateStore {
   readonly #directory: string;
@@ -96,12 +95,15 @@ export class TemplateStore {
     await rm(join(this.#home(of), `${String(index)}.new`), { force: true });
   }
 
-  /** Whether somebody has yet to be told of what the file says, perhaps since before this agent was started. */
-  async untold(of: FilesOf, index: number): Promise<boolean> {
+  /**
+   * When the file was last changed, wall clock milliseconds, if somebody has yet to be told of that, perhaps since before
+   * this agent was started.
+   */
+  async untoldSince(of: FilesOf, index: number): Promise<number | undefined> {
     const path = join(this.#home(of), `${String(index)}.untold`);
-    return readFile(path).then(
-      () => true,
-      () => false,
+    return stat(path).then(
+      ({ mtimeMs }) => mtimeMs,
+      () => undefined,
     );
   }
 
@@ -142,9 +144,4 @@ export function volumeOf(
     .sort((a, b) => b.target.length - a.target.length);
   if (mount?.type !== 'volume') return undefined;
   return { name: mount.name, path: target.slice(mount.target.replace(/\/+$/, '').length + 1) };
-}
-
-/** Stands for a content, to compare. */
-export function digestOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -38,13 +38,10 @@ export const templateSpec = z
     ...fileOwner('Permissions, octal, in quotes. Default "0444".'),
     watch: z
       .array(
-        z
-          .string()
-          .max(191)
-          .meta({
-            description: '[PROJECT/]SERVICE[:NAME], e.g. "web:backends".',
-            pattern: watchPattern,
-          }),
+        z.string().max(191).meta({
+          description: '[PROJECT/]SERVICE[:NAME], e.g. "web:backends".',
+          pattern: watchPattern,
+        }),
       )
       .min(1)
       .max(16)
