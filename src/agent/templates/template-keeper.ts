@@ -414,7 +414,7 @@ export class TemplateKeeper {
       const startedAt = clock.monotonic();
       try {
         const data = templateData(cell.key, host, template, (service) => this.#view.of(service));
-        return Buffer.from(renderTemplate(parsed, data));
+        return Buffer.from(await renderTemplate(parsed, data, breathe));
       } finally {
         const tookMs = clock.monotonic() - startedAt;
         if (tookMs > 5) await sleep(clock, tookMs * pausePerRendering);
@@ -496,4 +496,11 @@ export class TemplateKeeper {
 
 function filesOf(desired: DesiredInstance): FilesOf {
   return { placementId: desired.id, specHash: desired.specHash };
+}
+
+/** Lets everything else have its turn. */
+function breathe(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
