@@ -104,5 +104,7 @@ async function loadImages(box: Box): Promise<void> {
     }),
   );
   const images = join(repository, 'hack/demo/images');
-  await output([images, '--test', ...hosts.map((host) => box.socket(host))]);
+  await output([images, '--test', ...hosts.map((host) => box.socket(host))], {
+    timeoutMs: 120_000,
+  });
 }
