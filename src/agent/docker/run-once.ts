@@ -52,7 +52,7 @@ export async function runOnce(
   const container = await calls.createContainer({
     ...onceBody(run),
     abortSignal: signal,
-  } as Docker.ContainerCreateOptions);
+  });
   try {
     await container.start({ abortSignal: signal });
     const exitCode = await ended(streams.getContainer(container.id), run.timeoutMs, signal);
