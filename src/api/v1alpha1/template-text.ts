@@ -155,7 +155,7 @@ class BoundedEmitter {
   #bytes = 0;
 
   write(value: unknown): void {
-    const text = typeof value === 'string' ? value : textOf(value);
+    const text = textOf(value);
     this.#bytes += Buffer.byteLength(text);
     if (this.#bytes > maxRenderedBytes) {
       throw new TemplateError(`makes more than ${String(maxRenderedBytes)} bytes`);
@@ -167,8 +167,8 @@ class BoundedEmitter {
 function textOf(value: unknown): string {
   if (value === undefined || value === null) return '';
   if (Array.isArray(value)) return value.map(textOf).join('');
-  if (typeof value === 'object') return JSON.stringify(value);
-  return String(value);
+  if (typeof value === 'string') return value;
+  return JSON.stringify(value);
 }
 
 function wordsOf(error: unknown): string {
