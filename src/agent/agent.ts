@@ -21,6 +21,7 @@ import { Interruptions } from './restart/interruptions.ts';
 import { RecordWriter } from './record-writer.ts';
 import { Licence } from './licence.ts';
 import { holdAlone } from './single-agent.ts';
+import { TemplateKeeper } from './templates/template-keeper.ts';
 import { VolumeKeeper } from './volume-keeper.ts';
 
 const defaultLeaseTtlMs = 5000;
@@ -64,6 +65,7 @@ class Agent {
   readonly #writer: RecordWriter;
   readonly #watcher: EngineWatcher;
   readonly #deliveries: Deliveries | undefined;
+  readonly #templates: TemplateKeeper | undefined;
   readonly #volumes: VolumeKeeper;
   readonly #router: RouterKeeper | undefined;
   readonly #reconciler: Reconciler;
@@ -104,9 +106,13 @@ class Agent {
         this.#onEngine(info, problem);
       },
     });
+    this.#templates = this.#templateKeeper(networkName, touch);
     this.#deliveries =
       deps.files &&
-      new Deliveries({ host, store, engine, files: deps.files.store, key: deps.files.key });
+      new Deliveries({
+        ...{ host, store, engine, files: deps.files.store, key: deps.files.key },
+        ...(this.#templates && { templates: this.#templates }),
+      });
     this.#volumes = new VolumeKeeper({ host, store, engine, clock, log });
     this.#licence = new Licence({
       remainingMs: () => this.#hostSession.lease?.remainingMs() ?? 0,
@@ -158,6 +164,7 @@ class Agent {
       random,
       log,
       delivered: (desired) => this.#deliveries?.version(desired),
+      ...(this.#templates && { templates: this.#templates }),
       context: () => this.#context(),
       onReport: (_id, key, report, desired) => {
         this.#writer.set(key, report, desired);
@@ -207,6 +214,7 @@ class Agent {
 
   async run(signal: AbortSignal): Promise<void> {
     const { log, services } = this.#deps;
+    const templates = this.#templates;
     this.#deps.network.onProblems(() => {
       this.#hostSession.changed();
     });
@@ -230,6 +238,9 @@ class Agent {
           ...(services === undefined
             ? []
             : [{ name: 'services', run: (s: AbortSignal) => services.run(s), restart }]),
+          ...(templates === undefined
+            ? []
+            : [{ name: 'templates', run: (s: AbortSignal) => templates.run(s), restart }]),
           { name: 'session', run: (s) => this.#hostSession.run(s) },
           { name: 'session guard', run: (s) => this.#hostSession.guard(s) },
         ],
@@ -318,6 +329,28 @@ class Agent {
       specHash,
     }));
     await this.#deliveries?.sweep([...placed, ...this.#observed.all()]);
+  }
+
+  #templateKeeper(networkName: string, onChange: Reconciler['touch']): TemplateKeeper | undefined {
+    const { files, services, engine, clock, random, log } = this.#deps;
+    if (files?.templates === undefined || services === undefined) return undefined;
+    const { hostName: name, address, machineID, metadata = {} } = this.#options;
+    return new TemplateKeeper({
+      host: { name, address, machineID, metadata },
+      feed: services,
+      store: files.templates,
+      engine,
+      containers: () => this.#observed.all(),
+      network: () => {
+        const current = this.#networkKeeper.current;
+        return current && { name: networkName, gateway: current.gateway };
+      },
+      delivered: async (desired) => this.#deliveries?.ofConfigs(desired),
+      clock,
+      random,
+      log,
+      onChange,
+    });
   }
 
   #onEngine(info: EngineInfo | undefined, problem: string): void {

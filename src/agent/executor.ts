@@ -151,7 +151,11 @@ export class Executor {
     }, signal);
   }
 
-  async #ensureVolume(step: StepOf<'create'>, name: string, signal: AbortSignal): Promise<void> {
+  async #ensureVolume(
+    step: StepOf<'create' | 'deliver'>,
+    name: string,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { engine, host, volumes } = this.#deps;
     const making = step.desired.placement.volumes?.[name];
     if (making?.external === true) {
@@ -175,8 +179,16 @@ export class Executor {
     if (deliveries === undefined) {
       throw new EngineError('EngineRefused', 'this agent has no place for config files');
     }
+    const { templates, mounts } = step.desired.placement.container;
     if (step.containerId === undefined) show({ phase: 'Creating', message: 'configs' });
-    await deliveries.deliver(step.key, step.desired, step.containerId, signal);
+    // Files may be rendered into them, and are judged in a container that has them.
+    for (const mount of templates === undefined ? [] : mounts) {
+      if (mount.type === 'volume') await this.#ensureVolume(step, mount.name, signal);
+    }
+    const tell = (message: string): void => {
+      show({ phase: 'Creating', message });
+    };
+    await deliveries.deliver(step.key, step.desired, step.containerId, tell, signal);
   }
 
   /** A name that is taken may be taken by an earlier try that was cut off before its answer came. */

@@ -10,6 +10,8 @@ import type { FileStore } from './files/file-store.ts';
 import type { Prober } from './health/probe.ts';
 import type { RouterPlace } from '../network/haproxy/config.ts';
 import type { RouterFiles } from './router/router-files.ts';
+import type { ServiceFeed } from './service-feed.ts';
+import type { TemplateStore } from './templates/template-store.ts';
 
 /** Who this host is, and the agent's few settings. */
 export interface AgentOptions {
@@ -74,6 +76,8 @@ export interface AgentDns {
 export interface AgentFiles {
   readonly store: FileStore;
   readonly key: HostKey;
+  /** Where rendered files are kept. Absent: none are. */
+  readonly templates?: TemplateStore;
 }
 
 /** Where the configuration of a router on this host is kept. */
@@ -82,13 +86,16 @@ export interface AgentRouter {
   readonly place: RouterPlace;
 }
 
+/** Services and their ready endpoints. */
+export type ServiceSource = Pick<ServiceFeed, 'run' | 'synced' | 'subscribe'>;
+
 export interface AgentDeps {
   readonly store: Store;
   readonly engine: Engine;
   readonly network: AgentNetwork;
   readonly dns: AgentDns;
-  /** Follows what names and virtual IPs are made of. Absent: they see to it themselves. */
-  readonly services?: { run(signal: AbortSignal): Promise<void> };
+  /** Follows what names are made of, for all who need it. Absent: names see to it themselves, and no template is rendered. */
+  readonly services?: ServiceSource;
   /** Absent: instances with config files are not placed here. */
   readonly files?: AgentFiles;
   /** What the registry said last. Absent: an agent that starts while the registry is away knows nothing. */

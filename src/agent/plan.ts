@@ -23,6 +23,7 @@ import {
   type RestartDecision,
 } from './restart/decision.ts';
 import { stepReasons, type Step, type StepReason } from './steps.ts';
+import type { Trouble } from './templates/template-keeper.ts';
 
 /**
  * What to do for one instance, from what should be and what is. Pure.
@@ -122,6 +123,8 @@ export interface InstanceView {
   readonly memory: InstanceMemory;
   /** Hash of the contents that stand in its files; undefined: not (all) there. */
   readonly delivered?: string | undefined;
+  /** Why a file that follows services does not say what it should. */
+  readonly trouble?: Trouble | undefined;
   /** Of those running containers that are checked. */
   readonly health?: readonly HealthView[];
 }

@@ -24,6 +24,7 @@ import type { ObservedState } from './observed.ts';
 import { planInstance, type InstanceView, type PlanContext } from './plan.ts';
 import { reportInstance, type Activity, type InstanceReport } from './report.ts';
 import { stepReasons, type Step, type StepOf } from './steps.ts';
+import type { TemplateKeeper } from './templates/template-keeper.ts';
 
 /** Everything is planned again at least this often, whatever was or was not noticed. */
 const fullPassMs = 30_000;
@@ -51,6 +52,8 @@ export interface ReconcilerDeps {
   ) => void;
   /** Hash of the contents in the files of an instance's container. Default: none has any. */
   readonly delivered?: (desired: DesiredInstance) => string | undefined;
+  /** Takes note of an instance's containers, and tells what is wrong with its rendered files. Default: it has none. */
+  readonly templates?: Pick<TemplateKeeper, 'observe'>;
   /** Told once, when everything has been reported for the first time. */
   readonly onInformed: () => void;
   /** Told when a step has found the engine unreachable. */
@@ -200,7 +203,9 @@ export class Reconciler {
     const health = this.#deps.health.observe(id, { key: cell.key, containers, current, check });
     const delivered = desired && this.#deps.delivered?.(desired);
     const hooks = this.#deps.observed.hooksOf(id);
-    return { key: cell.key, desired, containers, hooks, memory: cell.memory, health, delivered };
+    const trouble = this.#deps.templates?.observe(id, cell.key, desired, containers);
+    const { key, memory } = cell;
+    return { key, desired, containers, hooks, memory, health, delivered, trouble };
   }
 
   #act(id: string, cell: Cell, view: InstanceView): void {

@@ -174,7 +174,8 @@ function conditionOf(
         const message = wordsOf(context.activity).message ?? 'its hooks after the start are next';
         return { phase: 'Starting', reason: 'StartPost', message };
       }
-      return { phase: 'Running', ...healthReason(view, shown) };
+      const own = isOwn(shown, desired) ? view.trouble : undefined;
+      return { phase: 'Running', ...own, ...healthReason(view, shown) };
     }
     case 'paused':
       return {

@@ -19,6 +19,7 @@ import { NetworkManager } from './host/network-manager.ts';
 import type { AgentFiles, AgentOptions, AgentRouter } from './options.ts';
 import { prepareRouter } from './router/agent-router.ts';
 import { ServiceFeed } from './service-feed.ts';
+import { TemplateStore } from './templates/template-store.ts';
 
 export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
   /** Not closed by the agent. */
@@ -107,8 +108,12 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
 async function agentFiles(options: StartAgentOptions, signal: AbortSignal): Promise<AgentFiles> {
   const directory = join(runDirectoryOf(options), 'files');
   await ensureMemoryDirectory(directory, hostExec(), signal);
-  const key = join(stateDirectoryOf(options), 'sealing-key.json');
-  return { store: new FileStore(directory), key: await loadHostKey(key) };
+  const state = stateDirectoryOf(options);
+  return {
+    store: new FileStore(directory),
+    key: await loadHostKey(join(state, 'sealing-key.json')),
+    templates: new TemplateStore(join(state, 'templates')),
+  };
 }
 
 function stateDirectoryOf({ stateDirectory, hostName }: StartAgentOptions): string {

@@ -58,6 +58,7 @@ export function instanceNews(
       message: `${where} was unhealthy for a moment`,
     });
   }
+  news.push(...templateNews(where, before, after));
   if (after.restarts > before.restarts) {
     const why = whyRestarted(before, after);
     news.push({ type: 'Warning', reason: 'Restarted', message: `${where}${why}` });
@@ -76,6 +77,22 @@ export function instanceNews(
 /** Reports may differ in the pause alone. */
 function sameTrouble(before: InstanceRecord, after: InstanceRecord): boolean {
   return before.reason === after.reason && before.message === after.message;
+}
+
+/** A file that follows services and could not be brought up to date, and that it has been after all. */
+function templateNews(
+  where: string,
+  before: InstanceRecord,
+  after: InstanceRecord,
+): InstanceNews[] {
+  const troubled = ({ reason }: InstanceRecord): boolean => reason?.startsWith('Template') === true;
+  if (troubled(after)) {
+    if (sameTrouble(before, after)) return [];
+    const { reason = '', message = '' } = after;
+    return [{ type: 'Warning', reason, message: `${where}: ${steady(message)}` }];
+  }
+  if (!troubled(before) || after.phase !== 'Running') return [];
+  return [{ type: 'Normal', reason: 'TemplateApplied', message: `${where} has its files again` }];
 }
 
 function isDown({ phase }: InstanceRecord): boolean {

@@ -11,6 +11,7 @@ import type {
   ListedContainer,
   NetworkState,
   NetworkWanted,
+  OnceRequest,
   PullProgress,
 } from '../../src/agent/docker/engine.ts';
 import type { ExecResult } from '../../src/agent/docker/exec.ts';
@@ -400,6 +401,26 @@ export class FakeEngine implements Engine {
 
   hasVolume(name: string): Promise<boolean> {
     return this.#do(() => this.volumes.has(name));
+  }
+
+  /** Directories of volumes, by name. */
+  readonly volumeDirectories = new Map<string, string>();
+  /** What commands in containers of their own end with, and what they say. */
+  once: (run: OnceRequest) => Promise<{ exitCode: number | undefined; output: string }> = () =>
+    Promise.resolve({ exitCode: 0, output: '' });
+
+  volumeDirectory(name: string): Promise<string | undefined> {
+    return this.#do(() => this.volumeDirectories.get(name));
+  }
+
+  async runOnce(run: OnceRequest): Promise<ExecResult> {
+    await this.#do(() => this.calls.push(`once ${run.command.join(' ')}`));
+    const { exitCode, output } = await this.once(run);
+    return { id: 'once', exitCode, output, tail: output };
+  }
+
+  removeLeftOvers(): Promise<void> {
+    return this.#do(() => undefined);
   }
 
   removeVolume(name: string): Promise<void> {

@@ -15,6 +15,7 @@ import type {
   ListedContainer,
   NetworkState,
   NetworkWanted,
+  OnceRequest,
   PullProgress,
   VolumeDriver,
 } from './engine.ts';
@@ -25,6 +26,7 @@ import { inspected, listed, networkState } from './from-docker.ts';
 import { replaceableNetwork, networkBody } from './network.ts';
 import { readJsonLines } from './ndjson.ts';
 import { followPull, pullMessage } from './pull.ts';
+import { removeLeftOvers, runOnce } from './run-once.ts';
 
 /** How long a plain call may take. Creating on a loaded disk takes seconds; a minute means that dockerd is stuck. */
 const callTimeoutMs = 60_000;
@@ -327,6 +329,36 @@ export class DockerodeEngine implements Engine {
       if (isNotFound(error)) return false;
       throw error;
     }
+  }
+
+  async volumeDirectory(name: string, signal?: AbortSignal): Promise<string | undefined> {
+    try {
+      const { Driver, Mountpoint, Options } = await this.#call(
+        `inspect volume ${name}`,
+        quickTimeoutMs,
+        signal,
+        (abortSignal) => this.#docker.getVolume(name).inspect({ abortSignal }),
+      );
+      // With options it is something that is mounted there while a container uses it.
+      const plain = Driver === 'local' && Object.keys(Options ?? {}).length === 0;
+      return plain && Mountpoint !== '' ? Mountpoint : undefined;
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  runOnce(run: OnceRequest, signal?: AbortSignal): Promise<ExecResult> {
+    const doing = `run ${run.command[0] ?? ''} in a container of its own`;
+    return this.#call(doing, run.timeoutMs + callTimeoutMs, signal, (either) =>
+      runOnce(this.#connected, run, either),
+    );
+  }
+
+  async removeLeftOvers(host: string, madeBefore: number, signal?: AbortSignal): Promise<void> {
+    await this.#call('remove what was left behind', callTimeoutMs, signal, (either) =>
+      removeLeftOvers(this.#connected, host, madeBefore, either),
+    );
   }
 
   async removeVolume(name: string, signal?: AbortSignal): Promise<void> {

@@ -75,6 +75,15 @@ export interface Engine {
     signal?: AbortSignal,
   ): Promise<void>;
   hasVolume(name: string, signal?: AbortSignal): Promise<boolean>;
+  /** Where the volume lies on the host; undefined when it is no plain directory there, or does not exist. */
+  volumeDirectory(name: string, signal?: AbortSignal): Promise<string | undefined>;
+  /**
+   * Runs a command in a container of its own, made as `request` says but with other files and without ports, and removes it.
+   * What has not ended after `timeoutMs` is killed.
+   */
+  runOnce(run: OnceRequest, signal?: AbortSignal): Promise<ExecResult>;
+  /** Removes containers that a `runOnce` which was cut off has left behind, if made before that time (wall clock, ms). */
+  removeLeftOvers(host: string, madeBefore: number, signal?: AbortSignal): Promise<void>;
   /** Removes the volume with its data. Does nothing when it is gone. Throws Conflict while a container has it. */
   removeVolume(name: string, signal?: AbortSignal): Promise<void>;
   /** Sends a signal to the container's first process. Throws Conflict when it does not run. */
@@ -191,6 +200,17 @@ export interface BesideRequest {
   readonly image?: string;
   /** The program with its arguments. Absent: what the image runs by itself. */
   readonly command?: readonly string[];
+}
+
+/** One run of a command. */
+export interface OnceRequest {
+  readonly request: CreateRequest;
+  readonly command: readonly string[];
+  /** Files of the host at places in the container; they win over those of `request`. */
+  readonly files: readonly DeliveredFile[];
+  /** Id of a running container whose network is used, and whose names are therefore known. Absent: an own address. */
+  readonly networkOf?: string;
+  readonly timeoutMs: number;
 }
 
 /** How far a pull is, over all layers that the engine has announced so far. */

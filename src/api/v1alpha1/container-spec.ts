@@ -61,6 +61,8 @@ export const containerSpec = z.looseObject({
   ports: z.array(portMapping),
   mounts: z.array(mount),
   files: z.array(configFile).optional(),
+  /** Files whose content the agent renders; what they are made from is delivered apart, in the same order. */
+  templates: z.array(z.object({ target: z.string() })).optional(),
   /** Variables whose values are delivered apart, like files. */
   sealedEnvironment: z.object({ names: z.array(z.string()), hash: z.string() }).optional(),
   /**

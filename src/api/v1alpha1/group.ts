@@ -28,6 +28,9 @@ export const labels = {
   fencing: 'nap.dev/fencing',
 } as const;
 
+/** On containers that run one command and go: name of the host whose agent made them. */
+export const onceLabel = 'nap.dev/once';
+
 /** On Services: "true" while their Project is paused. */
 export const pausedAnnotation = 'nap.dev/paused';
 

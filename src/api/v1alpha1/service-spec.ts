@@ -14,6 +14,7 @@ import { maxRoutes, routeSpec } from './route.ts';
 import { exampleFirst, rule, type SchemaExtensions } from './schema-extensions.ts';
 import { updateSpec } from './update-policy.ts';
 import { configMount, envFromSource } from './config-mount.ts';
+import { templateSpec } from './template-spec.ts';
 import { tmpfsStringPattern } from './tmpfs-string.ts';
 import { volumeDefinitions } from './volume-definition.ts';
 import { volumeStringPattern } from './volume-string.ts';
@@ -275,6 +276,18 @@ export const serviceSpec = z
           "Files from the Project's configs, ConfigMaps, Secrets, or written here, to be read in the container: " +
           '[{configMap: {name: nginx, key: nginx.conf}, target: /etc/nginx/nginx.conf, onChange: {signal: SIGHUP}}]. They are ' +
           'kept in memory on the host. An instance waits (reason ConfigMissing) until all of them exist.',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    templates: z
+      .array(templateSpec)
+      .max(16)
+      .meta({
+        description:
+          "Files that follow the ready instances of services, written by the host's agent in the Liquid language: {{ i.name }}, ordinal, host, " +
+          'address, port and ports of each i in services.NAME.instances, which are in order of their ordinals; also {{ project }}, ' +
+          '{{ namespace }}, {{ service }}, instance.name and ordinal, host.name, address and metadata. Changes of text, check or ' +
+          'reload restart nothing.',
         'x-kubernetes-list-type': 'atomic',
       })
       .optional(),
