@@ -13,7 +13,7 @@ import { parseVolume, type VolumeMount } from './volume-string.ts';
 type At = (...segments: PropertyKey[]) => string;
 type Fail = (field: string, value: unknown, message: string) => void;
 
-/** What is wrong with the templates of a service. `take` claims a place in the container. */
+/** What is wrong with the templates of a service. What they name is checked where `siblings` are known. `take` claims a place in the container. */
 export function validateTemplates(
   spec: ServiceSpec,
   at: At,
@@ -127,9 +127,6 @@ function validateWatch(
     if (project === undefined && siblings?.includes(service) === false) {
       fail('watch', text, `there is no service ${JSON.stringify(service)} in this project`);
     }
-    if (project === undefined && siblings === undefined) {
-      fail('watch', text, `a Service that stands alone names a project, too: "PROJECT/${service}"`);
-    }
     if (aliases.has(alias)) {
       fail('watch', text, `the name ${JSON.stringify(alias)} is given twice: "${text}:another"`);
     }
@@ -150,7 +147,7 @@ function validateReload(
   if (signal !== undefined && !isSignal(signal)) {
     fail('reload', signal, 'not a signal of Linux: use e.g. "SIGHUP"');
   }
-  if (service !== undefined && siblings?.includes(service) !== true) {
+  if (service !== undefined && siblings?.includes(service) === false) {
     fail('reload', service, `there is no service ${JSON.stringify(service)} in this project`);
   }
 }
