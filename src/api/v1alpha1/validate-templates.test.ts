@@ -124,7 +124,7 @@ describe('what is delivered of templates', () => {
   it('waits for a ConfigMap that is not there, and for one that can be read', () => {
     const templates = [{ configMap: { name: 'c', key: 'k' }, target: '/x', watch: ['web'] }];
     const of = (data?: string) =>
-      resolveContent({ templates } as Pick<ServiceSpec, 'templates'>, () =>
+      resolveContent({ templates }, () =>
         data === undefined
           ? { type: 'missing' }
           : { type: 'found', uid: 'u', data: new Map([['k', Buffer.from(data)]]) },
