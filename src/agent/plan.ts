@@ -232,9 +232,9 @@ function planRestart(
 ): InstancePlan {
   if (decision.type !== 'start') return nothing;
   const waitMs = decision.atMs - (context.wallMs ?? decision.atMs);
-  // A clock that was set back must not hold a container down for longer than its pause.
-  if (waitMs > 0) return { steps: [], wakeAt: context.now + Math.min(waitMs, decision.pauseMs) };
-  return start(stepReasons.restartPolicy);
+  // An end that lies in the future: the clock was set back, and tells nothing about how long is left of the pause.
+  if (waitMs <= 0 || waitMs > decision.pauseMs) return start(stepReasons.restartPolicy);
+  return { steps: [], wakeAt: context.now + waitMs };
 }
 
 /** One that runs is only stopped for what its owner has asked for. */

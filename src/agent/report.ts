@@ -330,6 +330,8 @@ function isOwn(container: OwnedContainer, desired: DesiredInstance): boolean {
 function unsettled(view: InstanceView, shown: OwnedContainer, context: ReportContext): number {
   if (shown.state !== 'running' || shown.startedAt === undefined) return 0;
   const ranMs = context.nowMs - Date.parse(shown.startedAt);
+  // It started before the clock was set back: nobody waits until the clock has come so far again.
+  if (ranMs < 0) return 0;
   return Math.max(0, settleMs(view.memory.crash?.shortRuns ?? 0) - ranMs);
 }
 
