@@ -104,7 +104,7 @@ function load(name: string) {
       request(options, (response) => {
         let text = '';
         response.on('data', (data: Buffer) => (text += data.toString()));
-        response.on('error', (error) => fail(error.message));
+        response.on('error', (error) => { fail(error.message); });
         response.on('end', () => {
           done++;
           seen.add(text.trim());
@@ -115,7 +115,7 @@ function load(name: string) {
         .on('timeout', function timeout(this: { destroy(error: Error): void }) {
           this.destroy(new Error('no answer for 30 s'));
         })
-        .on('error', (error) => fail(error.message))
+        .on('error', (error) => { fail(error.message); })
         .end();
     });
   const running = Promise.all(

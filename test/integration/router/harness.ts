@@ -187,7 +187,7 @@ export async function backend(ip: string, port: number, name: string): Promise<B
     if (request.url === '/stream') {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       const timer = setInterval(() => response.write(`data: ${name}\n\n`), 50);
-      response.on('close', () => clearInterval(timer));
+      response.on('close', () => { clearInterval(timer); });
       return;
     }
     request.resume().on('end', () => response.end(`${name} ${request.method} ${request.url}`));
@@ -212,7 +212,7 @@ export async function backend(ip: string, port: number, name: string): Promise<B
     requests,
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve());
+        server.close(() => { resolve(); });
         server.closeIdleConnections();
       }),
   };
@@ -230,7 +230,7 @@ export async function freePorts(count: number): Promise<number[]> {
     servers.map(
       (server) =>
         new Promise<number>((resolve) =>
-          server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)),
+          server.listen(0, '127.0.0.1', () => { resolve((server.address() as AddressInfo).port); }),
         ),
     ),
   );
