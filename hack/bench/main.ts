@@ -13,6 +13,7 @@ import { benchOverlay } from './overlay.ts';
 import { benchResolve } from './resolve.ts';
 import { benchScheduler } from './scheduler.ts';
 import { benchStart60 } from './start60.ts';
+import { benchZeroDrop } from './zero-drop.ts';
 import { Swarm } from './swarm.ts';
 import { table, type Results } from './table.ts';
 import { benchVip } from './vip.ts';
@@ -34,6 +35,7 @@ const parts: Record<string, () => unknown> = {
   idle: () => benchIdle(cluster),
   resolve: () => benchResolve(cluster),
   overlay: () => benchOverlay(cluster),
+  zeroDrop: () => benchZeroDrop(cluster),
   traffic: () => benchVip(cluster),
   start60: () => withSwarm(() => benchStart60(cluster, swarm)),
   failover: () => withSwarm(() => benchFailover(cluster, swarm)),

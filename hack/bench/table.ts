@@ -92,6 +92,13 @@ const rows: readonly Row[] = [
     met: (f) => of(f, 'change_p99_ms') <= 200,
   },
   {
+    part: 'zeroDrop',
+    what: 'requests lost while a service is rolled and scaled 6 → 2 → 6',
+    show: (f) => `${of(f, 'failures')} of ${of(f, 'requests')}`,
+    bar: 'none',
+    met: (f) => of(f, 'failures') === 0 && of(f, 'requests') > 0,
+  },
+  {
     part: 'idle',
     what: 'idle: memory and CPU of agent / operator / API server',
     show: (f) =>

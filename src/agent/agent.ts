@@ -6,6 +6,11 @@ import { supervise } from '../runtime/supervise.ts';
 import { DesiredState } from './desired.ts';
 import type { EngineInfo } from './docker/engine.ts';
 import { EngineWatcher } from './engine-watcher.ts';
+import { Acknowledger } from './drain/acknowledger.ts';
+import { Drainer } from './drain/drainer.ts';
+import { openConnections } from './drain/open-connections.ts';
+import { drainPolicy } from './drain/policy.ts';
+import { Senders } from './drain/senders.ts';
 import { Executor } from './executor.ts';
 import { HealthMonitor } from './health/monitor.ts';
 import { containerProber } from './health/probe.ts';
@@ -27,7 +32,7 @@ import { VolumeKeeper } from './volume-keeper.ts';
 const defaultLeaseTtlMs = 5000;
 const defaultGraceMs = 60_000;
 const defaultNetworkName = 'nap';
-/** A container that is to be stopped leaves the names first, unless the registry takes longer than this. */
+/** What is stopped without being drained leaves the names first, unless the registry takes longer than this. */
 const withdrawMs = 500;
 const defaultAuditMs = 30_000;
 /** How often the end of the licence is noted for the next agent. */
@@ -145,6 +150,7 @@ class Agent {
         }
       },
       withdraw: () => this.#writer.settled(withdrawMs),
+      drainer: this.#drainer(),
     });
     const health = new HealthMonitor({
       network: networkName,
@@ -212,6 +218,47 @@ class Agent {
     });
   }
 
+  #drainer(): Drainer {
+    const { store, engine, services, clock, log } = this.#deps;
+    const host = this.#options.hostName;
+    return new Drainer({
+      withdrawals: this.#writer,
+      senders:
+        services &&
+        new Senders({
+          host,
+          store,
+          dataPlane: services.dataPlane,
+          clock,
+          log,
+          ask: (note) => {
+            this.#writer.setDrain(note);
+          },
+        }),
+      policy: (key) => drainPolicy(services, key),
+      connections: async (containerId) => {
+        const { pid } = await engine.inspect(containerId);
+        return pid === undefined ? 0 : openConnections(pid);
+      },
+      clock,
+      log,
+    });
+  }
+
+  #acknowledge(services: NonNullable<AgentDeps['services']>, signal: AbortSignal): Promise<void> {
+    const { store, clock, log } = this.#deps;
+    return new Acknowledger({
+      host: this.#options.hostName,
+      store,
+      dataPlane: services.dataPlane,
+      clock,
+      log,
+      publish: (revision) => {
+        this.#writer.setApplied(revision);
+      },
+    }).run(signal);
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     const { log, services } = this.#deps;
     const templates = this.#templates;
@@ -237,7 +284,14 @@ class Agent {
           { name: 'network', run: (s) => this.#networkKeeper.run(s) },
           ...(services === undefined
             ? []
-            : [{ name: 'services', run: (s: AbortSignal) => services.run(s), restart }]),
+            : [
+                { name: 'services', run: (s: AbortSignal) => services.run(s), restart },
+                {
+                  name: 'answers to drains',
+                  run: (s: AbortSignal) => this.#acknowledge(services, s),
+                  restart,
+                },
+              ]),
           ...(templates === undefined
             ? []
             : [{ name: 'templates', run: (s: AbortSignal) => templates.run(s), restart }]),

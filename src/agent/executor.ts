@@ -4,6 +4,7 @@ import type { CreateRequest, Engine } from './docker/engine.ts';
 import { EngineError, isNotFound } from './docker/errors.ts';
 import { describeProgress } from './docker/pull.ts';
 import type { DesiredInstance } from './desired.ts';
+import type { Drainer } from './drain/drainer.ts';
 import type { Deliveries } from './files/deliveries.ts';
 import { ImagePuller } from './image-puller.ts';
 import type { ObservedState } from './observed.ts';
@@ -40,6 +41,7 @@ export interface ExecutorDeps {
   readonly assertLicensed: () => void;
   /** Resolves when the registry has been told that the instance serves no more, or soon after if it cannot be told. */
   readonly withdraw: () => Promise<void>;
+  readonly drainer: Pick<Drainer, 'drain'>;
   /** Absent: this host takes no config files, and has told nobody a key for them. */
   readonly deliveries?: Deliveries;
   readonly volumes?: Pick<VolumeKeeper, 'prepare'>;
@@ -72,6 +74,7 @@ export class Executor {
     deliver: (step, context) => this.#deliver(step, context),
     create: (step, context) => this.#create(step, context),
     start: (step, context) => this.#start(step, context),
+    drain: (step, context) => this.#drain(step, context),
     stop: (step, context) => this.#stop(step, context),
     remove: (step, context) => this.#remove(step, context),
     hooks: (step, context) => this.#hooks(step, context),
@@ -235,6 +238,18 @@ export class Executor {
         return container.id;
     }
     throw new EngineError('NotFound', 'the container vanished between its creation and its start');
+  }
+
+  async #drain(step: StepOf<'drain'>, { show, signal }: StepContext): Promise<void> {
+    const { containerId } = step;
+    show({ phase: 'Draining', containerId });
+    await this.#deps.drainer.drain(
+      step,
+      (message) => {
+        show({ phase: 'Draining', containerId, message });
+      },
+      signal,
+    );
   }
 
   async #stop(step: StepOf<'stop'>, { show }: StepContext): Promise<void> {

@@ -87,14 +87,20 @@ export interface AgentRouter {
 }
 
 /** Services and their ready endpoints. */
-export type ServiceSource = Pick<ServiceFeed, 'run' | 'synced' | 'subscribe'>;
+export type ServiceSource = Pick<
+  ServiceFeed,
+  'run' | 'synced' | 'subscribe' | 'find' | 'dataPlane'
+>;
 
 export interface AgentDeps {
   readonly store: Store;
   readonly engine: Engine;
   readonly network: AgentNetwork;
   readonly dns: AgentDns;
-  /** Follows what names are made of, for all who need it. Absent: names see to it themselves, and no template is rendered. */
+  /**
+   * Follows what names and virtual IPs are made of, and knows how far they are, for all who need it. Absent: names see to it
+   * themselves, no template is rendered, and no host is asked whether it still sends to what is stopped.
+   */
   readonly services?: ServiceSource;
   /** Absent: instances with config files are not placed here. */
   readonly files?: AgentFiles;

@@ -149,14 +149,14 @@ describe('the plan of one instance', () => {
       'another spec: the old one runs until the image is here',
       view({ desired: desired('a', '2'), containers: [container()] }),
       {},
-      ['image', 'stop c1', 'remove c1', 'create', 'start'],
+      ['image', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
       stepReasons.specChanged,
     ],
     [
       'another placement of the ordinal replaces the old one',
       view({ desired: desired('b'), containers: [container()] }),
       {},
-      ['image', 'stop c1', 'remove c1', 'create', 'start'],
+      ['image', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
       stepReasons.replaced,
     ],
     [
@@ -175,7 +175,7 @@ describe('the plan of one instance', () => {
       'what is not placed here is stopped and removed',
       view({ desired: undefined, containers: [container()] }),
       {},
-      ['stop c1', 'remove c1'],
+      ['drain c1', 'stop c1', 'remove c1'],
       stepReasons.notPlaced,
     ],
     [
@@ -198,7 +198,7 @@ describe('the plan of one instance', () => {
         containers: [container({ id: 'c2', startedAt: '2026-01-02T00:00:00Z' }), container()],
       }),
       {},
-      ['stop c2', 'remove c2'],
+      ['drain c2', 'stop c2', 'remove c2'],
       stepReasons.duplicate,
     ],
     [
@@ -212,14 +212,14 @@ describe('the plan of one instance', () => {
       'one on a lost subnet is made anew',
       view({ containers: [container({ dns: ['10.77.9.1'] })] }),
       {},
-      ['image', 'stop c1', 'remove c1', 'create', 'start'],
+      ['image', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
       stepReasons.networkChanged,
     ],
     [
       'one that was taken off the network by hand is made anew',
       view({ containers: [container({ addresses: {} })] }),
       {},
-      ['image', 'stop c1', 'remove c1', 'create', 'start'],
+      ['image', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
       stepReasons.networkChanged,
     ],
     [

@@ -34,11 +34,11 @@ import type { Trouble } from './templates/template-keeper.ts';
  *        └ pause, again        │ dead, other spec       │  └ pause, again restarting
  *                              │                        │                 │ stopped by hand, or the agent
  *                              │                        │                 │ restarts it (restart/decision.ts)
- *     (not placed) ─ stop ─ remove ─▶ [gone]            └──── start ──── exited   (restart: no stays here)
+ * (not placed) ─ drain ─ stop ─ remove ─▶ [gone]        └──── start ──── exited   (restart: no stays here)
  *
  *     hooks stand around start and stop as hooks/plan-hooks.ts says
  *
- *     phases shown: Pulling Creating Starting Running Stopping Exited Failed (report.ts)
+ *     phases shown: Pulling Creating Starting Running Draining Stopping Exited Failed (report.ts)
  *
  * Promises:
  * - What is fenced is stopped when the host is not licensed to run it, whatever else is known or not.
@@ -47,6 +47,7 @@ import type { Trouble } from './templates/template-keeper.ts';
  *   that one which is cut off from the overlay, or asks a name server that has moved (`networkChanged`), is made anew.
  * - One container per placement id: of several, the best is kept.
  * - What is replaced goes on running until the new image is here, and the new files are.
+ * - What is stopped is drained first (drain/drainer.ts); an agent that is restarted meanwhile drains it anew.
  * - Nothing is created while `mayCreate` is false (lease not proved, overlay not up), and nothing at all is tried while
  *   the pause after a failure of this instance runs.
  */
@@ -59,7 +60,7 @@ export function planInstance(view: InstanceView, context: PlanContext): Instance
 }
 
 function keepsUp(step: Step): boolean {
-  if (step.type === 'stop') {
+  if (step.type === 'stop' || step.type === 'drain') {
     return step.reason === stepReasons.fenced || step.reason === stepReasons.unhealthy;
   }
   return step.type === 'start' && step.containerId !== undefined;
@@ -246,6 +247,7 @@ function actOnRunning(
 ): InstancePlan {
   const { key, memory } = view;
   const end = (reason: StepReason): Step[] => [
+    ...(reason === stepReasons.unhealthy ? [drainStep(kept, reason)] : []),
     ...(reason === stepReasons.unhealthy ? stopHooksSteps(kept, reason) : []),
     stopStep(kept, reason),
     ...stopPostSteps(kept, reason),
@@ -360,11 +362,20 @@ function stopAndRemove(container: OwnedContainer, reason: StepReason): Step[] {
     return [...(owesStopPost(container) ? stopPostSteps(container, reason) : []), remove];
   }
   return [
+    drainStep(container, reason),
     ...stopHooksSteps(container, reason),
     stopStep(container, reason),
     ...stopPostSteps(container, reason),
     remove,
   ];
+}
+
+/** Nobody waits for answers of one that is cut off or does not answer. */
+const silentReasons: readonly StepReason[] = [stepReasons.unhealthy, stepReasons.networkChanged];
+
+function drainStep({ key, id, state }: OwnedContainer, reason: StepReason): Step {
+  const serves = state === 'running' && !silentReasons.includes(reason);
+  return { type: 'drain', key, containerId: id, serves, reason };
 }
 
 function stopStep({ key, id, stopGraceMs }: OwnedContainer, reason: StepReason): Step {

@@ -1,4 +1,5 @@
 import {
+  drainRecords,
   endpointRecords,
   graceRecords,
   hostRecords,
@@ -72,7 +73,7 @@ export function readHost(entry: Entry): HostRecord | undefined {
   }
 }
 
-/** Instance and endpoint records of this host that stand in the registry, from this or an earlier agent. */
+/** Instance, endpoint and drain records of this host that stand in the registry, from this or an earlier agent. */
 export async function leftovers(
   store: Store,
   host: string,
@@ -86,7 +87,8 @@ export async function leftovers(
     const endpoint = await store.get(endpointRecords.path(parsed), signal);
     if (endpoint !== undefined && isOn(endpoint, host)) endpoints.push(endpoint);
   }
-  return [...entries, ...endpoints];
+  const drain = await store.get(drainRecords.path({ host }), signal);
+  return [...entries, ...endpoints, ...(drain === undefined ? [] : [drain])];
 }
 
 function isReady(entry: Entry): boolean {

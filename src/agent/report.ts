@@ -17,7 +17,7 @@ import type { OwnedContainer } from './ownership.ts';
 
 /** What is being done to an instance at this moment. */
 export interface Activity {
-  readonly phase: 'Pulling' | 'Creating' | 'Starting' | 'Stopping';
+  readonly phase: 'Pulling' | 'Creating' | 'Starting' | 'Draining' | 'Stopping';
   /** The container concerned, when there is one. */
   readonly containerId?: string;
   /** What has gone wrong with it, though it goes on. */
@@ -56,16 +56,15 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
     return { record: withoutContainer(view, desired, context) };
   }
   const { activity } = context;
-  const stopping =
-    desired === undefined || (activity?.phase === 'Stopping' && activity.containerId === shown.id);
-  const condition: Condition = stopping
-    ? {
-        ...failed(view),
-        ...(desired && healthReason(view, shown)),
-        ...wordsOf(activity),
-        phase: 'Stopping',
-      }
-    : conditionOf(view, desired, shown, context);
+  const leaving = leavingOf(shown, activity);
+  const condition: Condition =
+    desired === undefined || leaving !== undefined
+      ? {
+          ...failed(view),
+          ...(desired && healthReason(view, shown)),
+          ...(leaving ?? { phase: 'Stopping' }),
+        }
+      : conditionOf(view, desired, shown, context);
   const ip = shown.addresses[context.network];
   const health = view.health?.find(({ containerId }) => containerId === shown.id);
   const unsettledMs = condition.phase === 'Running' ? unsettled(view, shown, context) : 0;
@@ -102,6 +101,13 @@ interface Condition {
   phase: InstancePhase;
   reason?: string;
   message?: string;
+}
+
+/** How far a container is on its way out, if it is one of those that are being stopped. */
+function leavingOf(shown: OwnedContainer, activity: Activity | undefined): Condition | undefined {
+  if (activity?.containerId !== shown.id) return undefined;
+  const { phase } = activity;
+  return phase === 'Draining' || phase === 'Stopping' ? { phase, ...wordsOf(activity) } : undefined;
 }
 
 /** The container that stands for the instance: the placement's own, else an older one that still serves. */

@@ -10,7 +10,9 @@ import {
   type ServiceRecord,
 } from '../registry/records/index.ts';
 import type { RecordSource } from '../registry/record-watch.ts';
+import type { Revision } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
+import { DataPlane } from './data-plane.ts';
 import { supervise } from '../runtime/supervise.ts';
 import type { Logger } from '../telemetry/log.ts';
 
@@ -50,6 +52,8 @@ const checkedEndpoints: RecordKind<ServiceKey & { readonly ordinal: string }, En
  * of them. While the store is away, the last known state stands; a record that cannot be read counts as it was before.
  */
 export class ServiceFeed {
+  /** How far this host is with what it makes of them. */
+  readonly dataPlane = new DataPlane(this);
   readonly #services: RecordWatch<ServiceKey, ServiceRecord>;
   readonly #endpoints: RecordWatch<ServiceKey & { readonly ordinal: string }, EndpointRecord>;
   readonly #sinks = new Set<ServiceSink>();
@@ -83,6 +87,16 @@ export class ServiceFeed {
   /** Whether everything has been read once. Before that, nothing can be said not to exist. */
   get synced(): boolean {
     return this.#services.synced && this.#endpoints.synced;
+  }
+
+  /** Every change of endpoints up to here has been told. */
+  get revision(): Revision {
+    return this.#endpoints.revision;
+  }
+
+  /** What is known of a service; undefined: there is none, if `synced`. */
+  find(key: ServiceKey): ServiceRecord | undefined {
+    return this.#services.get(key)?.value;
   }
 
   /** Whether everything that is there could be read. */
@@ -142,5 +156,6 @@ export class ServiceFeed {
 
   #settled(): void {
     for (const sink of this.#sinks) sink.settled();
+    this.dataPlane.changed();
   }
 }

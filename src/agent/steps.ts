@@ -61,6 +61,13 @@ export interface StartStep extends StepBase {
   readonly containerId: string | undefined;
 }
 
+/** Waits until nobody sends to a container any more and, if it serves, what it was doing is done. */
+export interface DrainStep extends StepBase {
+  readonly type: 'drain';
+  readonly containerId: string;
+  readonly serves: boolean;
+}
+
 /** Asks a container to stop, and kills it after `graceMs`. */
 export interface StopStep extends StepBase {
   readonly type: 'stop';
@@ -96,6 +103,14 @@ export interface MarkStep extends StepBase {
 
 /** One thing to do for one instance. Every step may be repeated: doing it twice is like doing it once. */
 export type Step =
-  ImageStep | DeliverStep | CreateStep | StartStep | StopStep | RemoveStep | HooksStep | MarkStep;
+  | ImageStep
+  | DeliverStep
+  | CreateStep
+  | StartStep
+  | DrainStep
+  | StopStep
+  | RemoveStep
+  | HooksStep
+  | MarkStep;
 export type StepType = Step['type'];
 export type StepOf<Type extends StepType> = Extract<Step, { type: Type }>;

@@ -30,6 +30,7 @@ import { VolumeBook } from './placement/volume-book.ts';
 import { RevisionBook } from './project/revision-book.ts';
 import { projectReconciler } from './project/reconcile.ts';
 import { RegistryFeed } from './registry-feed.ts';
+import { MeshPortBook } from './mesh-port-book.ts';
 import { Scheduler } from './schedule/scheduler.ts';
 import { RouteLoop } from './routes/loop.ts';
 import { keepRouterService, type RouterOptions } from './routes/router-service.ts';
@@ -69,6 +70,7 @@ export class Term {
   readonly #directory: ServiceDirectory;
   readonly #readiness: Readiness;
   readonly #virtualIps: VirtualIpBook;
+  readonly #meshPorts: MeshPortBook;
   readonly #health: HostHealth;
   readonly #keeper: HostKeeper;
   readonly #loop: PlacementLoop;
@@ -129,6 +131,7 @@ export class Term {
     this.#virtualIps = new VirtualIpBook(
       parseVirtualRange(options.virtualRange ?? defaultVirtualRange),
     );
+    this.#meshPorts = new MeshPortBook(this.#state, this.#book);
     this.#readiness = new Readiness(options.updateMonitorMs ?? 2_000);
     this.#health = new HostHealth({
       ttlMs: options.hostTtlMs ?? 5_000,
@@ -218,6 +221,7 @@ export class Term {
       state: this.#state,
       serviceRecords: this.#registry.serviceRecords,
       virtualIps: this.#virtualIps,
+      meshPorts: this.#meshPorts,
       volumeRecords: this.#registry.volumeRecords,
       homeRecords: this.#registry.homeRecords,
       runRecords: this.#registry.runRecords,
@@ -414,7 +418,8 @@ export class Term {
     await this.#registry.catchUp(signal);
     signal.throwIfAborted();
     const { store, log } = this.#deps;
-    const records = this.#registry.serviceRecords.values();
+    const records = [...this.#registry.serviceRecords.values()];
+    this.#meshPorts.begin(records);
     await this.#virtualIps.begin(store, leadership.epoch, records, log, signal);
     // They were read before there was anything to look up.
     this.#directory.refreshAllLinked();
@@ -480,6 +485,7 @@ export class Term {
       actedUpon: (key) => this.#loop.actedUpon(key),
       stateOf: (key, placed) => this.#loop.stateOf(key, placed),
       virtualIps: this.#virtualIps,
+      meshPorts: this.#meshPorts,
       standing: (host) => this.#health.standing(host, clock.monotonic()),
       wanted: (key) => this.#loop.rules.wanted(key),
       runOf: ({ key, identity, want }) =>

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { formatCidr, type Cidr } from './cidr.ts';
+import { meshForwardRule, notMesh } from './mesh-mark.ts';
 
 /** What the rules depend on. */
 export interface RulesetInput {
@@ -54,7 +55,7 @@ export function overlayChains(input: RulesetInput): readonly Chain[] {
         // To the outside, containers speak with the host's address. Multicast is never routed (flannel's rule).
         `ip saddr ${subnet} oifname != "${input.bridge}" ip daddr != 224.0.0.0/4 masquerade fully-random`,
         // Into the overlay from elsewhere (another bridge of this host): answers must find back through this host.
-        `oifname "${input.device}" ip saddr != ${network} masquerade fully-random`,
+        `oifname "${input.device}" ip saddr != ${network} ${notMesh} masquerade fully-random`,
       ],
     },
     {
@@ -123,5 +124,6 @@ export function dockerForwardRules(input: RulesetInput): readonly string[] {
     `-i ${input.bridge} -o ${input.device} -j ACCEPT`,
     // Instances of one host meet on the bridge; what goes through virtual IPs is routed.
     `-i ${input.bridge} -o ${input.bridge} -j ACCEPT`,
+    meshForwardRule,
   ];
 }

@@ -25,7 +25,7 @@ export const virtualIpSets: readonly SetDeclaration[] = [
 ];
 
 /** The same on all hosts, so that a client finds the same instance wherever it connects from. */
-const hashSeed = '0x6e6170';
+export const hashSeed = '0x6e6170';
 
 /** Takes one of `count` endpoints at random. */
 export function spreadChain(count: number): Chain {

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseCidr } from './cidr.ts';
 import { ElementLedger } from './nft-elements.ts';
+import { meshSets } from './mesh-rules.ts';
 import { endpointMap, hairpinSet, spreadMap, virtualIpSets } from './virtual-ip-rules.ts';
 import { affinitySlots, affinityTable, VirtualIps, type BalancedService } from './virtual-ips.ts';
 
@@ -9,7 +10,7 @@ const subnet = parseCidr('10.77.1.0/24');
 
 /** The ledger and builder of one host, and what a connection would find. */
 class Host {
-  readonly ledger = new ElementLedger(virtualIpSets);
+  readonly ledger = new ElementLedger([...virtualIpSets, ...meshSets]);
   readonly ips = new VirtualIps(this.ledger, subnet);
   writes = 0;
 
@@ -22,7 +23,7 @@ class Host {
     const batch = this.ledger.take();
     if (batch !== undefined) this.ledger.settle(batch);
     this.writes = batch?.changes.length ?? 0;
-    return departures.map(({ virtualIP, address }) => `${virtualIP} ${address}`).sort();
+    return departures.map(({ front, address }) => `${front} ${address}`).sort();
   }
 
   /** Where connections go; with affinity, by slot. */

@@ -9,33 +9,94 @@
  */
 import { containsAddress, tryParseIpv4, type Cidr } from './cidr.ts';
 import type { ElementLedger } from './nft-elements.ts';
+import { meshEndpointMaps, meshHashChain, meshSpreadChain, meshSpreadMap } from './mesh-rules.ts';
+import type { Chain } from './ruleset.ts';
 import { endpointMap, hairpinSet, hashChain, spreadChain, spreadMap } from './virtual-ip-rules.ts';
 
 /** What matters of a service. */
 export interface BalancedService {
-  readonly virtualIP: string;
+  readonly virtualIP?: string | undefined;
+  /** Ports that lead to it on every host. */
+  readonly mesh?: readonly MeshPort[];
   /** Connections of one client go to one endpoint. */
   readonly affinity: boolean;
   /** Endpoints on this host are preferred. */
   readonly preferLocal: boolean;
 }
 
-/** A virtual IP does not lead to this endpoint any more. */
+/** A port that every host answers on, and which port of the instances it leads to. */
+export interface MeshPort {
+  readonly port: number;
+  readonly protocol: 'tcp' | 'udp';
+  readonly target: number;
+}
+
+/** A front does not lead to this endpoint any more. */
 export interface Departure {
-  readonly virtualIP: string;
+  /** A virtual IP, or protocol and port of a mesh port as in `meshKey`. */
+  readonly front: string;
   readonly address: string;
+}
+
+/** What leads to a service, by how it is looked up. */
+interface Front {
+  /** Of its spread map. Only one service can have it. */
+  readonly key: string;
+  readonly maps: { readonly spread: string; readonly endpoint: string };
+  readonly chains: { readonly spread: (n: number) => Chain; readonly hash: (n: number) => Chain };
+  /** Of its slots in the endpoint map. */
+  readonly slotKey: string;
+  /** Of a slot with this address. */
+  data(address: string): string;
+}
+
+function vipFront(virtualIP: string): Front {
+  return {
+    key: virtualIP,
+    slotKey: virtualIP,
+    maps: { spread: spreadMap, endpoint: endpointMap },
+    chains: { spread: spreadChain, hash: hashChain },
+    data: (address) => address,
+  };
+}
+
+function meshFront(mesh: MeshPort): Front {
+  return {
+    key: meshKey(mesh),
+    slotKey: String(mesh.port),
+    maps: { spread: meshSpreadMap, endpoint: meshEndpointMaps[mesh.protocol] },
+    chains: {
+      spread: (count) => meshSpreadChain(mesh.protocol, count),
+      hash: (count) => meshHashChain(mesh.protocol, count),
+    },
+    data: (address) => `${address} . ${mesh.target}`,
+  };
+}
+
+/** Names a mesh port: `tcp . 80`. */
+export function meshKey({ port, protocol }: Pick<MeshPort, 'port' | 'protocol'>): string {
+  return `${protocol} . ${port}`;
 }
 
 /** Slots of a service with affinity: enough that the shares of some dozens of endpoints are about equal. */
 export const affinitySlots = 512;
 
+interface Written {
+  readonly front: Front;
+  readonly affinity: boolean;
+  /** The data of each. */
+  readonly slots: readonly string[];
+  readonly addresses: readonly string[];
+}
+
 interface Node {
   readonly id: string;
   service: BalancedService | undefined;
+  fronts: readonly Front[];
   /** Seat → address. */
   readonly endpoints: Map<string, string>;
-  /** As written to the ledger: whose address, and what is in its slots. */
-  written: { readonly virtualIP: string; readonly affinity: boolean; slots: string[] } | undefined;
+  /** As in the ledger, by front. */
+  readonly written: Map<string, Written>;
 }
 
 /** All services of the cluster as one host balances them. Costs follow what changes. */
@@ -44,8 +105,10 @@ export class VirtualIps {
   readonly #subnet: Cidr;
   readonly #nodes = new Map<string, Node>();
   readonly #dirty = new Set<string>();
-  /** Virtual IP → services that claim it. Should there be several, the first by name has it. */
+  /** Front → services that claim it. Should there be several, the first by name has it. */
   readonly #claims = new Map<string, Set<string>>();
+  /** Fronts that this host has other uses for. */
+  #refused: ReadonlySet<string> = new Set();
   /** Addresses of this host → how many endpoints have them. */
   readonly #own = new Map<string, number>();
 
@@ -55,19 +118,31 @@ export class VirtualIps {
     this.#subnet = subnet;
   }
 
-  /** Number of services with a virtual IP. */
+  /** Number of virtual IPs and mesh ports. */
   get size(): number {
     return this.#claims.size;
   }
 
-  /** @param service undefined: gone, or without a virtual IP */
+  /** Fronts (see `meshKey`) that are not to lead anywhere on this host. */
+  refuse(fronts: ReadonlySet<string>): void {
+    for (const key of [...fronts, ...this.#refused]) {
+      if (fronts.has(key) === this.#refused.has(key)) continue;
+      for (const id of this.#claims.get(key) ?? []) this.#dirty.add(id);
+    }
+    this.#refused = fronts;
+  }
+
+  /** @param service undefined: gone */
   setService(id: string, service: BalancedService | undefined): void {
     const node = this.#node(id);
-    const before = node.service;
-    if (before?.virtualIP !== service?.virtualIP) {
-      if (before !== undefined) this.#unclaim(before.virtualIP, id);
-      if (service !== undefined) this.#claim(service.virtualIP, id);
-    }
+    const before = node.fronts;
+    node.fronts = [
+      ...(service?.virtualIP === undefined ? [] : [vipFront(service.virtualIP)]),
+      ...(service?.mesh ?? []).map(meshFront),
+    ];
+    const keys = new Set(node.fronts.map(({ key }) => key));
+    for (const { key } of before) if (!keys.has(key)) this.#unclaim(key, id);
+    for (const key of keys) this.#claim(key, id);
     node.service = service;
     this.#dirty.add(id);
   }
@@ -89,87 +164,84 @@ export class VirtualIps {
   /** Brings the ledger up to date with all that was said. Returns which endpoints are not led to any more. */
   update(): readonly Departure[] {
     const departures: Departure[] = [];
-    // Those that lose an address come before those that take it over.
+    // Those that lose a front come before those that take it over.
     const nodes = [...this.#dirty].map((id) => this.#node(id));
     this.#dirty.clear();
     for (const node of nodes) {
-      const { written } = node;
-      if (written === undefined || this.#target(node)?.virtualIP === written.virtualIP) continue;
-      this.#withdraw(node, departures);
+      const kept = new Set(this.#targets(node).map(({ key }) => key));
+      for (const [key, written] of node.written) {
+        if (!kept.has(key)) this.#withdraw(node, written, departures);
+      }
     }
     for (const node of nodes) {
-      this.#write(node, departures);
+      for (const front of this.#targets(node)) this.#write(node, front, departures);
       if (node.service === undefined && node.endpoints.size === 0) this.#nodes.delete(node.id);
     }
     return departures;
   }
 
-  /** Whether a virtual IP leads to this address now. */
-  leadsTo(virtualIP: string, address: string): boolean {
-    for (const id of this.#claims.get(virtualIP) ?? []) {
-      const written = this.#nodes.get(id)?.written;
-      if (written?.virtualIP === virtualIP && written.slots.includes(address)) return true;
+  /** Whether a front leads to this address now. */
+  leadsTo(front: string, address: string): boolean {
+    for (const id of this.#claims.get(front) ?? []) {
+      if (this.#nodes.get(id)?.written.get(front)?.addresses.includes(address) === true)
+        return true;
     }
     return false;
   }
 
-  /** What the ledger should have of a service: undefined when it has no virtual IP, or another service has it. */
-  #target(node: Node): BalancedService | undefined {
-    const { service } = node;
-    if (service === undefined) return undefined;
-    for (const id of this.#claims.get(service.virtualIP) ?? []) {
-      if (id < node.id) return undefined;
-    }
-    return service;
+  /** The fronts that the ledger should have of a service: not those that another service has. */
+  #targets(node: Node): readonly Front[] {
+    return node.fronts.filter(({ key }) => {
+      if (this.#refused.has(key)) return false;
+      for (const id of this.#claims.get(key) ?? []) if (id < node.id) return false;
+      return true;
+    });
   }
 
-  #withdraw(node: Node, departures: Departure[]): void {
-    const { written } = node;
-    if (written === undefined) return;
-    const { virtualIP } = written;
-    for (const address of new Set(written.slots)) departures.push({ virtualIP, address });
-    this.#fill(virtualIP, written.slots, []);
-    this.#ledger.remove(spreadMap, virtualIP);
-    node.written = undefined;
+  #withdraw(node: Node, { front, slots, addresses }: Written, departures: Departure[]): void {
+    for (const address of new Set(addresses)) departures.push({ front: front.key, address });
+    this.#fill(front, slots, []);
+    this.#ledger.remove(front.maps.spread, front.key);
+    node.written.delete(front.key);
   }
 
-  #write(node: Node, departures: Departure[]): void {
-    const service = this.#target(node);
-    if (service === undefined) return;
-    const { virtualIP, affinity } = service;
-    const before = node.written?.slots ?? [];
-    const addresses = this.#eligible(node, service);
-    const slots = !affinity
-      ? keptSlots(node.written?.affinity === false ? before : [], addresses)
-      : addresses.size === 0
+  #write(node: Node, front: Front, departures: Departure[]): void {
+    const { key, maps, chains } = front;
+    const affinity = node.service?.affinity === true;
+    const written = node.written.get(key);
+    const before = written?.addresses ?? [];
+    const eligible = this.#eligible(node);
+    const addresses = !affinity
+      ? keptSlots(written?.affinity === false ? before : [], eligible)
+      : eligible.size === 0
         ? []
-        : affinityTable([...addresses]);
+        : affinityTable([...eligible]);
     for (const address of new Set(before)) {
-      if (!addresses.has(address)) departures.push({ virtualIP, address });
+      if (!eligible.has(address)) departures.push({ front: key, address });
     }
-    this.#fill(virtualIP, before, slots);
-    if (slots.length === 0) this.#ledger.remove(spreadMap, virtualIP);
+    const slots = addresses.map((address) => front.data(address));
+    this.#fill(front, written?.slots ?? [], slots);
+    if (slots.length === 0) this.#ledger.remove(maps.spread, key);
     else {
-      const chain = affinity ? hashChain(slots.length) : spreadChain(slots.length);
+      const chain = affinity ? chains.hash(slots.length) : chains.spread(slots.length);
       this.#ledger.need(chain);
-      this.#ledger.put(spreadMap, virtualIP, `goto ${chain.name}`);
+      this.#ledger.put(maps.spread, key, `goto ${chain.name}`);
     }
-    node.written = { virtualIP, affinity, slots };
+    node.written.set(key, { front, affinity, slots, addresses });
   }
 
-  #fill(virtualIP: string, before: readonly string[], after: readonly string[]): void {
+  #fill({ slotKey, maps }: Front, before: readonly string[], after: readonly string[]): void {
     for (let slot = 0; slot < Math.max(before.length, after.length); slot++) {
-      const address = after[slot];
-      if (address === before[slot]) continue;
-      const key = `${virtualIP} . ${slot}`;
-      if (address === undefined) this.#ledger.remove(endpointMap, key);
-      else this.#ledger.put(endpointMap, key, address);
+      const data = after[slot];
+      if (data === before[slot]) continue;
+      if (data === undefined) this.#ledger.remove(maps.endpoint, `${slotKey} . ${slot}`);
+      else this.#ledger.put(maps.endpoint, `${slotKey} . ${slot}`, data);
     }
   }
 
-  #eligible(node: Node, service: BalancedService): ReadonlySet<string> {
-    const all = new Set(node.endpoints.values());
-    if (!service.preferLocal) return all;
+  #eligible({ endpoints, service }: Node): ReadonlySet<string> {
+    const all = new Set(endpoints.values());
+    if (service?.preferLocal !== true) return all;
     const local = new Set([...all].filter((address) => this.#isOwn(address)));
     return local.size > 0 ? local : all;
   }
@@ -191,25 +263,26 @@ export class VirtualIps {
     }
   }
 
-  #claim(virtualIP: string, id: string): void {
-    const claims = this.#claims.get(virtualIP) ?? new Set();
+  #claim(front: string, id: string): void {
+    const claims = this.#claims.get(front) ?? new Set();
+    if (claims.has(id)) return;
     claims.add(id);
-    this.#claims.set(virtualIP, claims);
+    this.#claims.set(front, claims);
     for (const other of claims) this.#dirty.add(other);
   }
 
-  #unclaim(virtualIP: string, id: string): void {
-    const claims = this.#claims.get(virtualIP);
+  #unclaim(front: string, id: string): void {
+    const claims = this.#claims.get(front);
     if (claims === undefined) return;
     claims.delete(id);
-    if (claims.size === 0) this.#claims.delete(virtualIP);
+    if (claims.size === 0) this.#claims.delete(front);
     for (const other of claims) this.#dirty.add(other);
   }
 
   #node(id: string): Node {
     let node = this.#nodes.get(id);
     if (node === undefined) {
-      node = { id, service: undefined, endpoints: new Map(), written: undefined };
+      node = { id, service: undefined, fronts: [], endpoints: new Map(), written: new Map() };
       this.#nodes.set(id, node);
     }
     return node;

@@ -155,6 +155,8 @@ export interface InspectedContainer extends ListedContainer {
   readonly health?: EngineHealth | undefined;
   /** Grace that the container itself was created with. */
   readonly stopGraceMs: number | undefined;
+  /** Of its first process, on the host; undefined while it does not run. */
+  readonly pid?: number | undefined;
 }
 
 export interface EngineHealth {

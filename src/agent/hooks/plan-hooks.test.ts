@@ -141,9 +141,9 @@ describe('where hooks stand in a plan', () => {
   });
 
   it.each<[string, Partial<OwnedContainer>, Mark | undefined, string]>([
-    ['runs', {}, 'started', 'stop stop stopPost (ended) remove'],
-    ['runs, not warmed up', {}, undefined, 'stop stopPost (ended) remove'],
-    ['is paused', { state: 'paused' }, 'started', 'stop stopPost (ended) remove'],
+    ['runs', {}, 'started', 'drain stop stop stopPost (ended) remove'],
+    ['runs, not warmed up', {}, undefined, 'drain stop stopPost (ended) remove'],
+    ['is paused', { state: 'paused' }, 'started', 'drain stop stopPost (ended) remove'],
     ['has ended', exited, 'started', 'stopPost (ended) remove'],
     ['is cleaned up', exited, 'ended', 'remove'],
     ['never started', created, undefined, 'remove'],

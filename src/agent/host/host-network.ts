@@ -7,6 +7,7 @@ import {
   type Chain,
   type RulesetInput,
 } from '../../network/ruleset.ts';
+import { meshChains, meshSets } from '../../network/mesh-rules.ts';
 import { virtualIpChains, virtualIpSets } from '../../network/virtual-ip-rules.ts';
 import {
   desiredTables,
@@ -22,6 +23,7 @@ import type { Exec } from './exec.ts';
 import { applyTables, ensureVirtualRoutes, readTables } from './kernel-tables.ts';
 import { ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
 import { ensureChains } from './nft.ts';
+import { ensureSysctls } from './sysctl.ts';
 import type { Underlay } from './underlay.ts';
 import { ensureVxlanDevice, readVxlanDevice, type VxlanSpec } from './vxlan-device.ts';
 
@@ -42,6 +44,8 @@ export interface ElementKeeper {
   readonly chains: Iterable<Chain>;
   /** The table was made anew, or parts of it. */
   distrust(): void;
+  /** The other hosts, as this one reaches them. */
+  setPeers(network: Cidr, tables: OverlayTables): void;
 }
 
 /** The largest packet that fits through the overlay. */
@@ -79,6 +83,7 @@ export class HostNetwork {
   /** Where virtual IPs are; undefined: not known yet, so what is there stays. */
   #virtualRanges: readonly Cidr[] | undefined;
   #localProblem: string | undefined;
+  #peersTold = false;
 
   constructor(exec: Exec, spec: HostNetworkSpec, elements?: ElementKeeper) {
     this.#exec = exec;
@@ -108,6 +113,9 @@ export class HostNetwork {
       changes.push(...(await ensureVirtualRoutes(this.#exec, dev, ranges, source, signal)));
     }
     changes.push(...(await ensureForwarding(this.#exec, signal)));
+    // Clients of mesh ports come out of the overlay under addresses that lie elsewhere (strict would drop them).
+    const filter = `net/ipv4/conf/${this.#spec.device}/rp_filter`;
+    changes.push(...(await ensureSysctls(this.#exec, { [filter]: '2' }, signal)));
     const forward = dockerForwardRules(this.#rules);
     changes.push(...(await ensureDockerForward(this.#exec, forward, signal)));
     return changes;
@@ -137,14 +145,17 @@ export class HostNetwork {
 
   async #ensureChains(signal?: AbortSignal): Promise<readonly string[]> {
     const ranges = this.#virtualRanges;
+    const hideLocal = this.#localProblem !== undefined;
     const virtual =
-      ranges === undefined || this.#elements === undefined
+      this.#elements === undefined
         ? []
         : [
-            ...virtualIpChains(this.#rules, ranges, this.#localProblem !== undefined),
+            ...virtualIpChains(this.#rules, ranges ?? [], hideLocal),
+            ...meshChains(this.#rules, hideLocal),
             ...this.#elements.chains,
           ];
-    const declarations = virtual.length === 0 ? [] : declarationLines(virtualIpSets);
+    const declarations =
+      virtual.length === 0 ? [] : declarationLines([...virtualIpSets, ...meshSets]);
     const chains = [...overlayChains(this.#rules), ...virtual];
     const changes = await ensureChains(this.#exec, chains, declarations, signal);
     if (changes.length > 0) this.#elements?.distrust();
@@ -173,6 +184,10 @@ export class HostNetwork {
     this.#believed = undefined;
     if (ops.length > 0) await applyTables(this.#exec, device, ops, signal);
     this.#believed = tables;
+    if (ops.length > 0 || !this.#peersTold) {
+      this.#elements?.setPeers(config.network, tables);
+      this.#peersTold = true;
+    }
     return { operations: ops.length, refused };
   }
 

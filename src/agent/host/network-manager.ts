@@ -18,6 +18,7 @@ import { runPeriodically } from '../../runtime/periodic.ts';
 import { supervise } from '../../runtime/supervise.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import type { DataPlanePart } from '../data-plane.ts';
 import { ExecError, hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
 import { HostNetwork, overlayMtu, readPrevious } from './host-network.ts';
 import type {
@@ -67,6 +68,8 @@ export class NetworkManager {
   readonly #ownHint = new Trigger();
   readonly #open = new Map<string, string>();
   readonly #listeners = new Set<() => void>();
+  /** Virtual IPs that an earlier agent has left lead where they led, until this one has applied all changes. */
+  readonly #part: DataPlanePart | undefined;
   #setup: Setup | undefined;
   /** Kernel changes wait for one another. */
   #last: Promise<unknown> = Promise.resolve();
@@ -80,6 +83,7 @@ export class NetworkManager {
     this.#device = options.device ?? 'nap.1';
     this.#bridge = options.bridge ?? 'nap0';
     this.#auditMs = options.auditIntervalMs ?? defaultAuditMs;
+    this.#part = options.services?.dataPlane.part(() => this.#setup?.virtualIps?.catchUp());
     this.#holder = new SubnetHolder({
       store: options.store,
       log: this.#log,
@@ -209,7 +213,7 @@ export class NetworkManager {
       offload === 'auto'
         ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
         : offload === 'on';
-    const virtualIps = this.#virtualIpKeeper(subnet);
+    const virtualIps = this.#virtualIpKeeper(config.network, subnet);
     const host = new HostNetwork(
       this.#exec,
       {
@@ -244,12 +248,15 @@ export class NetworkManager {
     return virtualIps === undefined ? parts : { ...parts, virtualIps };
   }
 
-  #virtualIpKeeper(subnet: Cidr): VirtualIpKeeper | undefined {
+  #virtualIpKeeper(network: Cidr, subnet: Cidr): VirtualIpKeeper | undefined {
     const { services } = this.#options;
-    if (services === undefined) return undefined;
+    const part = this.#part;
+    if (services === undefined || part === undefined) return undefined;
     return new VirtualIpKeeper({
       exec: this.#exec,
       feed: services,
+      part,
+      network,
       subnet,
       clock: this.#clock,
       log: this.#log,

@@ -22,7 +22,9 @@ describe('UDP flows', () => {
         : Promise.resolve({ stdout: '', stderr: '' });
     };
     const gone = new Set(['10.77.2.2', '10.77.3.2']);
-    const count = await forgetFlows(exec, '10.78.0.0/16', ({ endpoint }) => gone.has(endpoint));
+    const count = await forgetFlows(exec, ['--orig-dst', '10.78.0.0/16'], ({ endpoint }) =>
+      gone.has(endpoint),
+    );
     expect(count).toBe(3);
     expect(deleted).toEqual([
       '--orig-dst 10.78.0.1 --reply-src 10.77.2.2',

@@ -19,18 +19,18 @@ export function parseFlows(listing: string): readonly UdpFlow[] {
 /**
  * Forgets UDP flows that lead where they must not any more. A client that goes on sending would keep such a flow alive, and be
  * sent to nobody for ever: UDP has no end of a connection. Its next packet chooses anew.
- * @param range virtual IPs to look at, CIDR
+ * @param which flows to look at, as options of conntrack: `--orig-dst 10.78.0.0/16`
  * Returns the number of flows. Throws ExecError, `notFound` when conntrack is not installed.
  */
 export async function forgetFlows(
   exec: Exec,
-  range: string,
+  which: readonly string[],
   isStale: (flow: UdpFlow) => boolean,
   signal?: AbortSignal,
 ): Promise<number> {
   const { stdout } = await exec(
     'conntrack',
-    ['-L', '-f', 'ipv4', '-p', 'udp', '--orig-dst', range],
+    ['-L', '-f', 'ipv4', '-p', 'udp', ...which],
     {},
     signal,
   );

@@ -115,7 +115,7 @@ describe('an unhealthy container', () => {
   const running = { state: 'running', addresses: { nap: '10.77.1.2' } } as const;
 
   it('is stopped where that is asked for, and only the one that is unhealthy', () => {
-    expect(words(view({}, running, { health: [sick] }))).toEqual(['stop']);
+    expect(words(view({}, running, { health: [sick] }))).toEqual(['drain', 'stop']);
     expect(words(view({}, running, { health: [{ ...sick, restarts: false }] }))).toEqual([]);
     expect(words(view({}, running, { health: [{ ...sick, status: 'starting' }] }))).toEqual([]);
     expect(words(view({}, running, { health: [{ ...sick, containerId: 'c0' }] }))).toEqual([]);

@@ -8,7 +8,7 @@ import { resolveHealthCheck } from './health-check.ts';
 import { resolveHooks } from './hooks.ts';
 import type { ResolvedContent } from './content.ts';
 import { instanceName, type ServiceIdentity } from './names.ts';
-import { parsePorts } from './port-string.ts';
+import { containerPorts } from './published-ports.ts';
 import type { ResolvedLinks } from './resolve-links.ts';
 import { restartPolicyOf } from './restart-policy.ts';
 import { resolveMounts } from './resolve-volumes.ts';
@@ -41,7 +41,7 @@ export function resolveContainerSpec(
       ...Object.entries(content?.environment ?? {}),
       ...Object.entries(spec.environment ?? {}).map(([name, value]) => [name, String(value)]),
     ]) as Record<string, string>,
-    ports: (spec.ports ?? []).flatMap(parsePorts),
+    ports: containerPorts(spec),
     mounts: resolveMounts(identity, spec),
     ...content?.container,
     ...(links === undefined

@@ -173,6 +173,16 @@ export const serviceSpec = z
         'x-kubernetes-list-type': 'atomic',
       })
       .optional(),
+    publish: z
+      .enum(['host', 'mesh'])
+      .meta({
+        description:
+          'Where the ports of hosts in `ports` answer. host (default): on the hosts that have an instance, one for each. ' +
+          'mesh: on every host, also those without one; connections are led to the instances that are ready, which see the ' +
+          "client's own address, and several may share a host. A port that another service has, or that a process of a host " +
+          'listens on, is left to it.',
+      })
+      .optional(),
     endpointMode: z
       .enum(['vip', 'dns'])
       .meta({
@@ -439,6 +449,19 @@ export const serviceSpec = z
           ),
         ],
       }),
+    drainTimeout: text(40)
+      .meta({
+        description:
+          'How long open connections may go on before it is asked to stop, once no host leads new ones to it: "30s", "0s". ' +
+          'It is asked as soon as none is open. Default: 10s.',
+        'x-kubernetes-validations': [
+          rule(
+            `self.matches('${durationPattern.replaceAll('\\', '\\\\')}')`,
+            'a duration is made of numbers with units h, m, s or ms, e.g. 30s or 1m30s',
+          ),
+        ],
+      })
+      .optional(),
     resources: resources
       .meta({ description: 'What an instance is promised and what it may use at most.' })
       .optional(),

@@ -99,6 +99,10 @@ export function validateServiceSpec(
   attempt(errors, at('stopGracePeriod'), spec.stopGracePeriod, () =>
     parseDuration(spec.stopGracePeriod),
   );
+  const { drainTimeout } = spec;
+  if (drainTimeout !== undefined) {
+    attempt(errors, at('drainTimeout'), drainTimeout, () => parseDuration(drainTimeout));
+  }
   const machineID = spec.placement?.machineID;
   if (machineID !== undefined && machineID.trim() === '') {
     fail(
@@ -161,11 +165,24 @@ function validateDataOnly(spec: ServiceSpec, at: At, errors: FieldError[]): void
   }
 }
 
+/** Why every host cannot answer on a port. */
+function unfitForMesh({ hostIP, protocol }: PortMapping): string | undefined {
+  if (hostIP !== undefined) {
+    return 'publish: mesh answers on all addresses of every host: leave the address out';
+  }
+  return protocol === 'sctp' ? 'publish: mesh takes tcp and udp only' : undefined;
+}
+
 function validatePorts(spec: ServiceSpec, at: At, errors: FieldError[]): void {
   const seen: { port: PortMapping; value: string | number }[] = [];
   for (const [index, value] of (spec.ports ?? []).entries()) {
     const path = at('ports', index);
     for (const port of attempt(errors, path, value, () => parsePorts(value)) ?? []) {
+      const unfit = spec.publish === 'mesh' ? unfitForMesh(port) : undefined;
+      if (unfit !== undefined) {
+        errors.push({ path, value, message: unfit, severity: 'error' });
+        break;
+      }
       const clash = seen.find((other) => samePublishedPort(other.port, port));
       seen.push({ port, value });
       if (clash === undefined) continue;

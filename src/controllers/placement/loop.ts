@@ -28,6 +28,7 @@ import type { InstanceState, Placed, PlacementView } from './types.ts';
 import { PlacementRulesKeeper } from './rules.ts';
 import { RunBook, type CachedRuns } from './runs.ts';
 import { ServiceRecordBook, type CachedServices } from './service-records.ts';
+import type { MeshPortBook } from '../mesh-port-book.ts';
 import type { VirtualIpBook } from '../virtual-ip-book.ts';
 import { volumeChanges, type VolumeRecords } from './volumes.ts';
 
@@ -81,6 +82,8 @@ export interface PlacementLoopOptions {
   readonly virtualIps: VirtualIpBook;
   /** Present run records, by path. Default: none. */
   readonly runRecords?: CachedRuns;
+  /** Gives out the ports that every host answers on. */
+  readonly meshPorts: MeshPortBook;
   /** Present volume records, by path. Default: none, and none are written. */
   readonly volumeRecords?: VolumeRecords;
   /** Public key of a host that deliveries are sealed for. Default: no host has one. */
@@ -158,7 +161,14 @@ export class PlacementLoop {
         ? {}
         : { homes: { homes: homeRecords, volumes: volumeRecords, standing } }),
     });
-    this.#records = new ServiceRecordBook(options.serviceRecords, options.virtualIps);
+    this.#records = new ServiceRecordBook(
+      options.serviceRecords,
+      options.virtualIps,
+      options.meshPorts,
+      (paths) => {
+        for (const path of paths) this.#markPath(path);
+      },
+    );
     this.runs = new RunBook({
       book,
       instances: options.instances,
@@ -214,6 +224,7 @@ export class PlacementLoop {
 
   /** There may be room now where there was none. */
   roomAppeared(): void {
+    for (const path of this.#options.meshPorts.waiting()) this.#markPath(path);
     if (this.#waiting.size === 0) return;
     const { clock, retryGapMs = 100 } = this.#options;
     const dueIn = this.#lastRetry + retryGapMs - clock.monotonic();
@@ -521,12 +532,14 @@ export class PlacementLoop {
     return this.runs.change(key, identity, open?.runRecord);
   }
 
+  #markPath(path: string): void {
+    const key = serviceRecords.parsePath(path);
+    if (key !== undefined) this.mark(serviceId(key));
+  }
+
   /** An address is free that no host is told of any more. */
   #released(path: string): void {
-    for (const waiting of this.#options.virtualIps.released(path)) {
-      const key = serviceRecords.parsePath(waiting);
-      if (key !== undefined) this.mark(serviceId(key));
-    }
+    for (const waiting of this.#options.virtualIps.released(path)) this.#markPath(waiting);
   }
 
   async #write(changes: readonly Change[], signal: AbortSignal): Promise<void> {

@@ -3,6 +3,7 @@ import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import type { CachedRecord } from '../../registry/record-cache.ts';
 import { serviceRecords, type ServiceRecord } from '../../registry/records/service.ts';
 import type { Operation } from '../../registry/store.ts';
+import type { MeshPortBook } from '../mesh-port-book.ts';
 import type { VirtualIpBook } from '../virtual-ip-book.ts';
 import type { Intent } from './allocate.ts';
 
@@ -13,11 +14,21 @@ export type CachedServices = ReadonlyMap<string, CachedRecord<ServiceIdentity, S
 export class ServiceRecordBook {
   readonly #cached: CachedServices;
   readonly #virtualIps: Pick<VirtualIpBook, 'addressed'>;
+  readonly #meshPorts: Pick<MeshPortBook, 'admitted'>;
+  readonly #freed: (paths: readonly string[]) => void;
   readonly #written = new Map<string, ServiceRecord | undefined>();
 
-  constructor(cached: CachedServices, virtualIps: Pick<VirtualIpBook, 'addressed'>) {
+  /** @param freed told of services (by path) that wait for a port which another one has given up */
+  constructor(
+    cached: CachedServices,
+    virtualIps: Pick<VirtualIpBook, 'addressed'>,
+    meshPorts: Pick<MeshPortBook, 'admitted'>,
+    freed: (paths: readonly string[]) => void,
+  ) {
     this.#cached = cached;
     this.#virtualIps = virtualIps;
+    this.#meshPorts = meshPorts;
+    this.#freed = freed;
   }
 
   /** The record of a service, as last written or read. */
@@ -39,8 +50,12 @@ export class ServiceRecordBook {
   change({ key, identity, run }: Intent): Operation | undefined {
     const path = serviceRecords.path(identity);
     const present = this.#present(key, path);
+    const { record, freed } = this.#meshPorts.admitted(path, run?.record);
+    this.#freed(freed);
     const wanted =
-      run?.addressed === true ? this.#virtualIps.addressed(path, run.record) : run?.record;
+      run?.addressed === true && record !== undefined
+        ? this.#virtualIps.addressed(path, record)
+        : record;
     if (equalJson(present, wanted)) return undefined;
     const exists = present !== undefined || this.#cached.has(path);
     if (wanted === undefined && !exists) return undefined;

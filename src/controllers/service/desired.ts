@@ -1,6 +1,5 @@
 import { pausedAnnotation, ranAnnotation, runAnnotation } from '../../api/v1alpha1/group.ts';
 import { defaultBackoffLimit, type ScheduleSpec } from '../../api/v1alpha1/job-spec.ts';
-import { parseDuration } from '../../api/v1alpha1/duration.ts';
 import { instanceName, standaloneProject } from '../../api/v1alpha1/names.ts';
 import {
   resolveContent,
@@ -11,6 +10,7 @@ import {
   type ResolvedContent,
 } from '../../api/v1alpha1/content.ts';
 import type { Bonds } from '../../api/v1alpha1/bonds.ts';
+import { parseDuration } from '../../api/v1alpha1/duration.ts';
 import { formatFieldError } from '../../api/v1alpha1/field-error.ts';
 import {
   dependsOnHost,
@@ -21,6 +21,7 @@ import { parseLink } from '../../api/v1alpha1/link-string.ts';
 import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import { parseService } from '../../api/v1alpha1/parse.ts';
 import { parsePorts } from '../../api/v1alpha1/port-string.ts';
+import { containerPorts, meshPorts } from '../../api/v1alpha1/published-ports.ts';
 import { resolveContainerSpec, specHash } from '../../api/v1alpha1/resolve.ts';
 import { defaultUpdatePolicy, updatePolicyOf } from '../../api/v1alpha1/update-policy.ts';
 import { resolveVolumes, type InstanceVolume } from '../../api/v1alpha1/resolve-volumes.ts';
@@ -132,7 +133,7 @@ function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): S
   const block = [outcome, linked].find(({ type }) => type === 'blocked');
   const update = updatePolicyOf(
     spec.update,
-    (fillSpec(spec, placeholderValues(identity, 1, someHost)).ports ?? []).flatMap(parsePorts),
+    containerPorts(fillSpec(spec, placeholderValues(identity, 1, someHost))),
     spec.timeoutStart,
   );
   if (update.failureAction === 'rollback' && identity.project === standaloneProject) {
@@ -298,11 +299,14 @@ export function serviceRecordOf(uid: string, spec: ServiceSpec): ServiceRecord {
         { port, protocol },
       ]),
   );
-  const { sessionAffinity, trafficPolicy } = spec;
+  const { sessionAffinity, trafficPolicy, drainTimeout } = spec;
+  const mesh = meshPorts(spec);
   return {
     uid,
     ports: [...ports.values()],
     links: (spec.links ?? []).map(parseLink),
+    ...(mesh.length === 0 ? {} : { mesh }),
+    ...(drainTimeout === undefined ? {} : { drainMs: parseDuration(drainTimeout) }),
     ...(sessionAffinity === 'clientIP' ? { sessionAffinity } : {}),
     ...(trafficPolicy === 'preferLocal' ? { trafficPolicy } : {}),
   };

@@ -6,6 +6,7 @@ import type { Outcome } from '../placement/loop.ts';
 import type { RunFacts } from '../placement/runs.ts';
 import type { HostStanding, InstanceState, Placed } from '../placement/types.ts';
 import { serviceRecords } from '../../registry/records/service.ts';
+import type { MeshPortBook } from '../mesh-port-book.ts';
 import type { VirtualIpBook } from '../virtual-ip-book.ts';
 import type { RouteFacts } from '../routes/status.ts';
 import type { ServiceWish } from './desired.ts';
@@ -25,6 +26,7 @@ export interface FactSources {
   readonly virtualIps: Pick<VirtualIpBook, 'addressOf' | 'problemOf'>;
   /** How the run of a service stands that runs to its end. Default: none does. */
   runOf?(wish: ServiceWish): RunFacts | undefined;
+  readonly meshPorts: Pick<MeshPortBook, 'problemOf'>;
   /** Of a global service: the numbers of the instances that count. Default: there is none. */
   wanted?(key: string): ReadonlySet<number> | undefined;
   /** How its routes stand. Default: it has none. */
@@ -117,6 +119,7 @@ export function factsOf(
   const virtualIP = from.virtualIps.addressOf(path);
   const unaddressed = from.virtualIps.problemOf(path);
   const routes = from.routes?.(key);
+  const unpublished = from.meshPorts.problemOf(path);
   return {
     replicas,
     instances: reports,
@@ -130,6 +133,7 @@ export function factsOf(
     ...(roll === undefined ? {} : { roll }),
     ...(virtualIP === undefined ? {} : { virtualIP }),
     ...(unaddressed === undefined ? {} : { unaddressed }),
+    ...(unpublished === undefined ? {} : { unpublished }),
     ...(run === undefined ? {} : { run: runReport(wish, run, reports) }),
     ...(schedule === undefined ? {} : { schedule }),
     ...(routes === undefined ? {} : { routes }),

@@ -50,6 +50,8 @@ export interface ServiceFacts {
   readonly run?: RunReport;
   /** Of one that runs at times. */
   readonly schedule?: ScheduleReport;
+  /** Why not all of its ports are published on every host. */
+  readonly unpublished?: { readonly reason: string; readonly message: string };
   /** Why none of it may run now, as its bonds to other services say. */
   readonly stopped?: string;
   /** Why the spec cannot be acted upon, with the field's path. */
@@ -63,6 +65,8 @@ export interface ServiceFacts {
 
 /** The status of a Service. Pure. @param now RFC 3339 */
 export function serviceStatus(service: Service, facts: ServiceFacts, now: string): ServiceStatus {
+  const wasClaimed = (condition: string): boolean =>
+    service.status?.conditions?.some(({ type }) => type === condition) === true;
   const wanted = facts.instances.filter((i) => i.wanted ?? i.ordinal <= facts.replicas);
   const { run } = facts;
   const done = run?.succeeded ?? wanted.filter((i) => i.state === 'done').length;
@@ -96,10 +100,8 @@ export function serviceStatus(service: Service, facts: ServiceFacts, now: string
       ),
       [
         ...claims(facts, summary, listed.omitted),
-        ...addressClaims(
-          facts,
-          service.status?.conditions?.some(({ type }) => type === addressCondition) === true,
-        ),
+        ...addressClaims(facts, wasClaimed(addressCondition)),
+        ...publishClaims(facts, wasClaimed(publishCondition)),
         ...routeClaims,
       ],
       generation,
@@ -300,6 +302,16 @@ function claims(facts: ServiceFacts, summary: Summary, omitted: number): Conditi
 }
 
 const addressCondition = 'VirtualIP';
+const publishCondition = 'Published';
+
+/** Nothing is said of ports until one could not be published. */
+function publishClaims({ unpublished }: ServiceFacts, wasClaimed: boolean): ConditionClaim[] {
+  const type = publishCondition;
+  if (unpublished !== undefined) return [{ type, status: 'False', ...unpublished }];
+  if (!wasClaimed) return [];
+  const message = 'every port that is wanted on every host is there';
+  return [{ type, status: 'True', reason: 'Published', message }];
+}
 
 /** Nothing is said of virtual IPs until something was wrong with one. */
 function addressClaims(facts: ServiceFacts, wasClaimed: boolean): ConditionClaim[] {

@@ -1,5 +1,6 @@
 export * from './candidate.ts';
 export * from './delivery.ts';
+export * from './drain.ts';
 export * from './endpoint.ts';
 export * from './home.ts';
 export * from './host.ts';

@@ -9,6 +9,7 @@ export const instancePhase = z.enum([
   'Running',
   /** A data-only container, which is never started. */
   'Created',
+  'Draining',
   'Stopping',
   'Exited',
   'Failed',

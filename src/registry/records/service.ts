@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { jsonRecord } from './record-kind.ts';
 
+const port = z.int().min(1).max(65_535);
+
 /** What every host must know of a service to resolve names for and to it. Written by the leading operator. */
 export const serviceRecord = z.looseObject({
   /** UID of the Service object. */
@@ -12,6 +14,12 @@ export const serviceRecord = z.looseObject({
   ),
   /** IPv4 address that stands for all instances, for as long as the service exists. Absent: its name means its instances. */
   virtualIP: z.string().optional(),
+  /** Ports that every host answers on, and the ports of the instances that they lead to. */
+  mesh: z
+    .array(z.object({ port: port, protocol: z.enum(['tcp', 'udp']), target: port }))
+    .optional(),
+  /** How long connections to an instance that has to go may go on, milliseconds. Absent: the default. */
+  drainMs: z.int().optional(),
   /** `clientIP`; absent: each connection goes to any instance. */
   sessionAffinity: z.string().optional(),
   /** `preferLocal`; absent: instances on all hosts alike. */
