@@ -1,20 +1,13 @@
 import { labels } from '../api/v1alpha1/group.ts';
-import type { Clock } from '../runtime/clock.ts';
 import type { CreateRequest, Engine } from './docker/engine.ts';
 import { EngineError, isNotFound } from './docker/errors.ts';
 import { describeProgress } from './docker/pull.ts';
-import type { DesiredInstance } from './desired.ts';
-import type { Drainer } from './drain/drainer.ts';
 import type { Deliveries } from './files/deliveries.ts';
 import { ImagePuller } from './image-puller.ts';
 import type { ObservedState } from './observed.ts';
 import type { Activity } from './report.ts';
-import type { ContainerSpec } from '../registry/records/index.ts';
 import { Semaphore } from './semaphore.ts';
-import { HookError } from './hooks/hook-error.ts';
-import { HookRunner } from './hooks/hook-runner.ts';
-import { markedName, type Mark } from './hooks/mark.ts';
-import { stepReasons, type Step, type StepOf, type StepReason, type StepType } from './steps.ts';
+import { stepReasons, type Step, type StepOf, type StepType } from './steps.ts';
 import type { VolumeKeeper } from './volume-keeper.ts';
 
 /** The engine itself starts about 7 containers per second on two cores, however many are asked for at once. */
@@ -22,26 +15,16 @@ const parallelStarts = 8;
 /** Stops mostly wait for the container's grace period. */
 const parallelStops = 32;
 
-/** Why a container is stopped that is not removed next. */
-const stays: ReadonlySet<StepReason> = new Set<StepReason>([
-  stepReasons.unhealthy,
-  stepReasons.startFailed,
-  stepReasons.startTimeout,
-  stepReasons.fenced,
-]);
-
 export interface ExecutorDeps {
   readonly host: string;
   readonly engine: Engine;
   readonly observed: ObservedState;
-  readonly clock: Clock;
   /** Looks at a container again and notes the result in `observed`. */
   readonly refresh: (containerId: string) => Promise<void>;
   /** Throws LeaseLostError unless this host's lease is proved alive. */
   readonly assertLicensed: () => void;
   /** Resolves when the registry has been told that the instance serves no more, or soon after if it cannot be told. */
-  readonly withdraw: () => Promise<void>;
-  readonly drainer: Pick<Drainer, 'drain'>;
+  readonly withdraw: (step: StepOf<'stop'>) => Promise<void>;
   /** Absent: this host takes no config files, and has told nobody a key for them. */
   readonly deliveries?: Deliveries;
   readonly volumes?: Pick<VolumeKeeper, 'prepare'>;
@@ -65,7 +48,6 @@ type Executors = {
 export class Executor {
   readonly #deps: ExecutorDeps;
   readonly #puller: ImagePuller;
-  readonly #hookRunner: HookRunner;
   readonly #starts = new Semaphore(parallelStarts);
   readonly #stops = new Semaphore(parallelStops);
   /** A type of step without an entry here does not compile. */
@@ -74,17 +56,13 @@ export class Executor {
     deliver: (step, context) => this.#deliver(step, context),
     create: (step, context) => this.#create(step, context),
     start: (step, context) => this.#start(step, context),
-    drain: (step, context) => this.#drain(step, context),
     stop: (step, context) => this.#stop(step, context),
     remove: (step, context) => this.#remove(step, context),
-    hooks: (step, context) => this.#hooks(step, context),
-    mark: (step) => this.#mark(step.containerId ?? this.#createdFor(step), step.mark),
   };
 
   constructor(deps: ExecutorDeps) {
     this.#deps = deps;
     this.#puller = new ImagePuller(deps.engine);
-    this.#hookRunner = new HookRunner({ ...deps, starts: this.#starts });
   }
 
   run(step: Step, context: StepContext): Promise<void> {
@@ -95,21 +73,8 @@ export class Executor {
     return execute(step, context);
   }
 
-  async #image(step: StepOf<'image'>, context: StepContext): Promise<void> {
-    const { image, pullPolicy, hooks = {} } = step.desired.placement.container;
-    const others = Object.values(hooks).flatMap((list) =>
-      (list ?? []).flatMap((hook) => hook.image ?? []),
-    );
-    for (const each of new Set([image, ...others])) {
-      await this.#fetch(each, pullPolicy, context);
-    }
-  }
-
-  async #fetch(
-    image: string,
-    pullPolicy: ContainerSpec['pullPolicy'],
-    { show, signal }: StepContext,
-  ): Promise<void> {
+  async #image(step: StepOf<'image'>, { show, signal }: StepContext): Promise<void> {
+    const { image, pullPolicy } = step.desired.placement.container;
     const { engine } = this.#deps;
     if (pullPolicy !== 'always' && (await engine.hasImage(image, signal))) return;
     if (pullPolicy === 'never') {
@@ -154,11 +119,7 @@ export class Executor {
     }, signal);
   }
 
-  async #ensureVolume(
-    step: StepOf<'create' | 'deliver'>,
-    name: string,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #ensureVolume(step: StepOf<'create'>, name: string, signal: AbortSignal): Promise<void> {
     const { engine, host, volumes } = this.#deps;
     const making = step.desired.placement.volumes?.[name];
     if (making?.external === true) {
@@ -182,16 +143,8 @@ export class Executor {
     if (deliveries === undefined) {
       throw new EngineError('EngineRefused', 'this agent has no place for config files');
     }
-    const { templates, mounts } = step.desired.placement.container;
     if (step.containerId === undefined) show({ phase: 'Creating', message: 'configs' });
-    // Files may be rendered into them, and are judged in a container that has them.
-    for (const mount of templates === undefined ? [] : mounts) {
-      if (mount.type === 'volume') await this.#ensureVolume(step, mount.name, signal);
-    }
-    const tell = (message: string): void => {
-      show({ phase: 'Creating', message });
-    };
-    await deliveries.deliver(step.key, step.desired, step.containerId, tell, signal);
+    await deliveries.deliver(step.key, step.desired, step.containerId, signal);
   }
 
   /** A name that is taken may be taken by an earlier try that was cut off before its answer came. */
@@ -203,8 +156,7 @@ export class Executor {
       for (const { id } of await this.#deps.engine.listOwned(request.host)) {
         await this.#deps.refresh(id);
         const found = this.#deps.observed.get(id);
-        if (found === undefined || found.hook !== undefined) continue;
-        if (found.placementId === request.placementId && found.specHash === request.specHash) {
+        if (found?.placementId === request.placementId && found.specHash === request.specHash) {
           return id;
         }
       }
@@ -218,10 +170,9 @@ export class Executor {
     await this.#starts.run(async () => {
       signal.throwIfAborted();
       // What exists already may be started without a licence: the engine itself would, too.
-      const isFenced = step.desired.placement.container.fencing !== undefined;
-      if (step.containerId === undefined || isFenced) this.#deps.assertLicensed();
+      if (step.containerId === undefined) this.#deps.assertLicensed();
       // It may have been stopped by an engine that is shutting down; then it starts again with the engine.
-      if (step.containerId !== undefined) await this.#deps.engine.ping(signal);
+      else await this.#deps.engine.ping(signal);
       try {
         await this.#deps.engine.start(containerId);
       } finally {
@@ -230,65 +181,21 @@ export class Executor {
     }, signal);
   }
 
-  #createdFor(step: { readonly desired: DesiredInstance | undefined }): string {
+  #createdFor(step: StepOf<'start'>): string {
     for (const container of this.#deps.observed.all()) {
-      const { placementId, specHash, hook } = container;
-      if (hook !== undefined) continue;
-      if (placementId === step.desired?.id && specHash === step.desired.specHash)
+      const { placementId, specHash } = container;
+      if (placementId === step.desired.id && specHash === step.desired.specHash)
         return container.id;
     }
     throw new EngineError('NotFound', 'the container vanished between its creation and its start');
   }
 
-  async #drain(step: StepOf<'drain'>, { show, signal }: StepContext): Promise<void> {
-    const { containerId } = step;
-    show({ phase: 'Draining', containerId });
-    await this.#deps.drainer.drain(
-      step,
-      (message) => {
-        show({ phase: 'Draining', containerId, message });
-      },
-      signal,
-    );
-  }
-
   async #stop(step: StepOf<'stop'>, { show }: StepContext): Promise<void> {
     show({ phase: 'Stopping', containerId: step.containerId });
-    await this.#deps.withdraw();
+    await this.#deps.withdraw(step);
     await this.#stops.run(() => this.#deps.engine.stop(step.containerId, step.graceMs));
     // One that is not to be removed next must not look as if it ran still.
-    if (stays.has(step.reason)) await this.#deps.refresh(step.containerId);
-  }
-
-  async #hooks(step: StepOf<'hooks'>, { show, signal }: StepContext): Promise<void> {
-    const containerId = step.containerId ?? this.#createdFor(step);
-    const { phase } = step;
-    if (phase === 'stop') {
-      // Nobody sends it anything any more while it gets ready to stop.
-      show({ phase: 'Stopping', containerId });
-      await this.#deps.withdraw();
-    }
-    try {
-      await this.#hookRunner.run(step, containerId, show, signal);
-    } catch (error) {
-      const goesOn = phase === 'stop' || phase === 'stopPost';
-      if (!goesOn || !(error instanceof HookError)) throw error;
-      // It may have stopped its container, which is what it is for.
-      await this.#deps.refresh(containerId);
-      if (phase === 'stop' && this.#deps.observed.get(containerId)?.state !== 'running') return;
-      const { reason, message } = error;
-      show({ phase: 'Stopping', containerId, reason, message });
-      // Told before the instance is gone, and its report with it.
-      await this.#deps.withdraw();
-    }
-  }
-
-  async #mark(containerId: string, mark: Mark): Promise<void> {
-    await this.#deps.refresh(containerId);
-    const container = this.#deps.observed.get(containerId);
-    if (container === undefined) return;
-    await this.#deps.engine.rename(containerId, markedName(container, mark));
-    await this.#deps.refresh(containerId);
+    if (step.reason === stepReasons.unhealthy) await this.#deps.refresh(step.containerId);
   }
 
   async #remove(step: StepOf<'remove'>, { show }: StepContext): Promise<void> {

@@ -2,16 +2,10 @@ import type { InstanceKey } from '../registry/records/index.ts';
 import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
-import type { LastKnown } from './known/last-known.ts';
-import type { LicenceNote } from './licence.ts';
 import type { HostKey } from '../registry/seal.ts';
 import type { Engine } from './docker/engine.ts';
 import type { FileStore } from './files/file-store.ts';
 import type { Prober } from './health/probe.ts';
-import type { RouterPlace } from '../network/haproxy/config.ts';
-import type { RouterFiles } from './router/router-files.ts';
-import type { ServiceFeed } from './service-feed.ts';
-import type { TemplateStore } from './templates/template-store.ts';
 
 /** Who this host is, and the agent's few settings. */
 export interface AgentOptions {
@@ -76,42 +70,15 @@ export interface AgentDns {
 export interface AgentFiles {
   readonly store: FileStore;
   readonly key: HostKey;
-  /** Where rendered files are kept. Absent: none are. */
-  readonly templates?: TemplateStore;
 }
-
-/** Where the configuration of a router on this host is kept. */
-export interface AgentRouter {
-  readonly files: RouterFiles;
-  readonly place: RouterPlace;
-}
-
-/** Services and their ready endpoints. */
-export type ServiceSource = Pick<
-  ServiceFeed,
-  'run' | 'synced' | 'subscribe' | 'find' | 'dataPlane'
->;
 
 export interface AgentDeps {
   readonly store: Store;
   readonly engine: Engine;
   readonly network: AgentNetwork;
   readonly dns: AgentDns;
-  /**
-   * Follows what names and virtual IPs are made of, and knows how far they are, for all who need it. Absent: names see to it
-   * themselves, no template is rendered, and no host is asked whether it still sends to what is stopped.
-   */
-  readonly services?: ServiceSource;
   /** Absent: instances with config files are not placed here. */
   readonly files?: AgentFiles;
-  /** What the registry said last. Absent: an agent that starts while the registry is away knows nothing. */
-  readonly lastKnown?: LastKnown;
-  /** Outlives the agent. Absent: fenced instances stop when the agent ends, and start again with the next one. */
-  readonly licence?: LicenceNote;
-  /** Monotonic milliseconds since the machine's boot, the same in all its processes. Default: the clock's. */
-  readonly sinceBootMs?: () => number;
-  /** Absent, or without `files`: a router on this host is not configured. */
-  readonly router?: AgentRouter;
   readonly log: Logger;
   readonly clock: Clock;
   /** Uniform in [0, 1). */

@@ -80,7 +80,7 @@ describe('when files are delivered', () => {
       'before the old container is taken away',
       [container('running', 'old')],
       undefined,
-      ['image', 'deliver', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
+      ['image', 'deliver', 'stop c1', 'remove c1', 'create', 'start'],
     ],
     ['to one that runs, which is told', [container('running')], 'old', ['deliver c1']],
     ['never twice', [container('running')], 'new', []],

@@ -1,5 +1,4 @@
 import {
-  drainRecords,
   endpointRecords,
   graceRecords,
   hostRecords,
@@ -73,7 +72,7 @@ export function readHost(entry: Entry): HostRecord | undefined {
   }
 }
 
-/** Instance, endpoint and drain records of this host that stand in the registry, from this or an earlier agent. */
+/** Instance and endpoint records of this host that stand in the registry, from this or an earlier agent. */
 export async function leftovers(
   store: Store,
   host: string,
@@ -87,8 +86,7 @@ export async function leftovers(
     const endpoint = await store.get(endpointRecords.path(parsed), signal);
     if (endpoint !== undefined && isOn(endpoint, host)) endpoints.push(endpoint);
   }
-  const drain = await store.get(drainRecords.path({ host }), signal);
-  return [...entries, ...endpoints, ...(drain === undefined ? [] : [drain])];
+  return [...entries, ...endpoints];
 }
 
 function isReady(entry: Entry): boolean {

@@ -1,13 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, release, totalmem, uptime } from 'node:os';
 import { join } from 'node:path';
-import { hrtime } from 'node:process';
-import { defaultRunDirectory, routerHostDirectory } from '../api/v1alpha1/router.ts';
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { LastKnown, remembering } from './known/last-known.ts';
-import { licenceFile } from './licence.ts';
 import { runAgent } from './agent.ts';
 import { DnsService } from './dns/dns-service.ts';
 import { DockerodeEngine } from './docker/dockerode-engine.ts';
@@ -16,10 +12,7 @@ import { loadHostKey } from './files/host-key.ts';
 import { ensureMemoryDirectory } from './files/memory-directory.ts';
 import { hostExec } from './host/exec.ts';
 import { NetworkManager } from './host/network-manager.ts';
-import type { AgentFiles, AgentOptions, AgentRouter } from './options.ts';
-import { prepareRouter } from './router/agent-router.ts';
-import { ServiceFeed } from './service-feed.ts';
-import { TemplateStore } from './templates/template-store.ts';
+import type { AgentFiles, AgentOptions } from './options.ts';
 
 export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
   /** Not closed by the agent. */
@@ -27,13 +20,14 @@ export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
   readonly log: Logger;
   /** Of the engine's unix socket. Default /var/run/docker.sock. */
   readonly engineSocket?: string;
-  /** Where the host's key and what the registry said last are kept. Default /var/lib/nap. */
+  /** Where the host's key is kept. Default /var/lib/nap. */
   readonly stateDirectory?: string;
   /** Where config files are kept in memory. Default /run/nap. */
   readonly runDirectory?: string;
 }
 
 const defaultStateDirectory = '/var/lib/nap';
+const defaultRunDirectory = '/run/nap';
 const defaultEngineSocket = '/var/run/docker.sock';
 
 /**
@@ -44,20 +38,9 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
   const { store, engineSocket = defaultEngineSocket, address } = options;
   const log = options.log.child({ host: options.hostName });
   const listeners: (() => void)[] = [];
-  const lastKnown = new LastKnown({
-    directory: join(stateDirectoryOf(options), 'last-known'),
-    clock: systemClock,
-    log,
-  });
-  const services = new ServiceFeed({
-    store: remembering(store, lastKnown),
-    log,
-    clock: systemClock,
-  });
   const manager = new NetworkManager({
     store,
     log,
-    services,
     address,
     onProblem: () => {
       for (const listener of listeners) listener();
@@ -66,7 +49,6 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
   const dns = new DnsService({
     store,
     log,
-    services,
     overlay: () => manager.current,
     readResolvConf: () => readFile('/etc/resolv.conf', 'utf8'),
   });
@@ -85,12 +67,7 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
         },
       },
       dns,
-      services,
-      lastKnown,
       files: await agentFiles(options, signal),
-      licence: licenceFile(join(runDirectoryOf(options), 'licence.json')),
-      sinceBootMs: () => Number(hrtime.bigint() / 1_000_000n),
-      router: await agentRouter(options, signal),
       clock: systemClock,
       random: Math.random,
       machine: {
@@ -106,30 +83,9 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
 
 /** Each host has its own, though several may share a machine. */
 async function agentFiles(options: StartAgentOptions, signal: AbortSignal): Promise<AgentFiles> {
-  const directory = join(runDirectoryOf(options), 'files');
+  const { hostName, stateDirectory, runDirectory } = options;
+  const directory = join(runDirectory ?? defaultRunDirectory, hostName, 'files');
   await ensureMemoryDirectory(directory, hostExec(), signal);
-  const state = stateDirectoryOf(options);
-  return {
-    store: new FileStore(directory),
-    key: await loadHostKey(join(state, 'sealing-key.json')),
-    templates: new TemplateStore(join(state, 'templates')),
-  };
-}
-
-function stateDirectoryOf({ stateDirectory, hostName }: StartAgentOptions): string {
-  return join(stateDirectory ?? defaultStateDirectory, hostName);
-}
-
-function runDirectoryOf({ runDirectory, hostName }: StartAgentOptions): string {
-  return join(runDirectory ?? defaultRunDirectory, hostName);
-}
-
-/** The directory is there, with a configuration, before a router is started for which it is mounted. */
-async function agentRouter(options: StartAgentOptions, signal: AbortSignal): Promise<AgentRouter> {
-  const directory = routerHostDirectory(
-    options.runDirectory ?? defaultRunDirectory,
-    options.hostName,
-  );
-  await ensureMemoryDirectory(directory, hostExec(), signal);
-  return prepareRouter(directory);
+  const key = join(stateDirectory ?? defaultStateDirectory, hostName, 'sealing-key.json');
+  return { store: new FileStore(directory), key: await loadHostKey(key) };
 }

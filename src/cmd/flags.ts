@@ -1,10 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { isImageReference } from '../api/v1alpha1/image-reference.ts';
-import type { RouterOptions } from '../controllers/routes/router-service.ts';
 import { isLoopback } from '../network/loopback.ts';
-import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
 import type { EtcdTlsMaterial } from '../registry/etcd/store.ts';
 import { createLogger, type Logger, type LogLevel, logLevels } from '../telemetry/log.ts';
 
@@ -153,65 +150,4 @@ export function seconds(minimum: number): (text: string) => number {
     }
     return value * 1000;
   };
-}
-
-export interface VirtualRangeFlags {
-  readonly virtualIpRange: string;
-}
-
-/** `--virtual-ip-range`. */
-export function addVirtualRangeFlag(command: Command): Command {
-  return command.addOption(
-    new Option(
-      '--virtual-ip-range <cidr>',
-      'where services get their virtual IPs from; must not overlap the overlay or any network of a host',
-    )
-      .argParser(virtualRange)
-      .default(defaultVirtualRange)
-      .env('NAP_VIRTUAL_IP_RANGE'),
-  );
-}
-
-function virtualRange(text: string): string {
-  try {
-    parseVirtualRange(text);
-  } catch (error) {
-    throw new InvalidArgumentError(`${(error as Error).message}.`);
-  }
-  return text;
-}
-
-export interface RouterFlags {
-  readonly routerImage?: string;
-  readonly routerHosts?: Record<string, string>;
-}
-
-/** What the operator is told about routers, shared with `nap up`. */
-export function addRouterFlags(command: Command): Command {
-  return command
-    .option(
-      '--router-image <image>',
-      'run a router for `routes` of services on the ports 80 and 443 of each host: an image with HAProxy 2.6 or later, ' +
-        'e.g. haproxy:lts (default: none is run)',
-    )
-    .option(
-      '--router-hosts <key=value,…>',
-      'run routers only on hosts with these labels (default: on all)',
-      keyValues,
-    );
-}
-
-/** As the operator takes it; undefined: no routers are asked for. */
-export function routerOptions(flags: RouterFlags): RouterOptions | undefined {
-  const { routerImage: image, routerHosts: hosts } = flags;
-  if (image === undefined) {
-    if (hosts !== undefined) throw new UsageError('--router-hosts goes with --router-image');
-    return undefined;
-  }
-  if (!isImageReference(image)) {
-    throw new UsageError(
-      `--router-image: "${image}" is not an image reference: use e.g. haproxy:lts`,
-    );
-  }
-  return { image, ...(hosts === undefined ? {} : { hosts }) };
 }

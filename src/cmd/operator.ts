@@ -2,20 +2,15 @@ import { Command, Option } from 'commander';
 import {
   addEtcdFlags,
   addLogFlags,
-  addRouterFlags,
-  addVirtualRangeFlag,
   loggerFor,
   portNumber,
-  routerOptions,
   seconds,
   type EtcdFlags,
   type LogFlags,
-  type RouterFlags,
-  type VirtualRangeFlags,
 } from './flags.ts';
 import { runUntilSignal } from './signals.ts';
 
-interface OperatorFlags extends RouterFlags, VirtualRangeFlags {
+interface OperatorFlags {
   readonly kubeconfig?: string;
   readonly leaseTtl: number;
   readonly healthPort?: number;
@@ -36,7 +31,7 @@ export function operatorCommand(): Command {
         'how to reach the API (default: as kubectl, or the pod’s own)',
       ).env('KUBECONFIG'),
     )
-    .option('--namespace <name>', 'namespace of the Lease that says who leads', 'nap-system')
+    .option('--namespace <name>', 'namespace of the leader election Lease', 'nap-system')
     .addOption(
       new Option('--lease-ttl <seconds>', "the agents' --lease-ttl")
         .argParser(seconds(2))
@@ -44,7 +39,7 @@ export function operatorCommand(): Command {
     )
     .option('--health-port <port>', 'serve /healthz, /readyz and /metrics on this port', portNumber)
     .option('--health-address <address>', 'address for --health-port', '127.0.0.1');
-  addLogFlags(addEtcdFlags(addRouterFlags(addVirtualRangeFlag(command))));
+  addLogFlags(addEtcdFlags(command));
   return command.action(async (flags: OperatorFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);
     const [{ withStore }, { serveAsOperator }, { KubeConfig }] = await Promise.all([
@@ -61,15 +56,11 @@ export function operatorCommand(): Command {
       flags.healthPort === undefined
         ? {}
         : { health: { host: flags.healthAddress, port: flags.healthPort } };
-    const { namespace, leaseTtl: hostTtlMs, virtualIpRange: virtualRange } = flags;
-    const router = routerOptions(flags);
+    const { namespace, leaseTtl: hostTtlMs } = flags;
     try {
       await runUntilSignal(log, (signal) =>
         withStore(flags, log, (store) =>
-          serveAsOperator(
-            { config, store, log, hostTtlMs, namespace, virtualRange, router, ...health },
-            signal,
-          ),
+          serveAsOperator({ config, store, log, hostTtlMs, namespace, ...health }, signal),
         ),
       );
     } finally {

@@ -11,13 +11,7 @@ import { systemClock } from '../runtime/clock.ts';
 import { supervise, type Task } from '../runtime/supervise.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { crds } from './crds.ts';
-import {
-  etcdConnection,
-  routerOptions,
-  UsageError,
-  type EtcdConnection,
-  type EtcdFlags,
-} from './flags.ts';
+import { etcdConnection, UsageError, type EtcdConnection, type EtcdFlags } from './flags.ts';
 import { serveAsAgent } from './serve-agent.ts';
 import { serveAsOperator } from './serve-operator.ts';
 import type { UpFlags } from './up.ts';
@@ -88,15 +82,7 @@ async function upIn(
         name: 'operator',
         run: (stop) =>
           serveAsOperator(
-            {
-              config,
-              store,
-              log,
-              hostTtlMs: flags.leaseTtl,
-              virtualRange: flags.virtualIpRange,
-              namespace: 'nap-system',
-              router: routerOptions(flags),
-            },
+            { config, store, log, hostTtlMs: flags.leaseTtl, namespace: 'nap-system' },
             stop,
           ),
       },

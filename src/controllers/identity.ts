@@ -13,23 +13,21 @@ export function controllerOf(metadata: ObjectMeta): OwnerReference | undefined {
 
 /**
  * The identity of a Service object. The labels count only while a Project of that name controls the object and its
- * own name is the one that the Project would give it; or, for the run of a scheduled Service, while that one does.
- * So two objects of a namespace never claim one identity: the identity determines the name.
+ * own name is the one that the Project would give it. So two objects of a namespace never claim one identity:
+ * the identity determines the name.
  */
 export function identityOf(metadata: ObjectMeta): ServiceIdentity {
   const namespace = metadata.namespace ?? 'default';
   const project = metadata.labels?.[labels.project];
   const service = metadata.labels?.[labels.service];
   const owner = controllerOf(metadata);
-  const schedule = metadata.labels?.[labels.schedule];
-  const isOwner = (kind: string, name: string): boolean =>
-    owner?.apiVersion === apiVersion && owner.kind === kind && owner.name === name;
   const owned =
     project !== undefined &&
     service !== undefined &&
-    metadata.name === ownedServiceName(project, service) &&
-    (isOwner('Project', project) ||
-      (schedule !== undefined && isOwner('Service', ownedServiceName(project, schedule))));
+    owner?.kind === 'Project' &&
+    owner.apiVersion === apiVersion &&
+    owner.name === project &&
+    metadata.name === ownedServiceName(project, service);
   return owned
     ? { namespace, project, service }
     : { namespace, project: standaloneProject, service: metadata.name };

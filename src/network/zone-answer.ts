@@ -1,5 +1,5 @@
 import { containsAddress, formatIpv4, tryParseIpv4, type Cidr } from './cidr.ts';
-import { instanceDomain, serviceDomain, zoneSuffix, type ServiceName, type Zone } from './zone.ts';
+import { instanceDomain, zoneSuffix, type ServiceName, type Zone } from './zone.ts';
 
 /** Types of resource records that nap answers with. */
 export type ZoneRecord =
@@ -88,13 +88,13 @@ export function answerQuestion(
   const answers: ZoneRecord[] = [];
   const additionals: ZoneRecord[] = [];
   if (service === null && (question.type === 'A' || question.type === 'ANY')) {
-    const addresses =
-      found.virtualIP === undefined
-        ? targets.map(({ endpoint }) => endpoint.address)
-        : // Also when no instance is ready: the answer stays true for as long as the service exists.
-          [found.virtualIP];
-    for (const address of addresses) {
-      answers.push({ type: 'A', name: question.name, ttl: answerTtlSeconds, address });
+    for (const { endpoint } of targets) {
+      answers.push({
+        type: 'A',
+        name: question.name,
+        ttl: answerTtlSeconds,
+        address: endpoint.address,
+      });
     }
   }
   if (question.type === 'SRV' || (service !== null && question.type === 'ANY')) {
@@ -137,18 +137,11 @@ function answerReverse(
   context: AnswerContext,
 ): ZoneAnswer | 'foreign' {
   const address = tryParseIpv4(labels.split('.').slice(0, 4).reverse().join('.'));
-  if (address === undefined) return 'foreign';
-  const service = zone.serviceAt(formatIpv4(address));
-  if (service === undefined && !containsAddress(context.network, address)) return 'foreign';
+  if (address === undefined || !containsAddress(context.network, address)) return 'foreign';
   const instance = zone.instanceAt(formatIpv4(address));
-  const target =
-    service !== undefined
-      ? serviceDomain(service)
-      : instance !== undefined
-        ? instanceDomain(instance, instance.ordinal)
-        : undefined;
-  if (target === undefined) return empty(true, context);
+  if (instance === undefined) return empty(true, context);
   if (question.type !== 'PTR' && question.type !== 'ANY') return empty(false, context);
+  const target = instanceDomain(instance, instance.ordinal);
   return {
     absent: false,
     answers: [{ type: 'PTR', name: question.name, ttl: answerTtlSeconds, target }],

@@ -3,7 +3,6 @@
  *
  * A plain name is read from the asker's place: an alias among its service's links, else a service of its project, else
  * an instance (`web-2`, `web.2`, `guestbook-web-2`) of its project. Names under `nap.local` are the same for everybody.
- * The name of a service with a virtual IP means that; `tasks.` before it, its ready instances.
  */
 import { plainOrdinal, seatKey } from '../api/v1alpha1/seat.ts';
 
@@ -12,9 +11,6 @@ export const zoneSuffix = 'nap.local';
 
 /** In place of a project's name: services that no project owns. Part of the record paths. */
 const standalone = '_';
-
-/** Before the name of a service: its instances. */
-const tasks = 'tasks.';
 
 /** A service, or with `ordinal` one instance of it. */
 export interface ServiceName {
@@ -30,15 +26,7 @@ export interface ServicePort {
 
 export interface ZoneService {
   readonly ports: readonly ServicePort[];
-  readonly links: readonly Link[];
-  readonly virtualIP?: string | undefined;
-}
-
-interface Link {
-  readonly service: string;
-  readonly alias: string;
-  /** Default: the linking service's own. */
-  readonly project?: string | undefined;
+  readonly links: readonly { readonly service: string; readonly alias: string }[];
 }
 
 export interface ZoneEndpoint {
@@ -60,8 +48,6 @@ export type Resolution =
       readonly type: 'found';
       readonly service: ServiceName;
       readonly targets: readonly ZoneTarget[];
-      /** The name means this address; `targets` are what stands behind it. */
-      readonly virtualIP?: string;
     }
   /** Nothing of its own, but names below it exist (`<project>.<namespace>.nap.local`). */
   | { readonly type: 'empty' }
@@ -74,8 +60,8 @@ interface ServiceNode {
   readonly name: ServiceName;
   /** The record; absent while only endpoints are known. */
   record: ZoneService | undefined;
-  /** Link alias → what it leads to. */
-  aliases: ReadonlyMap<string, Link>;
+  /** Link alias → service of the same project. */
+  aliases: ReadonlyMap<string, string>;
   readonly endpoints: Map<string, ZoneEndpoint>;
 }
 
@@ -86,8 +72,6 @@ export class Zone {
   readonly #above = new Map<string, number>();
   /** Address → the instance that serves there. */
   readonly #byAddress = new Map<string, ServiceName & { readonly ordinal: string }>();
-  /** Virtual IP → its service. */
-  readonly #byVirtualIP = new Map<string, ServiceName>();
 
   /** Number of services known. */
   get size(): number {
@@ -96,16 +80,15 @@ export class Zone {
 
   setService(name: ServiceName, service: ZoneService): void {
     const node = this.#node(name);
-    this.#forgetVirtualIP(node);
     node.record = service;
-    node.aliases = new Map(service.links.map((link) => [link.alias.toLowerCase(), link] as const));
-    if (service.virtualIP !== undefined) this.#byVirtualIP.set(service.virtualIP, node.name);
+    node.aliases = new Map(
+      service.links.map((link) => [link.alias.toLowerCase(), link.service] as const),
+    );
   }
 
   deleteService(name: ServiceName): void {
     const node = this.#services.get(id(name));
     if (node === undefined) return;
-    this.#forgetVirtualIP(node);
     node.record = undefined;
     node.aliases = new Map();
     this.#dropIfEmpty(node);
@@ -132,11 +115,6 @@ export class Zone {
     return found && { ...found, ordinal: plainOrdinal(found.ordinal) };
   }
 
-  /** The service whose virtual IP `address` is. */
-  serviceAt(address: string): ServiceName | undefined {
-    return this.#byVirtualIP.get(address);
-  }
-
   /**
    * Reads `name` (any case, with or without a final dot) as `asker` means it. Without an asker, plain names mean
    * nothing. Never throws.
@@ -156,20 +134,13 @@ export class Zone {
 
   #plain(asker: ServiceName, name: string): Resolution | undefined {
     const aliases = this.#services.get(id(asker))?.aliases;
-    const inProject = (service: string): ServiceName => {
-      const link = aliases?.get(service);
-      return {
-        namespace: asker.namespace,
-        project: link?.project ?? asker.project,
-        service: link?.service ?? service,
-      };
-    };
+    const inProject = (service: string): ServiceName => ({
+      namespace: asker.namespace,
+      project: asker.project,
+      service: aliases?.get(service) ?? service,
+    });
     const whole = this.#service(inProject(name));
     if (whole !== undefined) return whole;
-    if (name.startsWith(tasks)) {
-      const members = this.#members(inProject(name.slice(tasks.length)));
-      if (members !== undefined) return members;
-    }
     // `web.2`, `web-2`, and `guestbook-web-2`, which is also the hostname
     const split = /^(.+)[.-]([1-9]\d*)$/.exec(name);
     if (split === null) {
@@ -191,7 +162,6 @@ export class Zone {
     const namespace = labels.at(-1) ?? '';
     const [a = '', b = '', c = ''] = labels;
     const [, base = '', ordinal = ''] = /^(.+)-([1-9]\d*)$/.exec(a) ?? [];
-    const isTasks = `${a}.` === tasks;
     let found: Resolution | undefined;
     if (labels.length === 2) {
       found =
@@ -206,11 +176,9 @@ export class Zone {
         best(
           this.#instance({ namespace, project: b, service: base }, ordinal),
           this.#instance({ namespace, project: standalone, service: b }, a),
-          isTasks ? this.#members({ namespace, project: standalone, service: b }) : undefined,
         );
     } else if (labels.length === 4) {
-      const name = { namespace, project: c, service: b };
-      found = isTasks ? this.#members(name) : this.#instance(name, a);
+      found = this.#instance({ namespace, project: c, service: b }, a);
     }
     if (found !== undefined) return found;
     return this.#above.has(name) ? { type: 'empty' } : { type: 'absent' };
@@ -225,14 +193,6 @@ export class Zone {
   }
 
   #service(name: ServiceName): Resolution | undefined {
-    const members = this.#members(name);
-    const virtualIP = this.#services.get(id(name))?.record?.virtualIP;
-    if (members?.type !== 'found' || virtualIP === undefined) return members;
-    return { ...members, virtualIP };
-  }
-
-  /** The service as its ready instances. */
-  #members(name: ServiceName): Resolution | undefined {
     const node = this.#services.get(id(name));
     if (node === undefined) return undefined;
     const targets = [...node.endpoints].map(([seat, endpoint]) => ({
@@ -284,14 +244,6 @@ export class Zone {
       if (count === 0) this.#above.delete(above);
       else this.#above.set(above, count);
     }
-  }
-
-  #forgetVirtualIP({ name, record }: ServiceNode): void {
-    const virtualIP = record?.virtualIP;
-    if (virtualIP === undefined) return;
-    const holder = this.#byVirtualIP.get(virtualIP);
-    // It may have passed to another service already.
-    if (holder !== undefined && id(holder) === id(name)) this.#byVirtualIP.delete(virtualIP);
   }
 
   #forgetAddress(node: ServiceNode, ordinal: string): void {

@@ -132,7 +132,7 @@ describe('when parts of nap fail', () => {
     try {
       await holds(async () => {
         expect(await ids()).toEqual(before);
-        for (const from of asking) expect(await resolve(from, 'tasks.db')).toEqual([db!.ip]);
+        for (const from of asking) expect(await resolve(from, 'db')).toEqual([db!.ip]);
       }, 60_000);
     } finally {
       await plane.etcd.signal('SIGCONT');
@@ -203,6 +203,6 @@ describe('when parts of nap fail', () => {
     expect(await ids()).toMatchObject(survivors);
     const from = (await containers('faults', { service: 'web' }))[0] as Container;
     const [db] = await instances('faults-db');
-    expect(await resolve(from, 'tasks.db')).toEqual([db!.ip]);
+    expect(await resolve(from, 'db')).toEqual([db!.ip]);
   });
 });

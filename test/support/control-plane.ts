@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { operatorsGroup } from '../../src/apiserver/auth/authorize.ts';
 import { ensureCredentials, writePrivate } from '../../src/controlplane/credentials.ts';
 import { kubeconfig } from '../../src/controlplane/kubeconfig.ts';
-import type { Box } from './box.ts';
 import { output } from './command.ts';
 import { ControlPlaneProcess } from './control-plane-process.ts';
 import { eventually } from './eventually.ts';
@@ -142,36 +141,6 @@ export class ControlPlane {
       withinMs,
       200,
     );
-  }
-
-  /** Waits until so many operators could lead at once (or do). */
-  async fitOperators(count: number): Promise<void> {
-    await eventually(
-      `${count} operators are fit to lead`,
-      async () => {
-        const records = await this.etcdctl(
-          ...['get', '/nap/v1/candidates/', '--prefix', '--print-value-only'],
-        );
-        return records.split('"fit":true').length - 1 === count;
-      },
-      60_000,
-      200,
-    );
-  }
-
-  /** Has an operator on a host of the box lead, and one outside of it stand by. The one on the host is not restarted. */
-  async leadFrom(box: Box, host: string): Promise<void> {
-    for (const operator of this.operators) await operator.end('SIGTERM');
-    const [first, standby] = this.operators;
-    if (first === undefined || standby === undefined) throw new Error('there are no two operators');
-    const command = first.command.map((word, i) =>
-      first.command[i - 1] === '--health-address' ? '127.0.0.1' : word,
-    );
-    const detached = 'setsid "$@" >/tmp/nap-operator.log 2>&1 </dev/null &';
-    await box.sh(host, ['sh', '-c', detached, 'operator', ...command]);
-    await this.fitOperators(1);
-    await standby.start();
-    await this.fitOperators(2);
   }
 
   /** The command that is a host's agent. */

@@ -17,9 +17,8 @@ export class VirtualClock implements Clock {
     this.#time = startMs;
   }
 
-  /** Whole milliseconds, as of Date.now(): what is left until a moment never gets too small to pass. */
   now(): number {
-    return Math.floor(this.#time);
+    return this.#time;
   }
 
   monotonic(): number {

@@ -1,26 +1,27 @@
 import { containsAddress, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
 import type { ServiceName } from '../../network/zone.ts';
-import { answerQuestion, type ZoneAnswer } from '../../network/zone-answer.ts';
+import { answerQuestion } from '../../network/zone-answer.ts';
 import { sleep, systemClock, type Clock } from '../../runtime/clock.ts';
-import { AnswerCache } from './answer-cache.ts';
-import { ForeignCache } from './foreign-cache.ts';
 import type { Forwarder } from './forwarder.ts';
-import { bareReply, encodeFormatError, encodeReply } from './message.ts';
-import { decodeQuery, type Query } from './query.ts';
-import { rcode } from './wire.ts';
+import {
+  bareReply,
+  decodeQuery,
+  encodeFormatError,
+  encodeReply,
+  rcode,
+  type Query,
+} from './message.ts';
 import type { ZoneView } from './zone-view.ts';
 
 export interface ResolverOptions {
-  readonly view: Pick<ZoneView, 'zone' | 'serial' | 'synced'>;
-  readonly forwarder: Pick<Forwarder, 'forward'>;
+  readonly view: ZoneView;
+  readonly forwarder: Forwarder;
   /** Which instance of this host has the address; undefined when none has. */
   readonly localInstance: (address: string) => ServiceName | undefined;
-  /** The whole overlay; the same object as long as nothing changes. */
+  /** The whole overlay. */
   readonly network: () => Cidr;
   /** This host's part of it. */
   readonly subnet: () => Cidr;
-  /** Whether the source may have one more query passed on. Default: always. */
-  readonly mayForward?: (source: string) => boolean;
   /**
    * How long a plain name asked for by an unknown address of this host's subnet waits for the asker to become known: a container
    * may ask before the agent has seen its address. Default 500 ms.
@@ -33,127 +34,68 @@ export interface ResolverOptions {
 
 /** How often the asker is looked up again, in milliseconds. */
 const askerPollMs = 20;
-/** How long an asker may keep that ANY is not answered, in seconds. */
-const anyTtlSeconds = 3_600;
-
-/** What the zone says. */
-type Own = ZoneAnswer | 'foreign' | 'unknown yet';
 
 /** Turns a message into its answer: nap's own names from the zone, all others from the host's resolvers. */
 export class Resolver {
   readonly #options: ResolverOptions;
   readonly #clock: Clock;
-  readonly #ready = new AnswerCache();
-  readonly #foreign: ForeignCache;
-  /** Grows with everything that answers depend on. */
-  #version = 0;
-  #versionOf: { serial: number; synced: boolean; network: Cidr } | undefined;
 
   constructor(options: ResolverOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#foreign = new ForeignCache({ forwarder: options.forwarder, clock: this.#clock });
   }
 
   /**
-   * The answer to `message` from `source`; undefined when silence is best. At once when it is known, which spares a busy server
-   * much. Never throws, whatever the bytes. Who may ask is the server's affair.
+   * The answer to `message` from `source`; undefined when silence is best. Never throws, whatever the bytes. Who may ask
+   * is the server's affair.
    */
-  answer(
+  async answer(
     message: Buffer,
     source: string,
     transport: 'udp' | 'tcp',
     signal?: AbortSignal,
-  ): Buffer | undefined | Promise<Buffer | undefined> {
-    const asker = this.#options.localInstance(source);
-    const key = transport === 'udp' ? this.#ready.key(message, asker) : undefined;
-    if (key !== undefined) {
-      const ready = this.#ready.get(key, message, this.#zoneVersion(), this.#clock.monotonic());
-      if (ready !== undefined) return ready;
-    }
+  ): Promise<Buffer | undefined> {
     const query = decodeQuery(message);
     if ('malformed' in query) {
       return query.id === undefined ? undefined : encodeFormatError(query.id);
     }
     const refusal = refused(query);
     if (refusal !== undefined) return encodeReply(query, bareReply(refusal), transport);
-    if (asker === undefined && isPlain(query.name) && this.#mayBecomeKnown(source)) {
-      return this.#answerLater(query, source, transport, signal);
+    const own = await this.#own(query, source, signal);
+    if (own === 'unknown yet') {
+      return encodeReply(query, bareReply(rcode.serverFailure), transport);
     }
-    const own = this.#own(query, asker);
-    // Cookies and the like make each query another.
-    const keepAs = (query.edns?.optionBytes ?? 0) === 0 ? key : undefined;
-    return this.#reply(query, own, source, transport, keepAs, signal);
-  }
-
-  #reply(
-    query: Query,
-    own: Own,
-    source: string,
-    transport: 'udp' | 'tcp',
-    keepAs?: string,
-    signal?: AbortSignal,
-  ): Buffer | Promise<Buffer> {
-    const bare = (code: number): Buffer => encodeReply(query, bareReply(code), transport);
-    if (own === 'unknown yet') return bare(rcode.serverFailure);
-    const now = this.#clock.monotonic();
     if (own !== 'foreign') {
       const code = own.absent ? rcode.nameError : rcode.noError;
-      const parts = query.type === 'ANY' ? minimal(own) : own;
-      const reply = encodeReply(query, { ...parts, rcode: code, authoritative: true }, transport);
-      if (keepAs !== undefined) {
-        if (own.answers.length > 1) this.#ready.keepOrder(keepAs, reply, this.#version, now);
-        else this.#ready.keep(keepAs, reply, this.#version, Infinity);
-      }
-      return reply;
+      return encodeReply(query, { ...own, rcode: code, authoritative: true }, transport);
     }
-    if (query.type === 'ANY') {
-      const answer = { type: 'HINFO', name: query.name, ttl: anyTtlSeconds } as const;
-      return encodeReply(query, { ...bareReply(rcode.noError), answers: [answer] }, transport);
-    }
-    const kept = this.#foreign.kept(query, transport);
-    if (kept !== undefined) {
-      if (keepAs !== undefined) {
-        this.#ready.keep(keepAs, kept.reply, this.#version, now + kept.forMs);
-      }
-      return kept.reply;
-    }
-    if (this.#options.mayForward?.(source) === false) return bare(rcode.refused);
-    return this.#foreign
-      .ask(query, transport, signal)
-      .then((reply) => reply ?? bare(rcode.serverFailure));
+    const forwarded = await this.#options.forwarder.forward(message, transport, signal);
+    return forwarded ?? encodeReply(query, bareReply(rcode.serverFailure), transport);
   }
 
-  async #answerLater(
+  async #own(
     query: Query,
     source: string,
-    transport: 'udp' | 'tcp',
     signal?: AbortSignal,
-  ): Promise<Buffer> {
-    const asker = await this.#awaitAsker(source, signal);
-    const own = this.#own(query, asker);
-    return this.#reply(query, own, source, transport, undefined, signal);
-  }
-
-  #own(query: Query, asker: ServiceName | undefined): Own {
-    const { view, network, random = Math.random } = this.#options;
-    const context = { asker, network: network(), serial: view.serial, random };
-    const answer = answerQuestion(view.zone, query, context);
+  ): Promise<ReturnType<typeof answerQuestion> | 'unknown yet'> {
+    const { view, network, localInstance } = this.#options;
+    const ask = (asker: ServiceName | undefined): ReturnType<typeof answerQuestion> =>
+      answerQuestion(view.zone, query, {
+        asker,
+        network: network(),
+        serial: view.serial,
+        random: this.#options.random ?? Math.random,
+      });
+    let asker = localInstance(source);
+    let answer = ask(asker);
+    if (asker === undefined && this.#mayBecomeKnown(source) && isPlain(query.name)) {
+      asker = await this.#awaitAsker(source, signal);
+      answer = ask(asker);
+    }
     // Without the records, nobody can say that a name does not exist.
     return !view.synced && answer !== 'foreign' && answer.answers.length === 0
       ? 'unknown yet'
       : answer;
-  }
-
-  #zoneVersion(): number {
-    const { serial, synced } = this.#options.view;
-    const network = this.#options.network();
-    const of = this.#versionOf;
-    if (of?.serial !== serial || of.synced !== synced || of.network !== network) {
-      this.#version += 1;
-      this.#versionOf = { serial, synced, network };
-    }
-    return this.#version;
   }
 
   #mayBecomeKnown(source: string): boolean {
@@ -172,11 +114,6 @@ export class Resolver {
     }
     return asker;
   }
-}
-
-/** A part of the answer is answer enough to ANY (RFC 8482, 4.1). */
-function minimal(answer: ZoneAnswer): ZoneAnswer {
-  return { ...answer, answers: answer.answers.slice(0, 1), additionals: [] };
 }
 
 /** Whether the name may mean something to an instance that means nothing to others. */

@@ -46,7 +46,6 @@ export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer
     startedAt: timeOf(info.State.StartedAt),
     finishedAt: timeOf(info.State.FinishedAt),
     health: healthOf(info.State.Health),
-    pid: info.State.Pid > 0 ? info.State.Pid : undefined,
     stopGraceMs: config.StopTimeout === undefined ? undefined : config.StopTimeout * 1000,
   };
 }

@@ -1,14 +1,6 @@
-import { blockOf, formatCidr, formatIpv4, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
+import { blockOf, formatIpv4, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
 import type { OverlayConfig } from '../../network/overlay-config.ts';
-import { declarationLines } from '../../network/nft-elements.ts';
-import {
-  dockerForwardRules,
-  overlayChains,
-  type Chain,
-  type RulesetInput,
-} from '../../network/ruleset.ts';
-import { meshChains, meshSets } from '../../network/mesh-rules.ts';
-import { virtualIpChains, virtualIpSets } from '../../network/virtual-ip-rules.ts';
+import { dockerForwardRules, overlayChains, type RulesetInput } from '../../network/ruleset.ts';
 import {
   desiredTables,
   diffTables,
@@ -20,10 +12,8 @@ import {
 } from '../../network/vxlan.ts';
 import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
 import type { Exec } from './exec.ts';
-import { applyTables, ensureVirtualRoutes, readTables } from './kernel-tables.ts';
-import { ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
+import { applyTables, readTables } from './kernel-tables.ts';
 import { ensureChains } from './nft.ts';
-import { ensureSysctls } from './sysctl.ts';
 import type { Underlay } from './underlay.ts';
 import { ensureVxlanDevice, readVxlanDevice, type VxlanSpec } from './vxlan-device.ts';
 
@@ -36,16 +26,6 @@ export interface HostNetworkSpec {
   readonly device: string;
   readonly bridge: string;
   readonly checksumOffload: boolean;
-}
-
-/** Those who keep elements in sets and maps of nap's table. */
-export interface ElementKeeper {
-  /** Chains that elements go to. */
-  readonly chains: Iterable<Chain>;
-  /** The table was made anew, or parts of it. */
-  distrust(): void;
-  /** The other hosts, as this one reaches them. */
-  setPeers(network: Cidr, tables: OverlayTables): void;
 }
 
 /** The largest packet that fits through the overlay. */
@@ -79,16 +59,10 @@ export class HostNetwork {
   readonly #rules: RulesetInput;
   /** What the tables hold, as far as is known; undefined after anything that may have changed them. */
   #believed: OverlayTables | undefined;
-  readonly #elements: ElementKeeper | undefined;
-  /** Where virtual IPs are; undefined: not known yet, so what is there stays. */
-  #virtualRanges: readonly Cidr[] | undefined;
-  #localProblem: string | undefined;
-  #peersTold = false;
 
-  constructor(exec: Exec, spec: HostNetworkSpec, elements?: ElementKeeper) {
+  constructor(exec: Exec, spec: HostNetworkSpec) {
     this.#exec = exec;
     this.#spec = spec;
-    this.#elements = elements;
     this.#rules = {
       network: spec.config.network,
       subnet: spec.subnet,
@@ -104,61 +78,10 @@ export class HostNetwork {
     // The kernel drops routes when a device goes down or away.
     if (device.length > 0) this.#believed = undefined;
     changes.push(...device);
-    changes.push(...(await this.ensureLocalRouting(signal)));
-    changes.push(...(await this.#ensureChains(signal)));
-    if (this.#virtualRanges !== undefined) {
-      const ranges = this.#virtualRanges.map(formatCidr);
-      const source = formatIpv4(this.#spec.subnet.base);
-      const { device: dev } = this.#spec;
-      changes.push(...(await ensureVirtualRoutes(this.#exec, dev, ranges, source, signal)));
-    }
+    changes.push(...(await ensureChains(this.#exec, overlayChains(this.#rules), signal)));
     changes.push(...(await ensureForwarding(this.#exec, signal)));
-    // Clients of mesh ports come out of the overlay under addresses that lie elsewhere (strict would drop them).
-    const filter = `net/ipv4/conf/${this.#spec.device}/rp_filter`;
-    changes.push(...(await ensureSysctls(this.#exec, { [filter]: '2' }, signal)));
     const forward = dockerForwardRules(this.#rules);
     changes.push(...(await ensureDockerForward(this.#exec, forward, signal)));
-    return changes;
-  }
-
-  /** Virtual IPs are in these ranges. The next `ensureBase` heeds it. */
-  set virtualRanges(ranges: readonly Cidr[]) {
-    this.#virtualRanges = ranges;
-  }
-
-  /** Why instances of this host cannot speak through virtual IPs as those of several hosts do. */
-  get localProblem(): string | undefined {
-    return this.#localProblem;
-  }
-
-  /** Has instances of this host meet in the packet filter. Returns what was changed. */
-  async ensureLocalRouting(signal?: AbortSignal): Promise<readonly string[]> {
-    const outcome = await ensureLocalRouting(this.#exec, this.#spec, signal);
-    this.#localProblem = outcome.problem;
-    return outcome.changes;
-  }
-
-  /** An instance's port has come to the bridge. */
-  async ensurePorts(signal?: AbortSignal): Promise<void> {
-    await ensureHairpin(this.#exec, this.#spec.bridge, signal);
-  }
-
-  async #ensureChains(signal?: AbortSignal): Promise<readonly string[]> {
-    const ranges = this.#virtualRanges;
-    const hideLocal = this.#localProblem !== undefined;
-    const virtual =
-      this.#elements === undefined
-        ? []
-        : [
-            ...virtualIpChains(this.#rules, ranges ?? [], hideLocal),
-            ...meshChains(this.#rules, hideLocal),
-            ...this.#elements.chains,
-          ];
-    const declarations =
-      virtual.length === 0 ? [] : declarationLines([...virtualIpSets, ...meshSets]);
-    const chains = [...overlayChains(this.#rules), ...virtual];
-    const changes = await ensureChains(this.#exec, chains, declarations, signal);
-    if (changes.length > 0) this.#elements?.distrust();
     return changes;
   }
 
@@ -184,10 +107,6 @@ export class HostNetwork {
     this.#believed = undefined;
     if (ops.length > 0) await applyTables(this.#exec, device, ops, signal);
     this.#believed = tables;
-    if (ops.length > 0 || !this.#peersTold) {
-      this.#elements?.setPeers(config.network, tables);
-      this.#peersTold = true;
-    }
     return { operations: ops.length, refused };
   }
 

@@ -1,5 +1,4 @@
 import { formatCidr, formatIpv4, parseCidr, type Cidr } from '../../network/cidr.ts';
-import { usableRanges } from '../../network/virtual-range.ts';
 import {
   defaultNetworkConfig,
   overlayConfig,
@@ -11,14 +10,12 @@ import {
   networkConfigRecords,
   subnetRecords,
 } from '../../registry/records/subnet.ts';
-import { virtualRangePath, virtualRangeRecords } from '../../registry/records/virtual-range.ts';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
 import { asError } from '../../runtime/errors.ts';
 import { runPeriodically } from '../../runtime/periodic.ts';
 import { supervise } from '../../runtime/supervise.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import type { DataPlanePart } from '../data-plane.ts';
 import { ExecError, hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
 import { HostNetwork, overlayMtu, readPrevious } from './host-network.ts';
 import type {
@@ -30,12 +27,10 @@ import type {
 import { PeerView } from './peer-view.ts';
 import { SubnetHolder } from './subnet-lease.ts';
 import { findUnderlay } from './underlay.ts';
-import { VirtualIpKeeper } from './virtual-ip-keeper.ts';
 import { checksumOffloadIsSafe } from './vxlan-device.ts';
 
 /** Shortest time between two audits that hints asked for. */
 const auditGapMs = 500;
-const defaultAuditMs = 30_000;
 
 interface Setup {
   readonly info: OverlayInfo;
@@ -44,7 +39,6 @@ interface Setup {
   readonly mac: string;
   readonly host: HostNetwork;
   readonly view: PeerView;
-  readonly virtualIps?: VirtualIpKeeper;
 }
 
 /**
@@ -62,14 +56,10 @@ export class NetworkManager {
   readonly #holder: SubnetHolder;
   readonly #device: string;
   readonly #bridge: string;
-  readonly #auditMs: number;
-  readonly #bridgeHint = new Trigger();
   readonly #auditHint = new Trigger();
   readonly #ownHint = new Trigger();
   readonly #open = new Map<string, string>();
   readonly #listeners = new Set<() => void>();
-  /** Virtual IPs that an earlier agent has left lead where they led, until this one has applied all changes. */
-  readonly #part: DataPlanePart | undefined;
   #setup: Setup | undefined;
   /** Kernel changes wait for one another. */
   #last: Promise<unknown> = Promise.resolve();
@@ -82,8 +72,6 @@ export class NetworkManager {
     this.#clock = options.clock ?? systemClock;
     this.#device = options.device ?? 'nap.1';
     this.#bridge = options.bridge ?? 'nap0';
-    this.#auditMs = options.auditIntervalMs ?? defaultAuditMs;
-    this.#part = options.services?.dataPlane.part(() => this.#setup?.virtualIps?.catchUp());
     this.#holder = new SubnetHolder({
       store: options.store,
       log: this.#log,
@@ -129,7 +117,6 @@ export class NetworkManager {
   /** Asks for an audit now. */
   requestAudit(): void {
     this.#auditHint.fire();
-    this.#setup?.virtualIps?.requestAudit();
   }
 
   /**
@@ -146,7 +133,6 @@ export class NetworkManager {
           changes.push(`${operations} routes, neighbours or forwarding entries restored`);
         this.#reportRecords(setup.view, refused);
       }
-      this.#keepProblem('local routing', setup.host.localProblem);
       return changes;
     });
     this.counters.audits += 1;
@@ -171,21 +157,9 @@ export class NetworkManager {
       signal,
     );
     if (signal.aborted) return;
-    const { virtualIps } = this.#ready();
     try {
       await supervise(
         [
-          ...(virtualIps === undefined
-            ? []
-            : [
-                { name: 'virtual IPs', run: (s: AbortSignal) => virtualIps.run(s) },
-                {
-                  name: 'ranges of virtual IPs',
-                  run: (s: AbortSignal) => this.#followRanges(virtualIps, s),
-                  restart,
-                },
-              ]),
-          { name: 'bridge', run: (s) => this.#keepBridge(s), restart },
           { name: 'peers', run: (s) => this.#followPeers(s), restart },
           { name: 'network config', run: (s) => this.#followConfig(s), restart },
           { name: 'kernel events', run: (s) => this.#followKernel(s), restart },
@@ -209,24 +183,18 @@ export class NetworkManager {
     const held = await this.#holder.acquire({ config, address, previous, mac: before.mac }, signal);
     const offload = this.#options.checksumOffload ?? 'auto';
     const { subnet, mac } = held;
-    const checksumOffload =
-      offload === 'auto'
-        ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
-        : offload === 'on';
-    const virtualIps = this.#virtualIpKeeper(config.network, subnet);
-    const host = new HostNetwork(
-      this.#exec,
-      {
-        config,
-        subnet,
-        mac,
-        underlay,
-        device: this.#device,
-        bridge: this.#bridge,
-        checksumOffload,
-      },
-      virtualIps,
-    );
+    const host = new HostNetwork(this.#exec, {
+      config,
+      subnet,
+      mac,
+      underlay,
+      device: this.#device,
+      bridge: this.#bridge,
+      checksumOffload:
+        offload === 'auto'
+          ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
+          : offload === 'on',
+    });
     const mtu = overlayMtu(config, underlay);
     const info: OverlayInfo = {
       subnet: formatCidr(subnet),
@@ -244,30 +212,7 @@ export class NetworkManager {
     };
     this.#log.info({ ...info, mac }, 'overlay subnet held');
     const view = new PeerView({ subnet, address, mac }, config.vni);
-    const parts = { info, config, subnet, mac, host, view };
-    return virtualIps === undefined ? parts : { ...parts, virtualIps };
-  }
-
-  #virtualIpKeeper(network: Cidr, subnet: Cidr): VirtualIpKeeper | undefined {
-    const { services } = this.#options;
-    const part = this.#part;
-    if (services === undefined || part === undefined) return undefined;
-    return new VirtualIpKeeper({
-      exec: this.#exec,
-      feed: services,
-      part,
-      network,
-      subnet,
-      clock: this.#clock,
-      log: this.#log,
-      auditIntervalMs: this.#auditMs,
-      onProblem: (key, message) => {
-        this.#keepProblem(key, message);
-      },
-      onRepairs: (count) => {
-        this.#reportRepairs([`${count} elements of virtual IPs in nftables restored`]);
-      },
-    });
+    return { info, config, subnet, mac, host, view };
   }
 
   #previousSubnet(): Cidr | undefined {
@@ -331,57 +276,12 @@ export class NetworkManager {
     }
   }
 
-  /** Learns where virtual IPs are. A record that is gone or unreadable takes nothing back. */
-  async #followRanges(virtualIps: VirtualIpKeeper, signal: AbortSignal): Promise<void> {
-    const setup = this.#ready();
-    for await (const batch of this.#options.store.watch(virtualRangePath, {}, signal)) {
-      const entries =
-        batch.type === 'snapshot'
-          ? batch.entries
-          : batch.type === 'events'
-            ? batch.events.flatMap((event) => (event.type === 'put' ? [event.entry] : []))
-            : [];
-      for (const entry of entries.filter((e) => e.key === virtualRangePath)) {
-        await this.#guard('ranges of virtual IPs', async () => {
-          const { ranges } = virtualRangeRecords.decode(entry.value);
-          const { network } = setup.config;
-          const usable = usableRanges(ranges, network, setup.info.address);
-          virtualIps.ranges = usable;
-          setup.host.virtualRanges = usable;
-          await this.#exclusive(() => setup.host.ensureBase(signal));
-        }).catch(() => {
-          this.#auditHint.fire();
-        });
-      }
-    }
-  }
-
-  /** What instances of this host send each other has to come by the packet filter, from their bridge's first day. */
-  async #keepBridge(signal: AbortSignal): Promise<void> {
-    const setup = this.#ready();
-    await runPeriodically(
-      {
-        name: 'bridge',
-        intervalMs: this.#auditMs,
-        trigger: this.#bridgeHint,
-        minGapMs: 100,
-        log: this.#log,
-        clock: this.#clock,
-      },
-      (s) => this.#exclusive(() => setup.host.ensurePorts(s)),
-      signal,
-    );
-  }
-
   /** The kernel tells of changes at once; the audit then decides what they mean. */
   async #followKernel(signal: AbortSignal): Promise<void> {
     const setup = this.#ready();
     const wanted = [this.#device, setup.info.bridge].map(escaped).join('|');
     // The device that a line is about, or that a route leads to; not the bridge that a container's veth is plugged into.
     const pattern = new RegExp(`^(Deleted )?(\\d+: |.* dev )(${wanted})([\\s:@]|$)`);
-    const name = escaped(setup.info.bridge);
-    const port = new RegExp(` master ${name} `);
-    const bridge = new RegExp(`^\\d+: ${name}: <[^>]*\\bLOWER_UP\\b`);
     await this.#follow(
       'ip',
       ['-o', '-4', 'monitor', 'link', 'address', 'route'],
@@ -389,9 +289,6 @@ export class NetworkManager {
         // Something of ours is gone, or a device is not up (its flags stand in angle brackets).
         const bad = line.startsWith('Deleted ') || /<(?![^>]*\bUP\b)/.test(line);
         if (bad && pattern.test(line)) this.#auditHint.fire();
-        else if (port.test(line)) this.#bridgeHint.fire();
-        // Docker has made the bridge.
-        else if (!bad && bridge.test(line)) this.#auditHint.fire();
       },
       signal,
     );
@@ -406,7 +303,7 @@ export class NetworkManager {
     await runPeriodically(
       {
         name: 'own subnet',
-        intervalMs: this.#auditMs,
+        intervalMs: this.#options.auditIntervalMs ?? 30_000,
         trigger: this.#ownHint,
         minGapMs: auditGapMs,
         log: this.#log,
@@ -444,7 +341,7 @@ export class NetworkManager {
     await runPeriodically(
       {
         name: 'network audit',
-        intervalMs: this.#auditMs,
+        intervalMs: this.#options.auditIntervalMs ?? 30_000,
         trigger: this.#auditHint,
         minGapMs: auditGapMs,
         log: this.#log,
@@ -496,11 +393,6 @@ export class NetworkManager {
       if (key.startsWith('record ') && !current.has(key)) this.#solve(key);
     }
     for (const [key, message] of current) this.#openProblem(key, message);
-  }
-
-  #keepProblem(key: string, message: string | undefined): void {
-    if (message === undefined) this.#solve(key);
-    else this.#openProblem(key, message);
   }
 
   #reportRepairs(changes: readonly string[]): void {

@@ -1,7 +1,6 @@
 import type { Store } from '../../registry/store.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import type { ServiceFeed } from '../service-feed.ts';
 import type { Exec, Follow } from './exec.ts';
 
 /** The host's place in the overlay. The first five fields are what Docker's network `nap` must be made with. */
@@ -38,8 +37,6 @@ export interface NetworkProblem {
 export interface NetworkManagerOptions {
   readonly store: Store;
   readonly log: Logger;
-  /** What services there are. Default: the host has no virtual IPs. */
-  readonly services?: ServiceFeed;
   /** The host's address on the network that joins the hosts. Default: that of the default route's interface. */
   readonly address?: string | undefined;
   /** A subnet (CIDR) that the host had before, if the caller knows one (from Docker's network). */

@@ -24,6 +24,7 @@ describe('parseProject', () => {
       ports: ['6379'],
       volumes: ['data:/data'],
       replicas: 1,
+      restart: 'always',
       pullPolicy: 'missing',
       stopGracePeriod: '10s',
     });

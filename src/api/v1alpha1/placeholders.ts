@@ -1,4 +1,3 @@
-import { fillHooks, hookTexts } from './hooks.ts';
 import { maxLabelLength } from './names.ts';
 import type { ServiceSpec } from './service-spec.ts';
 
@@ -57,7 +56,7 @@ export function fillText(text: string, values: PlaceholderValues): string {
 
 /**
  * The spec of one instance: placeholders filled in command, entrypoint, environment, hostname, labels, volumes (with their
- * definitions), ports and the commands of hooks. A spec without any comes back as it is.
+ * definitions) and ports. A spec without any comes back as it is.
  */
 export function fillSpec(spec: ServiceSpec, values: PlaceholderValues): ServiceSpec {
   if (!hasPlaceholders(spec)) return spec;
@@ -74,7 +73,6 @@ export function fillSpec(spec: ServiceSpec, values: PlaceholderValues): ServiceS
       filled[field] = Object.fromEntries(Object.entries(map).map(([k, v]) => [k, fillAny(v)]));
     }
   }
-  Object.assign(filled, fillHooks(spec, fill));
   if (spec.hostname !== undefined) filled['hostname'] = fitHostname(fill(spec.hostname));
   const definitions: unknown = (spec as { volumeDefinitions?: unknown }).volumeDefinitions;
   if (typeof definitions === 'object' && definitions !== null) {
@@ -115,7 +113,6 @@ export function* placeholderTexts(
       if (typeof text === 'string') yield { path: [field, key], text };
     }
   }
-  yield* hookTexts(spec);
   if (spec.hostname !== undefined) yield { path: ['hostname'], text: spec.hostname };
 }
 

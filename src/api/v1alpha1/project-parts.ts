@@ -1,7 +1,6 @@
 import type { ConfigMount } from './config-mount.ts';
 import type { ProjectSpecInput } from './project.ts';
 import type { ServiceSpecInput } from './service-spec.ts';
-import type { TemplateSpec } from './template-spec.ts';
 import { parseVolume } from './volume-string.ts';
 
 /**
@@ -37,24 +36,7 @@ export function withProjectParts(
   if (spec.configs?.some((config) => config.source !== undefined) === true) {
     result = { ...result, configs: spec.configs.map((config) => withSource(project, config)) };
   }
-  if (spec.templates?.some((template) => template.source !== undefined) === true) {
-    const templates = spec.templates.map(({ source, ...rest }) => ({
-      ...rest,
-      ...(source === undefined ? {} : templateSource(project.configs?.[source])),
-    }));
-    result = { ...result, templates };
-  }
   return result;
-}
-
-/** Never a Secret: what is rendered is kept on disk. */
-function templateSource(
-  config: NonNullable<ProjectSpecInput['configs']>[string] | undefined,
-): Pick<TemplateSpec, 'content' | 'configMap'> {
-  const { content, configMap } = config ?? {};
-  if (content !== undefined) return { content };
-  const { name, key } = configMap ?? {};
-  return name === undefined || key === undefined ? {} : { configMap: { name, key } };
 }
 
 function withSource(project: Pick<ProjectSpecInput, 'configs'>, config: ConfigMount): ConfigMount {

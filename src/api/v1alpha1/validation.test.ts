@@ -32,11 +32,6 @@ describe('validateProject', () => {
       [/^error spec\.services\.web\.image: "https:\/\/x\/y": not an image/],
     ],
     [
-      'fencing with two at a time',
-      { web: { fencing: 'stop', update: { order: 'start-first' } } },
-      [/update\.order: "start-first": start-first runs two at a time/],
-    ],
-    [
       'a bad port',
       { web: { ports: ['80', '80:x'] } },
       [/^error spec\.services\.web\.ports\[1\]: "80:x": the container port "x" must be/],

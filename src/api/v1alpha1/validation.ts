@@ -7,7 +7,6 @@ import { dnsLabelPattern, isDnsLabel, maxLabelLength } from './names.ts';
 import { parsePorts } from './port-string.ts';
 import type { ProjectSpec } from './project.ts';
 import type { ServiceSpec } from './service-spec.ts';
-import { validateJobsTogether, validateRunNames } from './validate-jobs.ts';
 import { validatePlacementsTogether } from './validate-placement.ts';
 import { samePublishedPort, validateServiceSpec } from './validate-service-spec.ts';
 import { validateProjectParts } from './validate-volumes.ts';
@@ -37,7 +36,6 @@ export function validateProject(project: {
     }
     errors.push(
       ...validateInstanceNames(`${name}-${service}`, spec, fieldPath(...path)),
-      ...validateRunNames(`${name}-${service}`, spec, fieldPath(...path)),
       ...validateInstanceClash(service, siblings, fieldPath(...path)),
       ...validateServiceSpec(spec, path, siblings),
     );
@@ -47,7 +45,6 @@ export function validateProject(project: {
   );
   errors.push(...validatePlacementsTogether(name, services));
   errors.push(...validateBonds(services));
-  errors.push(...validateJobsTogether(project.spec));
   // Only among ports whose number is known to be bearable: this runs in the operator, on what anybody may apply.
   if (!errors.some((error) => error.severity === 'error'))
     errors.push(...sharedHostPorts(services));
@@ -63,7 +60,6 @@ export function validateService(service: {
   return [
     ...validateObjectName(name, 'service'),
     ...validateInstanceNames(name, service.spec, 'metadata.name'),
-    ...validateRunNames(name, service.spec, 'metadata.name'),
     ...validateServiceSpec(service.spec, ['spec']),
   ];
 }

@@ -1,7 +1,6 @@
-import { formatDuration } from '../../api/v1alpha1/duration.ts';
-import { defaultUpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
+import { equalJson } from '../../api/json.ts';
 import { serviceRecords, type ServiceRecord } from '../../registry/records/service.ts';
-import type { RunRecord } from '../../registry/records/run.ts';
+import type { CachedRecord } from '../../registry/record-cache.ts';
 import { decide } from '../../registry/decide.ts';
 import type { Operation, Revision, Store } from '../../registry/store.ts';
 import { parseSeat, seatKey } from '../../api/v1alpha1/seat.ts';
@@ -10,13 +9,11 @@ import type { Clock } from '../../runtime/clock.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { ClusterState } from '../../scheduler/index.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import { fenceOf } from '../host/fence.ts';
 import type { HostHealth } from '../host/health.ts';
 import type { ServiceWish } from '../service/desired.ts';
 import type { ServiceDirectory } from '../service/directory.ts';
 import { allocate, type Change, type Intent, type Unplaced } from './allocate.ts';
 import { batches } from './batch.ts';
-import { MoveBrake, type Held } from './brake.ts';
 import type { InstanceBook, PlacementBook } from './book.ts';
 import { deliver, isUndelivered } from './delivery.ts';
 import type { HomeSources } from './homes.ts';
@@ -26,10 +23,6 @@ import { planBlocked, planRemoval, type RollState, type Step } from './plan.ts';
 import { instanceState, troubleOf, type Readiness } from './readiness.ts';
 import type { InstanceState, Placed, PlacementView } from './types.ts';
 import { PlacementRulesKeeper } from './rules.ts';
-import { RunBook, type CachedRuns } from './runs.ts';
-import { ServiceRecordBook, type CachedServices } from './service-records.ts';
-import type { MeshPortBook } from '../mesh-port-book.ts';
-import type { VirtualIpBook } from '../virtual-ip-book.ts';
 import { volumeChanges, type VolumeRecords } from './volumes.ts';
 
 /** What the last pass over a service left open. */
@@ -37,7 +30,7 @@ export interface Outcome {
   readonly unplaced?: Unplaced;
   readonly roll?: RollState;
   /** Instances of lost hosts that are held back, with the reason. */
-  readonly held?: Held;
+  readonly held?: { readonly count: number; readonly message: string };
   /** What other services have to come to first: "db to be healthy"; or why nothing of it may run. */
   readonly order?: Pick<Order, 'waitsFor' | 'stopped'>;
 }
@@ -49,10 +42,6 @@ interface Open {
   readonly order?: Outcome['order'];
   /** There is more to do at once. */
   readonly again?: boolean;
-  /** There is more to do after this time. */
-  readonly wakeInMs?: number;
-  /** Of a oneshot: what is known of its run from now on. */
-  readonly runRecord?: RunRecord;
 }
 
 /** Told what was decided; must not throw. */
@@ -61,15 +50,12 @@ export interface PlacementObserver {
   decided(key: string, changes: readonly Change[]): void;
   /** The outcome for a service may have changed, or what is placed of it. */
   touched(key: string): void;
-  /** The record of a service was written: it may have another virtual IP. */
-  recorded(key: string): void;
   passed?(services: number, changes: number, durationMs: number): void;
 }
 
 export interface PlacementLoopOptions {
   readonly store: Store;
-  /** Of the term; asked when something is written. */
-  readonly epoch: () => Revision;
+  readonly epoch: Revision;
   readonly directory: ServiceDirectory;
   readonly book: PlacementBook;
   readonly instances: InstanceBook;
@@ -77,13 +63,7 @@ export interface PlacementLoopOptions {
   readonly health: HostHealth;
   readonly state: ClusterState;
   /** Present service records, by path. */
-  readonly serviceRecords: CachedServices;
-  /** Gives out virtual IPs. */
-  readonly virtualIps: VirtualIpBook;
-  /** Present run records, by path. Default: none. */
-  readonly runRecords?: CachedRuns;
-  /** Gives out the ports that every host answers on. */
-  readonly meshPorts: MeshPortBook;
+  readonly serviceRecords: ReadonlyMap<string, CachedRecord<ServiceIdentity, ServiceRecord>>;
   /** Present volume records, by path. Default: none, and none are written. */
   readonly volumeRecords?: VolumeRecords;
   /** Public key of a host that deliveries are sealed for. Default: no host has one. */
@@ -137,13 +117,12 @@ export class PlacementLoop {
   readonly #asking = new Set<string>();
   readonly #gone = new Set<string>();
   readonly #timers = new Map<string, () => void>();
-  readonly #records: ServiceRecordBook;
-  readonly #brake: MoveBrake;
+  /** Service records as last written by us. */
+  readonly #written = new Map<string, ServiceRecord | undefined>();
   /** What rules mean for what is placed. */
   readonly rules: PlacementRulesKeeper;
-  /** How far oneshots have come. */
-  readonly runs: RunBook;
   #lastRetry = -Infinity;
+  #moves: { tokens: number; at: number };
 
   constructor(options: PlacementLoopOptions) {
     this.#options = options;
@@ -161,44 +140,15 @@ export class PlacementLoop {
         ? {}
         : { homes: { homes: homeRecords, volumes: volumeRecords, standing } }),
     });
-    this.#records = new ServiceRecordBook(
-      options.serviceRecords,
-      options.virtualIps,
-      options.meshPorts,
-      (paths) => {
-        for (const path of paths) this.#markPath(path);
-      },
-    );
-    this.runs = new RunBook({
-      book,
-      instances: options.instances,
-      records: options.runRecords ?? new Map(),
-      clock,
-    });
     this.#order = new OrderBook({
       book,
       instances: options.instances,
       wantOf: (key) => directory.get(key)?.want,
       stateOf: (key, placed) => this.stateOf(key, placed),
-      isHeld: (key) => {
-        const want = directory.get(key)?.want;
-        const isBlocked = want?.type === 'run' && want.blocked !== undefined;
-        return isBlocked || this.#waiting.has(key);
-      },
       isSettled: (key) =>
         this.#actedUpon.get(key) === directory.get(key)?.want && !this.#rolling.has(key),
-      runOf: (key) => {
-        const wish = directory.get(key);
-        if (wish?.want.type !== 'run') return undefined;
-        return this.runs.facts(key, wish.identity, wish.want);
-      },
     });
-    this.#brake = new MoveBrake(
-      health,
-      (host) => book.servicesOn(host).length > 0,
-      options.brakedMovesPerSecond ?? 1,
-      clock.monotonic(),
-    );
+    this.#moves = { tokens: 1, at: options.clock.monotonic() };
   }
 
   /** Asks for a look at a service, by serviceId. Cheap. */
@@ -209,8 +159,7 @@ export class PlacementLoop {
 
   /** An instance of the service changed its state. */
   instanceChanged(key: string): void {
-    const looks = [this.#rolling, this.#watching].some((set) => set.has(key));
-    if (looks || this.runs.isActive(key)) this.mark(key);
+    if (this.#rolling.has(key) || this.#watching.has(key)) this.mark(key);
     for (const other of this.#order.concernedBy(key)) this.mark(other);
   }
 
@@ -219,12 +168,13 @@ export class PlacementLoop {
    * @param record undefined: gone or unreadable
    */
   serviceRecordChanged(key: string, record: ServiceRecord | undefined): void {
-    if (this.#records.changed(key, record)) this.mark(key);
+    if (this.#written.has(key) && equalJson(this.#written.get(key), record)) return;
+    this.#written.set(key, record);
+    this.mark(key);
   }
 
   /** There may be room now where there was none. */
   roomAppeared(): void {
-    for (const path of this.#options.meshPorts.waiting()) this.#markPath(path);
     if (this.#waiting.size === 0) return;
     const { clock, retryGapMs = 100 } = this.#options;
     const dueIn = this.#lastRetry + retryGapMs - clock.monotonic();
@@ -243,14 +193,7 @@ export class PlacementLoop {
     const { directory, book } = this.#options;
     for (const key of directory.keys()) this.mark(key);
     for (const [key] of book.services()) this.mark(key);
-    const { serviceRecords, runRecords = new Map() as CachedRuns } = this.#options;
-    for (const record of serviceRecords.values()) this.mark(serviceId(record.key));
-    for (const record of runRecords.values()) this.mark(serviceId(record.key));
-  }
-
-  /** The record of a service, as last written or read. */
-  recordOf(identity: ServiceIdentity): ServiceRecord | undefined {
-    return this.#records.recordOf(identity);
+    for (const record of this.#options.serviceRecords.values()) this.mark(serviceId(record.key));
   }
 
   /** What the last pass over the service acted upon; undefined: none yet. */
@@ -310,17 +253,16 @@ export class PlacementLoop {
     const { sealingKey, volumeRecords } = this.#options;
     const delivered = deliver(intents, changes, book, (host) => sealingKey?.(host));
     const volumes = volumeChanges(intents, delivered, { book, state, records: volumeRecords });
-    const records = this.#recordChanges(intents, open);
     await this.#write(
       [
-        ...records,
+        ...this.#recordChanges(intents),
         ...volumes.map(bookkeeping),
         ...this.rules.homeChanges(intents, delivered).map(bookkeeping),
         ...delivered,
       ],
       signal,
     );
-    const changed = new Set([...records, ...changes].map(({ key }) => key));
+    const changed = new Set(changes.map(({ key }) => key));
     for (const [key, want] of wants) {
       if (want === undefined) this.#forget(key);
       else {
@@ -350,25 +292,12 @@ export class PlacementLoop {
     }
     const order = this.#order.orderOf(key);
     const run = order === undefined ? want : underOrder(want, order);
-    const view = {
+    const free = this.rules.plan(key, run, {
       ...this.#view(key),
-      undelivered: (p: Placed) => isUndelivered(p, want.bundle, this.#options.sealingKey?.(p.host)),
-    };
-    const once =
-      run.instances.oneshot === undefined
-        ? undefined
-        : this.runs.plan(
-            key,
-            identity,
-            run,
-            this.rules.view(key, run, view),
-            order?.waitsFor !== undefined || order?.stopped !== undefined,
-          );
-    const free = once ?? this.rules.plan(key, run, view);
+      undelivered: (p) => isUndelivered(p, want.bundle, this.#options.sealingKey?.(p.host)),
+    });
     const plan = order === undefined ? { ...free, waits: false } : heldBack(free, order);
-    const braked = this.#brake.apply(plan.steps, this.#options.clock.monotonic());
-    const { steps } = braked;
-    const held = braked.held ?? plan.fenced;
+    const { steps, held } = this.#brake(plan.steps);
     if (plan.watches === true) this.#watching.add(key);
     else this.#watching.delete(key);
     open.set(key, {
@@ -376,18 +305,13 @@ export class PlacementLoop {
       ...(plan.roll === undefined ? {} : { roll: plan.roll }),
       ...(held === undefined ? {} : { held }),
       ...(order !== undefined && (plan.waits || order.stopped !== undefined) ? { order } : {}),
-      ...(once?.wakeInMs === undefined ? {} : { wakeInMs: once.wakeInMs }),
-      ...(once?.record === undefined ? {} : { runRecord: once.record }),
     });
     return { key, identity, run, steps };
   }
 
   /** Records of a service without an object: they go when the API server itself says that there is none. */
   #orphan(key: string, signal: AbortSignal): Intent | undefined {
-    const identity =
-      this.#options.book.identityOf(key) ??
-      this.#records.identityOf(key) ??
-      this.runs.identityOf(key);
+    const identity = this.#options.book.identityOf(key) ?? this.#recordOf(key)?.key;
     if (identity === undefined) return undefined;
     if (this.#gone.delete(key)) {
       return { key, identity, steps: planRemoval(this.#options.book.ofService(key)) };
@@ -421,12 +345,7 @@ export class PlacementLoop {
     const { instances, readiness, health, clock } = this.#options;
     const now = clock.monotonic();
     let leaving: ReadonlySet<number> | undefined;
-    const want = this.#options.directory.get(key)?.want;
-    const fence = want?.type === 'run' ? want.instances.fenced : undefined;
     return {
-      ...(fence === undefined
-        ? {}
-        : { mayStillRun: (host: string) => this.#mayStillRun(key, host, fence.afterMs) }),
       lacksRoom: this.#waiting.has(key),
       state: (placed) => this.stateOf(key, placed),
       host: (name) => health.standing(name, now),
@@ -435,25 +354,12 @@ export class PlacementLoop {
         const settlesIn = readiness.settlesInMs(placed.path, placed.record?.id ?? '', now);
         return settlesIn !== undefined ? undefined : troubleOf(instances.of(key, placed));
       },
-      overdue: (placed) => this.#overdue(key, placed),
       rested: (placed) => (this.#settlesIn(key, placed, true) ?? 0) === 0,
       leaving: (ordinal) => {
         leaving ??= this.#leaving(key);
         return leaving.has(ordinal);
       },
     };
-  }
-
-  /** Why what is fenced may still run on a host; sees to it that the end of that is noticed. */
-  #mayStillRun(key: string, host: string, afterMs: number): string | undefined {
-    const { health, clock, isKnown } = this.#options;
-    const fence = fenceOf(health, host, afterMs, isKnown?.(host) !== false, clock.monotonic());
-    if (fence?.endsInMs !== undefined) {
-      this.#wakeAfter(`fence ${key} ${host}`, fence.endsInMs, () => {
-        this.mark(key);
-      });
-    }
-    return fence?.why;
   }
 
   /** How a placed instance stands; and a wake-up for when it will have settled, if an update waits for that. */
@@ -477,22 +383,6 @@ export class PlacementLoop {
     return settlesIn;
   }
 
-  /** As PlacementView has it; sets a wake-up for when it will be so. */
-  #overdue(key: string, placed: Placed): string | undefined {
-    const { directory, readiness, clock } = this.#options;
-    const want = directory.get(key)?.want;
-    if (want?.type !== 'run') return undefined;
-    const limitMs = (want.instances.update ?? defaultUpdatePolicy).progressDeadlineMs;
-    if (limitMs === undefined) return undefined;
-    const { path, record } = placed;
-    const leftMs = limitMs - readiness.awaitedMs(path, record?.id ?? '', clock.monotonic());
-    if (leftMs <= 0) return `not ready within ${formatDuration(limitMs)} (progressDeadline)`;
-    this.#wakeAfter(`overdue ${path}`, leftMs, () => {
-      this.mark(key);
-    });
-    return undefined;
-  }
-
   /** Ordinals of which some host still has an instance that is not placed there any more. */
   #leaving(key: string): ReadonlySet<number> {
     const { book, instances } = this.#options;
@@ -507,48 +397,65 @@ export class PlacementLoop {
     return ordinals;
   }
 
-  /** Records of services, and of their runs, that have to be written or removed: those of one service together. */
-  #recordChanges(intents: readonly Intent[], open: ReadonlyMap<string, Open>): Change[] {
-    return intents.flatMap((intent) => {
-      const { key } = intent;
-      const record = this.#records.change(intent);
-      const operations = [record, this.#runChange(intent, open.get(key))];
-      const writes = operations.filter((operation) => operation !== undefined);
-      if (writes.length === 0) return [];
-      const change = { key, step: recordStep, conditions: [], operations: writes, touched: [] };
-      if (record === undefined) return [change];
-      const written = (): void => {
-        if (intent.run?.addressed !== true) this.#released(record.key);
-        this.#options.observer.recorded(key);
-      };
-      return [{ ...change, written }];
+  /** While many hosts are lost at once, lets moves away from lost hosts through one by one. */
+  #brake(steps: readonly Step[]): { steps: readonly Step[]; held?: NonNullable<Outcome['held']> } {
+    const { health, book, clock, brakedMovesPerSecond = 1 } = this.#options;
+    if (!steps.some(isMove)) return { steps };
+    const now = clock.monotonic();
+    const brake = health.brake(now, (host) => book.servicesOn(host).length > 0);
+    if (brake === undefined) return { steps };
+    const refill = ((now - this.#moves.at) * brakedMovesPerSecond) / 1000;
+    this.#moves = { tokens: Math.min(1, this.#moves.tokens + refill), at: now };
+    let count = 0;
+    const allowed = steps.filter((step) => {
+      if (!isMove(step)) return true;
+      if (this.#moves.tokens >= 1) {
+        this.#moves.tokens -= 1;
+        return true;
+      }
+      count++;
+      return false;
     });
+    if (count === 0) return { steps };
+    const message = `${brake.message}; moving ${String(brakedMovesPerSecond)} instance per second`;
+    return { steps: allowed, held: { count, message } };
   }
 
-  #runChange({ key, identity, run }: Intent, open: Open | undefined): Operation | undefined {
-    // One that is blocked, or waits for others, is left as it is known.
-    const isOneshot = run?.instances.oneshot !== undefined;
-    if (isOneshot && open?.runRecord === undefined) return undefined;
-    return this.runs.change(key, identity, open?.runRecord);
-  }
-
-  #markPath(path: string): void {
-    const key = serviceRecords.parsePath(path);
-    if (key !== undefined) this.mark(serviceId(key));
-  }
-
-  /** An address is free that no host is told of any more. */
-  #released(path: string): void {
-    for (const waiting of this.#options.virtualIps.released(path)) this.#markPath(waiting);
+  /** Service records that have to be written or removed. */
+  #recordChanges(intents: readonly Intent[]): Change[] {
+    const changes: Change[] = [];
+    for (const intent of intents) {
+      const path = serviceRecords.path(intent.identity);
+      const present = this.#written.has(intent.key)
+        ? this.#written.get(intent.key)
+        : this.#options.serviceRecords.get(path)?.value;
+      const wanted = intent.run?.record;
+      if (equalJson(present, wanted)) continue;
+      const exists = present !== undefined || this.#options.serviceRecords.has(path);
+      if (wanted === undefined && !exists) continue;
+      changes.push({
+        key: intent.key,
+        step: recordStep,
+        conditions: [],
+        operations: [
+          wanted === undefined
+            ? { type: 'delete', key: path }
+            : { type: 'put', key: path, value: serviceRecords.encode(wanted) },
+        ],
+        touched: [],
+      });
+      this.#written.set(intent.key, wanted);
+    }
+    return changes;
   }
 
   async #write(changes: readonly Change[], signal: AbortSignal): Promise<void> {
-    const { store, epoch, book, readiness, observer, log } = this.#options;
+    const { store, epoch, book, observer, log } = this.#options;
     const done = new Map<string, Change[]>();
     for (const batch of batches(changes)) {
       const conditions = batch.flatMap((change) => change.conditions);
       const operations = batch.flatMap((change) => change.operations);
-      const result = await decide(store, epoch(), conditions, operations, signal);
+      const result = await decide(store, epoch, conditions, operations, signal);
       if (!result.committed) {
         log.warn(
           { services: [...new Set(batch.map((change) => change.key))] },
@@ -556,18 +463,13 @@ export class PlacementLoop {
         );
         for (const change of batch) {
           book.restore(change.touched);
-          this.#records.forget(change.key);
-          this.runs.forget(change.key);
+          this.#written.delete(change.key);
           this.#markAfter(change.key, conflictRetryMs);
         }
         continue;
       }
       for (const change of batch) {
-        change.written?.();
-        if (change.deleted !== undefined) {
-          book.delete(change.deleted, result.revision, true);
-          readiness.forget(change.deleted);
-        }
+        if (change.deleted !== undefined) book.delete(change.deleted, result.revision, true);
         if (change.put !== undefined) {
           book.put(change.put.key, change.put.path, result.revision, change.put.record);
         }
@@ -597,8 +499,8 @@ export class PlacementLoop {
       // The pass that began the update did not ask to be woken when something settles.
       this.mark(key);
     }
-    if (open.held !== undefined) this.#markAfter(key, this.#brake.pauseMs);
-    if (open.wakeInMs !== undefined) this.#wakeForRun(key, open.wakeInMs);
+    if (open.held !== undefined)
+      this.#markAfter(key, 1_000 / (this.#options.brakedMovesPerSecond ?? 1));
     const { roll, held, order } = open;
     if (unplaced === undefined && !roll && !held && !order) {
       this.#outcomes.delete(key);
@@ -615,19 +517,15 @@ export class PlacementLoop {
 
   /** Nobody asks for the service any more. */
   #forget(key: string): void {
-    for (const memory of [this.#outcomes, this.#actedUpon]) memory.delete(key);
-    for (const book of [this.#records, this.runs]) book.forget(key);
+    for (const memory of [this.#outcomes, this.#actedUpon, this.#written]) memory.delete(key);
     for (const set of [this.#waiting, this.#rolling, this.#watching]) set.delete(key);
   }
 
-  /** Replaces the timer of the last pass. */
-  #wakeForRun(key: string, delayMs: number): void {
-    const name = `run ${key}`;
-    this.#timers.get(name)?.();
-    this.#timers.delete(name);
-    this.#wakeAfter(name, delayMs, () => {
-      this.mark(key);
-    });
+  #recordOf(key: string): CachedRecord<ServiceIdentity, ServiceRecord> | undefined {
+    for (const record of this.#options.serviceRecords.values()) {
+      if (serviceId(record.key) === key) return record;
+    }
+    return undefined;
   }
 
   #markAfter(key: string, delayMs: number): void {
@@ -654,4 +552,8 @@ const recordStep: Step = { type: 'create', ordinal: 0, reason: 'ScaledUp' };
 function bookkeeping(of: { readonly key: string; readonly operation: Operation }): Change {
   const { key, operation } = of;
   return { key, step: recordStep, conditions: [], operations: [operation], touched: [] };
+}
+
+function isMove(step: Step): boolean {
+  return step.type === 'replace' && step.reason === 'HostLost';
 }

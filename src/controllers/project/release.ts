@@ -23,8 +23,6 @@ export interface ReleaseFacts {
   readonly failure?: UpdateFailure & { readonly revision: number };
   /** Revision that all services run, ready and settled. */
   readonly ready?: number;
-  /** Revision whose pre-deploy job has succeeded. */
-  readonly preDeployed?: number;
 }
 
 export interface Release {
@@ -89,20 +87,15 @@ export function planRelease(
     }
   }
   const asked = revisions.get(wanted);
-  const { failure, ready, preDeployed } = facts;
-  const prepared = preDeployed === undefined ? undefined : revisions.get(preDeployed);
-  if (prepared !== undefined && prepared.preDeployedAt === undefined) {
-    write({ ...prepared, preDeployedAt: now });
-  }
+  const { failure, ready } = facts;
   if (asked !== undefined && failure?.revision === wanted && !hasFailed(asked, project)) {
     const { service, message } = failure;
     write({ ...asked, failed: { generation, service, message: message.slice(0, 1000), at: now } });
   }
   const done = ready === undefined ? undefined : revisions.get(ready);
   if (done !== undefined && done.readyAt === undefined) {
-    const ready = { ...done, readyAt: now };
-    delete ready.failed;
-    write(ready);
+    const { number, uid, hash, spec, createdAt } = done;
+    write({ number, uid, hash, spec, createdAt, readyAt: now });
   }
   const back = failedRun(revisions, wanted, project);
   const revision = back?.to ?? wanted;

@@ -1,6 +1,4 @@
-export * from './candidate.ts';
 export * from './delivery.ts';
-export * from './drain.ts';
 export * from './endpoint.ts';
 export * from './home.ts';
 export * from './host.ts';
@@ -11,9 +9,6 @@ export * from './placement.ts';
 export * from './record-kind.ts';
 export * from './revision.ts';
 export * from './removed-host.ts';
-export * from './run.ts';
-export * from './route.ts';
 export * from './service.ts';
 export * from './subnet.ts';
-export * from './virtual-range.ts';
 export * from './volume.ts';

@@ -7,9 +7,6 @@ export const instancePhase = z.enum([
   'Creating',
   'Starting',
   'Running',
-  /** A data-only container, which is never started. */
-  'Created',
-  'Draining',
   'Stopping',
   'Exited',
   'Failed',
