@@ -85,7 +85,7 @@ test-e2e: build ## the whole of nap on a cluster in a box (root); KUBECONFIG=…
 
 .PHONY: bench
 bench: build ## measure against the raw limit and against Swarm mode; writes .nap/bench.json (root)
-	@hack/setup test
+	@hack/setup bench
 	@$(bin)/tsx hack/bench/main.ts
 
 .PHONY: setup

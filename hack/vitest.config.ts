@@ -8,6 +8,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   root: fileURLToPath(new URL('..', import.meta.url)),
   test: {
+    // Most of the time is waiting.
+    maxWorkers: '100%',
     projects: [
       {
         extends: true,

@@ -11,6 +11,9 @@ const limitMs = 120_000;
 const victim = 'h3';
 const others = benchHosts.filter((host) => host !== victim);
 
+/** Instances of the service that is being updated while the host is cut off. */
+const updated = 12;
+
 /** (b) From cutting a host off to its replacements running elsewhere, in seconds. */
 export async function benchFailover(cluster: BenchCluster, swarm: Swarm) {
   const nap: number[] = [];
@@ -19,33 +22,69 @@ export async function benchFailover(cluster: BenchCluster, swarm: Swarm) {
     nap.push(await napRun(cluster));
     bySwarm.push(await swarmRun(cluster, swarm));
   }
-  return { nap_s: rounded(median(nap)), swarm_s: rounded(median(bySwarm)) };
+  const duringUpdate: number[] = [];
+  for (let run = 0; run < runs; run++) duringUpdate.push(await napRun(cluster, true));
+  const operators: number[] = [];
+  for (let run = 0; run < runs; run++) operators.push(await operatorRun(cluster));
+  return {
+    nap_s: rounded(median(nap)),
+    swarm_s: rounded(median(bySwarm)),
+    nap_update_s: rounded(median(duringUpdate)),
+    nap_operator_s: rounded(median(operators)),
+  };
 }
 
-async function napRun(cluster: BenchCluster): Promise<number> {
-  const { kubectl } = cluster.control;
-  await kubectl.apply({
+/** The leading operator's own host is cut off; another operator has been standing by. */
+async function operatorRun(cluster: BenchCluster): Promise<number> {
+  const { box, control } = cluster;
+  await control.leadFrom(box, victim);
+  // A standby that has only just begun to watch gives hosts the benefit of the doubt.
+  await new Promise((resolve) => setTimeout(resolve, 8_000));
+  try {
+    return await napRun(cluster);
+  } finally {
+    await box.sh(victim, ['pkill', '-f', 'nap.js operator']);
+    for (const operator of control.operators) await operator.start();
+  }
+}
+
+function project(version: string, withUpdate: boolean) {
+  const idle = {
+    image: benchImage,
+    command: ['sleep', '1000000'],
+    replicas: instances,
+    stopGracePeriod: '0s',
+  };
+  return {
     apiVersion: 'nap.dev/v1alpha1',
     kind: 'Project',
     metadata: { name: 'failover', namespace: 'default' },
     spec: {
       services: {
-        idle: {
-          image: benchImage,
-          command: ['sleep', '1000000'],
-          replicas: instances,
-          stopGracePeriod: '0s',
-        },
+        idle,
+        ...(withUpdate
+          ? { updated: { ...idle, replicas: updated, environment: { VERSION: version } } }
+          : {}),
       },
     },
-  });
-  await kubectl.wait('project/failover', 'Ready', 60);
-  const seconds = await cutAndCount(
-    cluster,
-    (await cluster.box.containers([victim], { project: 'failover' })).length,
-  );
+  };
+}
+
+async function napRun(cluster: BenchCluster, withUpdate = false): Promise<number> {
+  const { kubectl } = cluster.control;
+  await kubectl.apply(project('1', withUpdate));
+  await kubectl.wait('project/failover', 'Ready', 120);
+  const lost = await cluster.box.containers([victim], { project: 'failover', service: 'idle' });
+  if (withUpdate) {
+    const watch = await StartWatch.open(cluster.box, benchHosts, 'nap.dev/service=updated');
+    await kubectl.apply(project('2', true));
+    // It is under way, and goes on for half a minute: one by one, each observed for 2 s.
+    await watch.reach(2, limitMs);
+    watch.close();
+  }
+  const seconds = await cutAndCount(cluster, lost.length, 'nap.dev/service=idle');
   await kubectl.wait(`host/${victim}`, 'Ready', 60);
-  await kubectl.wait('project/failover', 'Ready', 60);
+  await kubectl.wait('project/failover', 'Ready', 120);
   await kubectl.run('delete', 'project', 'failover', '--timeout=60s');
   return seconds;
 }
@@ -68,9 +107,9 @@ async function swarmRun(cluster: BenchCluster, swarm: Swarm): Promise<number> {
 }
 
 /** Cuts the victim off and takes the time until `lost` containers were started on the other hosts. */
-async function cutAndCount(cluster: BenchCluster, lost: number): Promise<number> {
+async function cutAndCount(cluster: BenchCluster, lost: number, label?: string): Promise<number> {
   if (lost === 0) throw new Error(`nothing runs on ${victim}: there is nothing to measure`);
-  const watch = await StartWatch.open(cluster.box, others);
+  const watch = await StartWatch.open(cluster.box, others, label);
   try {
     const from = performance.now();
     await cluster.box.cut(victim);

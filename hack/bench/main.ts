@@ -2,18 +2,22 @@
  * Measures nap on a cluster in a box against the raw limits of the same machine and against Swarm mode on the same engines, in
  * one run. Prints a table and writes .nap/bench.json. A part that cannot run says why and does not stop the others.
  *
- *   tsx hack/bench/main.ts [PART...]      parts: start60 failover scheduler resolve overlay idle
+ *   tsx hack/bench/main.ts [PART...]      parts: see `parts` below
  */
 import { mkdir, writeFile } from 'node:fs/promises';
+import { benchAgents } from './agents.ts';
 import { BenchCluster } from './bench-cluster.ts';
+import { benchDns } from './dns.ts';
 import { benchFailover } from './failover.ts';
 import { benchIdle } from './idle.ts';
 import { benchOverlay } from './overlay.ts';
 import { benchResolve } from './resolve.ts';
 import { benchScheduler } from './scheduler.ts';
 import { benchStart60 } from './start60.ts';
+import { benchZeroDrop } from './zero-drop.ts';
 import { Swarm } from './swarm.ts';
 import { table, type Results } from './table.ts';
+import { benchVip } from './vip.ts';
 
 const cluster = new BenchCluster();
 const swarm = new Swarm(cluster.box);
@@ -28,9 +32,13 @@ async function withSwarm<T>(measure: () => Promise<T>): Promise<T> {
 /** In this order: Swarm's engines carry more when idle, so what is idle is measured before there is a Swarm. */
 const parts: Record<string, () => unknown> = {
   scheduler: () => benchScheduler(),
+  dns: () => benchDns(),
+  agents: () => benchAgents(),
   idle: () => benchIdle(cluster),
   resolve: () => benchResolve(cluster),
   overlay: () => benchOverlay(cluster),
+  zeroDrop: () => benchZeroDrop(cluster),
+  traffic: () => benchVip(cluster),
   start60: () => withSwarm(() => benchStart60(cluster, swarm)),
   failover: () => withSwarm(() => benchFailover(cluster, swarm)),
 };
@@ -44,9 +52,16 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
+const withoutHosts: ReadonlySet<string> = new Set(['scheduler', 'dns', 'agents']);
+
+/** Whether all parts chosen run without hosts. */
+function needNoCluster(parts: readonly string[]): boolean {
+  return parts.length > 0 && parts.every((part) => withoutHosts.has(part));
+}
+
 const results: Results = {};
 try {
-  if (chosen.length !== 1 || chosen[0] !== 'scheduler') await cluster.up();
+  if (!needNoCluster(chosen)) await cluster.up();
   for (const [name, measure] of Object.entries(parts)) {
     if (chosen.length > 0 && !chosen.includes(name)) continue;
     process.stderr.write(`measuring ${name} …\n`);

@@ -19,10 +19,15 @@ socket.on('message', (message) => {
   wanted = undefined;
   process.stdout.write(`${Number(process.hrtime.bigint()) / 1e6}\n`);
 });
-createInterface({ input: process.stdin }).on('line', (line) => {
-  const [name = '', address = ''] = line.split(' ');
-  wanted = { name, address };
-});
+createInterface({ input: process.stdin })
+  .on('line', (line) => {
+    const [name = '', address = ''] = line.split(' ');
+    wanted = { name, address };
+  })
+  // Whoever started it cannot kill it: it runs in a host's own process namespace.
+  .on('close', () => {
+    process.exit();
+  });
 setInterval(() => {
   if (wanted === undefined) return;
   id = (id + 1) % 65_536;

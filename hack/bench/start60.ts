@@ -41,7 +41,7 @@ async function bestConcurrency(cluster: BenchCluster): Promise<number> {
 
 async function rawRun(cluster: BenchCluster, concurrency: number): Promise<number> {
   const engines = benchHosts.map((host) => new RawEngine(cluster.box.socket(host)));
-  const seconds = await timed(cluster, () =>
+  const seconds = await timed(cluster, `engines alone, ${concurrency} at a time`, () =>
     Promise.all(
       engines.map((engine) =>
         engine.run(benchImage, instances / benchHosts.length, concurrency, 'nap'),
@@ -54,7 +54,7 @@ async function rawRun(cluster: BenchCluster, concurrency: number): Promise<numbe
 
 async function napRun(cluster: BenchCluster): Promise<number> {
   const { kubectl } = cluster.control;
-  const seconds = await timed(cluster, () =>
+  const seconds = await timed(cluster, 'nap', () =>
     kubectl.apply({
       apiVersion: 'nap.dev/v1alpha1',
       kind: 'Project',
@@ -82,18 +82,24 @@ async function napRun(cluster: BenchCluster): Promise<number> {
 }
 
 async function swarmRun(cluster: BenchCluster, swarm: Swarm): Promise<number> {
-  const seconds = await timed(cluster, () => swarm.create('start60', instances));
+  const seconds = await timed(cluster, 'Swarm', () => swarm.create('start60', instances));
   await swarm.remove('start60');
   return seconds;
 }
 
-/** Seconds from the call of `order` to the last start. */
-async function timed(cluster: BenchCluster, order: () => Promise<unknown>): Promise<number> {
+/** Seconds from the call of `order` to the last start; also tells whoever waits for the bench. */
+async function timed(
+  cluster: BenchCluster,
+  who: string,
+  order: () => Promise<unknown>,
+): Promise<number> {
   const watch = await StartWatch.open(cluster.box, benchHosts);
   try {
     const from = performance.now();
     const [to] = await Promise.all([watch.reach(instances, limitMs), order()]);
-    return (to - from) / 1000;
+    const seconds = (to - from) / 1000;
+    process.stderr.write(`  ${instances} containers by ${who}: ${rounded(seconds)} s\n`);
+    return seconds;
   } finally {
     watch.close();
   }

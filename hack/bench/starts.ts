@@ -12,13 +12,17 @@ export class StartWatch {
   #count = 0;
   #notify: () => void = () => undefined;
 
-  /** Begins to count on `hosts`; resolves when all streams are open. */
-  static async open(box: Box, hosts: readonly string[]): Promise<StartWatch> {
+  /** Begins to count on `hosts`, those with `label` if it is given; resolves when all streams are open. */
+  static async open(box: Box, hosts: readonly string[], label?: string): Promise<StartWatch> {
     const watch = new StartWatch();
     for (const host of hosts) {
       const child = spawn(
         'docker',
-        ['-H', `unix://${box.socket(host)}`, 'events', '--filter', 'event=start', '--format', 'x'],
+        [
+          ...['-H', `unix://${box.socket(host)}`, 'events', '--filter', 'event=start'],
+          ...(label === undefined ? [] : ['--filter', `label=${label}`]),
+          ...['--format', 'x'],
+        ],
         { stdio: ['ignore', 'pipe', 'inherit'] },
       );
       watch.#children.push(child);

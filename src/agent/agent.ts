@@ -1,30 +1,47 @@
 import type { HostRecord } from '../registry/records/index.ts';
 import { LeaseLostError } from '../registry/store.ts';
+import { sleep } from '../runtime/clock.ts';
 import { runPeriodically } from '../runtime/periodic.ts';
 import { supervise } from '../runtime/supervise.ts';
 import { DesiredState } from './desired.ts';
 import type { EngineInfo } from './docker/engine.ts';
 import { EngineWatcher } from './engine-watcher.ts';
+import { Acknowledger } from './drain/acknowledger.ts';
+import { Drainer } from './drain/drainer.ts';
+import { openConnections } from './drain/open-connections.ts';
+import { drainPolicy } from './drain/policy.ts';
+import { Senders } from './drain/senders.ts';
 import { Executor } from './executor.ts';
 import { HealthMonitor } from './health/monitor.ts';
 import { containerProber } from './health/probe.ts';
 import { Deliveries } from './files/deliveries.ts';
+import { HostAddresses } from './addresses/host-addresses.ts';
 import { HostSession } from './host-session.ts';
 import { NetworkKeeper } from './network-keeper.ts';
 import { ObservedState } from './observed.ts';
-import type { AgentDeps, AgentOptions, LocalInstances } from './options.ts';
+import {
+  defaultNetworkName,
+  type AgentDeps,
+  type AgentOptions,
+  type LocalInstances,
+} from './options.ts';
 import { Reconciler } from './reconciler.ts';
+import { agentRouterKeeper, isRouter } from './router/agent-router.ts';
+import type { RouterKeeper } from './router/router-keeper.ts';
 import { Interruptions } from './restart/interruptions.ts';
 import { RecordWriter } from './record-writer.ts';
+import { Licence } from './licence.ts';
 import { holdAlone } from './single-agent.ts';
+import { TemplateKeeper } from './templates/template-keeper.ts';
 import { VolumeKeeper } from './volume-keeper.ts';
 
 const defaultLeaseTtlMs = 5000;
 const defaultGraceMs = 60_000;
-const defaultNetworkName = 'nap';
-/** A container that is to be stopped leaves the names first, unless the registry takes longer than this. */
+/** What is stopped without being drained leaves the names first, unless the registry takes longer than this. */
 const withdrawMs = 500;
 const defaultAuditMs = 30_000;
+/** How often the end of the licence is noted for the next agent. */
+const licenceNoteMs = 1_000;
 /** A planned stop may take this long to leave its note. */
 const handOverMs = 5000;
 
@@ -58,11 +75,15 @@ class Agent {
   readonly #writer: RecordWriter;
   readonly #watcher: EngineWatcher;
   readonly #deliveries: Deliveries | undefined;
+  readonly #templates: TemplateKeeper | undefined;
   readonly #volumes: VolumeKeeper;
+  readonly #router: RouterKeeper | undefined;
+  readonly #addresses: HostAddresses | undefined;
   readonly #reconciler: Reconciler;
   readonly #hostSession: HostSession;
   readonly #networkKeeper: NetworkKeeper;
   readonly #interruptions: Interruptions;
+  readonly #licence: Licence;
   #engine: EngineInfo | undefined;
   /** The last answer of an engine, shown while it is away. */
   #lastEngine: EngineInfo | undefined;
@@ -77,8 +98,16 @@ class Agent {
     this.#startedAt = new Date(clock.now()).toISOString();
     this.#session = `${this.#startedAt}-${Math.floor(random() * 2 ** 32).toString(16)}`;
     const touch: Reconciler['touch'] = (id, key) => {
+      this.#addresses?.note(id, this.#observed);
       this.#reconciler.touch(id, key);
+      if (isRouter(key)) this.#router?.changed();
     };
+    this.#addresses =
+      deps.addresses &&
+      new HostAddresses({
+        ...{ host, ...deps.addresses, store, clock, log },
+        licensed: () => this.#hostSession.lease !== undefined,
+      });
     this.#interruptions = new Interruptions(clock, deps.machine.bootedAt);
     this.#desired = new DesiredState(host, touch, (path, problem) => {
       log.warn({ path, problem }, 'ignoring a placement record that cannot be read');
@@ -95,16 +124,46 @@ class Agent {
         this.#onEngine(info, problem);
       },
     });
+    this.#templates = this.#templateKeeper(networkName, touch);
     this.#deliveries =
       deps.files &&
-      new Deliveries({ host, store, engine, files: deps.files.store, key: deps.files.key });
+      new Deliveries({
+        ...{ host, store, engine, files: deps.files.store, key: deps.files.key },
+        ...(this.#templates && { templates: this.#templates }),
+      });
     this.#volumes = new VolumeKeeper({ host, store, engine, clock, log });
+    this.#licence = new Licence({
+      remainingMs: () => this.#hostSession.lease?.remainingMs() ?? 0,
+      sinceBootMs: deps.sinceBootMs ?? (() => clock.monotonic()),
+      ...(deps.licence && { note: deps.licence }),
+      onEnd: () => {
+        this.#reconciler.touchAll();
+      },
+      schedule: (callback, delayMs) => clock.schedule(callback, delayMs),
+    });
+    this.#router = agentRouterKeeper(
+      options,
+      deps,
+      { desired: this.#desired, observed: this.#observed },
+      {
+        onProblems: () => {
+          this.#hostSession.changed();
+        },
+        onAnswered: (tokens) => {
+          this.#writer.setAnswered(tokens);
+        },
+      },
+    );
     const executor = new Executor({
+      ...(this.#addresses && { addresses: this.#addresses.pool }),
+      network: networkName,
+      cpus: deps.machine.cpus,
       ...(this.#deliveries && { deliveries: this.#deliveries }),
       volumes: this.#volumes,
       host,
       engine,
       observed: this.#observed,
+      clock,
       refresh: (containerId) => this.#watcher.refresh(containerId),
       assertLicensed: () => {
         if (this.#hostSession.lease === undefined) {
@@ -112,6 +171,7 @@ class Agent {
         }
       },
       withdraw: () => this.#writer.settled(withdrawMs),
+      drainer: this.#drainer(),
     });
     const health = new HealthMonitor({
       network: networkName,
@@ -131,6 +191,7 @@ class Agent {
       random,
       log,
       delivered: (desired) => this.#deliveries?.version(desired),
+      ...(this.#templates && { templates: this.#templates }),
       context: () => this.#context(),
       onReport: (_id, key, report, desired) => {
         this.#writer.set(key, report, desired);
@@ -152,10 +213,20 @@ class Agent {
       leaseTtlMs: options.leaseTtlMs ?? defaultLeaseTtlMs,
       hostRecord: () => this.#hostRecord(),
       onLicensed: () => {
+        this.#addresses?.licensed();
         this.#reconciler.touchAll();
       },
+      onUnlicensed: () => {
+        this.#reconciler.touchAll();
+      },
+      onHandedOver: async (graceMs) => {
+        if (this.#hasFenced()) await this.#licence.leave(graceMs);
+      },
     });
-    const local: LocalInstances = { localInstance: (ip) => this.#observed.instanceAt(ip) };
+    const local: LocalInstances = {
+      localInstance: (ip) =>
+        this.#observed.instanceAt(ip) ?? deps.addresses?.book.holderOf(ip)?.owner,
+    };
     this.#networkKeeper = new NetworkKeeper({
       host,
       name: networkName,
@@ -165,19 +236,69 @@ class Agent {
       local,
       clock,
       log,
+      auditMs: options.auditMs ?? defaultAuditMs,
+      ...(deps.audits && { audits: deps.audits }),
       onChange: () => {
+        this.#addresses?.place(this.#networkKeeper.current?.subnet);
         this.#reconciler.touchAll();
         this.#hostSession.changed();
       },
     });
   }
 
+  #drainer(): Drainer {
+    const { store, engine, services, clock, log } = this.#deps;
+    const host = this.#options.hostName;
+    return new Drainer({
+      withdrawals: this.#writer,
+      senders:
+        services &&
+        new Senders({
+          host,
+          store,
+          dataPlane: services.dataPlane,
+          clock,
+          log,
+          ask: (note) => {
+            this.#writer.setDrain(note);
+          },
+        }),
+      policy: (key) => drainPolicy(services, key),
+      connections: async (containerId) => {
+        const { pid } = await engine.inspect(containerId);
+        return pid === undefined ? 0 : openConnections(pid);
+      },
+      clock,
+      log,
+    });
+  }
+
+  #acknowledge(services: NonNullable<AgentDeps['services']>, signal: AbortSignal): Promise<void> {
+    const { store, clock, log } = this.#deps;
+    return new Acknowledger({
+      host: this.#options.hostName,
+      store,
+      dataPlane: services.dataPlane,
+      clock,
+      log,
+      publish: (revision) => {
+        this.#writer.setApplied(revision);
+      },
+    }).run(signal);
+  }
+
   async run(signal: AbortSignal): Promise<void> {
-    const { log } = this.#deps;
+    const { log, services } = this.#deps;
+    const templates = this.#templates;
     this.#deps.network.onProblems(() => {
       this.#hostSession.changed();
     });
+    this.#deps.audits?.onChange(() => {
+      this.#hostSession.changed();
+    });
     const restart = { baseMs: 200, capMs: 5000 };
+    await this.#licence.carryOver();
+    const router = this.#router;
     try {
       await supervise(
         [
@@ -187,7 +308,25 @@ class Agent {
           { name: 'reports', run: (s) => this.#writer.run(s), restart },
           { name: 'audit of reports', run: (s) => this.#auditReports(s), restart },
           { name: 'volumes', run: (s) => this.#volumes.run(s), restart },
+          { name: 'licence', run: (s) => this.#noteLicence(s), restart },
+          ...(router === undefined
+            ? []
+            : [{ name: 'router', run: (s: AbortSignal) => router.run(s), restart }]),
           { name: 'network', run: (s) => this.#networkKeeper.run(s) },
+          ...(services === undefined
+            ? []
+            : [
+                { name: 'services', run: (s: AbortSignal) => services.run(s), restart },
+                {
+                  name: 'answers to drains',
+                  run: (s: AbortSignal) => this.#acknowledge(services, s),
+                  restart,
+                },
+              ]),
+          ...(templates === undefined
+            ? []
+            : [{ name: 'templates', run: (s: AbortSignal) => templates.run(s), restart }]),
+          ...(this.#addresses?.tasks() ?? []),
           { name: 'session', run: (s) => this.#hostSession.run(s) },
           { name: 'session guard', run: (s) => this.#hostSession.guard(s) },
         ],
@@ -199,15 +338,54 @@ class Agent {
     }
   }
 
+  #hasFenced(): boolean {
+    for (const container of this.#observed.all()) if (container.fenced) return true;
+    return false;
+  }
+
+  async #stopFenced(): Promise<void> {
+    const { engine, log } = this.#deps;
+    const fenced = [...this.#observed.all()].filter((c) => c.fenced && c.state === 'running');
+    await Promise.all(
+      fenced.map(async ({ id, key, stopGraceMs }) => {
+        log.warn({ ...key }, 'stopping a fenced instance: the agent ends without a lease');
+        await engine.stop(id, stopGraceMs ?? 10_000).catch((error: unknown) => {
+          log.error({ err: error, ...key }, 'cannot stop a fenced instance');
+        });
+      }),
+    );
+  }
+
+  /** Costs nothing on hosts without fenced instances. */
+  async #noteLicence(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (this.#hasFenced()) await this.#licence.note();
+      await sleep(this.#deps.clock, licenceNoteMs, signal).catch(() => undefined);
+    }
+  }
+
   async #leave(): Promise<void> {
+    this.#licence.stop();
+    await this.#deps.lastKnown?.flush();
     const { graceMs = defaultGraceMs } = this.#options;
     const timeout = AbortSignal.timeout(handOverMs);
-    await this.#hostSession.handOver(graceMs, 'the agent was stopped on purpose', timeout);
+    const why = 'the agent was stopped on purpose';
+    const announced = await this.#hostSession.handOver(graceMs, why, timeout);
+    // Nobody would be there to stop it in time.
+    if (!announced) await this.#stopFenced();
     this.#deps.engine.close();
   }
 
   async #followPlacements(signal: AbortSignal): Promise<void> {
-    for await (const batch of this.#deps.store.watch(this.#desired.prefix, {}, signal)) {
+    const { store, lastKnown } = this.#deps;
+    const { prefix } = this.#desired;
+    const remembered = this.#desired.known ? undefined : await lastKnown?.read(prefix);
+    if (remembered !== undefined) {
+      this.#desired.remember(remembered);
+      this.#reconciler.touchAll();
+    }
+    for await (const batch of store.watch(prefix, {}, signal)) {
+      lastKnown?.note(prefix, batch);
       const first = !this.#desired.known;
       this.#desired.apply(batch);
       // What runs but is not placed here any more appears in no change of a placement.
@@ -239,10 +417,36 @@ class Agent {
     await this.#deliveries?.sweep([...placed, ...this.#observed.all()]);
   }
 
+  #templateKeeper(networkName: string, onChange: Reconciler['touch']): TemplateKeeper | undefined {
+    const { files, services, engine, clock, random, log } = this.#deps;
+    if (files?.templates === undefined || services === undefined) return undefined;
+    const { hostName: name, address, machineID, metadata = {} } = this.#options;
+    return new TemplateKeeper({
+      host: { name, address, machineID, metadata },
+      feed: services,
+      store: files.templates,
+      engine,
+      containers: () => this.#observed.all(),
+      network: () => {
+        const current = this.#networkKeeper.current;
+        return current && { name: networkName, gateway: current.gateway };
+      },
+      delivered: async (desired) => this.#deliveries?.ofConfigs(desired),
+      clock,
+      random,
+      log,
+      onChange,
+    });
+  }
+
   #onEngine(info: EngineInfo | undefined, problem: string): void {
     this.#engine = info;
     this.#interruptions.engine(info !== undefined);
-    if (info !== undefined) this.#lastEngine = info;
+    if (info !== undefined) {
+      this.#lastEngine = info;
+      // It has listed what it has.
+      this.#addresses?.complete();
+    }
     this.#engineProblem = problem;
     this.#networkKeeper.engineChanged(info !== undefined);
     this.#reconciler.touchAll();
@@ -255,6 +459,7 @@ class Agent {
     return {
       interrupted: (ended) => this.#interruptions.interrupted(ended),
       mayCreate: this.#hostSession.lease !== undefined,
+      licensed: this.#licence.held(),
       network: current && { name: this.#networkKeeper.name, gateway: current.gateway },
     };
   }
@@ -270,7 +475,8 @@ class Agent {
     }
     // Beyond this point nothing keeps instances from being placed here.
     const ready = problems.length === 0;
-    problems.push(...this.#deps.network.problems());
+    const troubles = this.#deps.network.problems();
+    problems.push(...troubles, ...(this.#router?.problems() ?? []));
     const seen = this.#lastEngine;
     return {
       name: hostName,
@@ -291,6 +497,10 @@ class Agent {
       startedAt: this.#startedAt,
       ready,
       problems,
+      network: {
+        problems: [...(network === undefined ? [this.#networkKeeper.problem] : []), ...troubles],
+        repaired: [...(this.#deps.audits?.recent() ?? [])],
+      },
       ...(this.#deliveries && { sealingKey: this.#deliveries.publicKey }),
     };
   }

@@ -148,3 +148,33 @@ describe('the placements of a host', () => {
     expect(unreadable).toHaveLength(1);
   });
 });
+
+describe('what an earlier agent knew', () => {
+  it('says what is placed here, and nothing of what is not', () => {
+    const { desired } = state();
+    desired.remember([entry('1', 3n)]);
+    expect(desired.known).toBe(false);
+    expect(desired.remembered).toBe(true);
+    expect(desired.judges(id('1'))).toBe(true);
+    expect(desired.judges(id('2'))).toBe(false);
+  });
+
+  it('gives way to the first word of the registry', () => {
+    const { desired } = state();
+    desired.remember([entry('1', 3n), entry('2', 4n)]);
+    desired.apply({ type: 'snapshot', entries: [entry('2', 9n)], revision: 10n });
+    expect(desired.remembered).toBe(false);
+    expect(desired.get(id('1'))).toBeUndefined();
+    expect(desired.get(id('2'))?.modRevision).toBe(9n);
+    desired.remember([entry('1', 3n)]);
+    expect(desired.get(id('1'))).toBeUndefined();
+  });
+
+  it('does so, too, when the registry was restored from a backup meanwhile; what that lacks stays', () => {
+    const { desired } = state();
+    desired.remember([entry('1', 30n), entry('2', 40n)]);
+    desired.apply({ type: 'snapshot', entries: [entry('2', 5n)], revision: 6n });
+    expect(desired.get(id('2'))?.modRevision).toBe(5n);
+    expect(desired.get(id('1'))).toBeDefined();
+  });
+});

@@ -30,6 +30,7 @@ export type UnreadableListener = (path: string, problem: string) => void;
  * - `known` is false until a first snapshot has come: before that, absence means nothing.
  * - A record that cannot be read counts as the last readable version of it; if there is none, the instance is `unreadable`
  *   and nobody may conclude anything about it. Broken records stop nothing.
+ * - What an earlier agent knew (`remember`) is a beginning that lasts until the first snapshot.
  * - A store whose revisions have gone backwards has been emptied or restored from a backup. Its snapshot proves
  *   no absence: the placements it lacks stay (until deletions of them are seen, or the agent is started anew).
  */
@@ -40,6 +41,8 @@ export class DesiredState {
   readonly #instances = new Map<string, DesiredInstance>();
   readonly #unreadable = new Map<string, InstanceKey>();
   #revision: Revision | undefined;
+  /** Greatest revision of what an earlier agent knew. */
+  #remembered: Revision | undefined;
 
   constructor(host: string, onChange: DesiredListener, onUnreadable: UnreadableListener) {
     this.prefix = `${placementRecords.prefix}${host}/`;
@@ -52,8 +55,25 @@ export class DesiredState {
     return this.#revision !== undefined;
   }
 
+  /** All that is known is what an earlier agent knew: it says what was placed here, and nothing about what was not. */
+  get remembered(): boolean {
+    return this.#remembered !== undefined && !this.known;
+  }
+
+  /** Begins with what an earlier agent knew. Whatever the registry says replaces it; once it has spoken, this does nothing. */
+  remember(entries: readonly Entry[]): void {
+    if (this.known) return;
+    let revision = 0n;
+    for (const entry of entries) {
+      this.#put(entry);
+      if (entry.modRevision > revision) revision = entry.modRevision;
+    }
+    this.#remembered = revision;
+  }
+
   /** Whether what is known suffices to judge this instance. */
   judges(id: string): boolean {
+    if (this.remembered) return this.#instances.has(id);
     return this.known && !this.#unreadable.has(id);
   }
 
@@ -88,7 +108,7 @@ export class DesiredState {
     revision: Revision,
     source: 'watch' | 'listing' = 'watch',
   ): void {
-    const before = this.#revision;
+    const before = this.#revision ?? this.#remembered;
     const older = before !== undefined && revision < before;
     if (older && source === 'listing') return;
     // Revisions of before compare with nothing in the new history.

@@ -1,8 +1,9 @@
 import { sleep, type Clock } from '../runtime/clock.ts';
+import { deadline } from '../runtime/deadline.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { labels } from '../api/v1alpha1/group.ts';
-import { isAborted } from './aborted.ts';
+import { isAborted } from '../runtime/aborted.ts';
 import type { Engine, EngineEvent, EngineInfo } from './docker/engine.ts';
 import { isNotFound, isUnavailable } from './docker/errors.ts';
 import type { ObservedState } from './observed.ts';
@@ -11,6 +12,9 @@ import { Semaphore } from './semaphore.ts';
 
 const firstRetryMs = 100;
 const longestRetryMs = 2000;
+/** The engine is asked for a sign of life this often, and counts as away when it gives none in time. */
+const pingEveryMs = 5_000;
+const pingWithinMs = 10_000;
 /** A full listing on a timer, whatever the events say: the engine may drop events. */
 const resyncMs = 30_000;
 /** Every so many listings each container is inspected, too. */
@@ -116,7 +120,22 @@ export class EngineWatcher {
         throw new Error('the event stream of the engine ended');
       }),
       sync(),
+      this.#watchOver(signal),
     ]);
+  }
+
+  /** Rejects when the engine falls silent: one that hangs keeps its streams open, and takes no instances. */
+  async #watchOver(signal: AbortSignal): Promise<never> {
+    const { engine, clock } = this.#deps;
+    for (;;) {
+      await sleep(clock, pingEveryMs, signal);
+      const limit = deadline(clock, pingWithinMs, 'the answer of the engine to a ping', signal);
+      try {
+        await engine.ping(limit.signal);
+      } finally {
+        limit.dispose();
+      }
+    }
   }
 
   readonly #onEvent = (event: EngineEvent): void => {

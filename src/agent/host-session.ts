@@ -4,7 +4,7 @@ import { Backoff } from '../runtime/backoff.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { isAborted } from './aborted.ts';
+import { isAborted } from '../runtime/aborted.ts';
 import type { DesiredState } from './desired.ts';
 import { HostNameTakenError, leftovers, readHost, register } from './registration.ts';
 import type { RecordWriter } from './record-writer.ts';
@@ -14,6 +14,9 @@ export class TakenOverError extends Error {
   override readonly name = 'TakenOverError';
   readonly retryable = false;
 }
+
+/** What was handed over ends this much earlier for us than for the others. */
+const handOverMarginMs = 6_000;
 
 export interface HostSessionOptions {
   readonly store: Store;
@@ -28,6 +31,10 @@ export interface HostSessionOptions {
   readonly hostRecord: () => HostRecord;
   /** Called when a lease is held and the placements have been read anew under it. */
   readonly onLicensed: () => void;
+  /** Called the moment that the lease cannot be proved any more. */
+  readonly onUnlicensed: () => void;
+  /** Called when a planned absence of `graceMs` was announced. */
+  readonly onHandedOver?: (graceMs: number) => Promise<void>;
 }
 
 /**
@@ -126,13 +133,13 @@ export class HostSession {
 
   /**
    * A planned absence: the host's records move to a lease that lives for `graceMs`, so that names go on
-   * resolving, and a note says that the host is not lost. Best effort, at most a few seconds.
+   * resolving, and a note says that the host is not lost. Best effort, at most a few seconds. False: nothing was announced.
    */
-  async handOver(graceMs: number, reason: string, signal: AbortSignal): Promise<void> {
+  async handOver(graceMs: number, reason: string, signal: AbortSignal): Promise<boolean> {
     const { store, writer, clock, log } = this.#options;
     const lease = this.lease;
     this.#lease = undefined;
-    if (lease === undefined || this.#revision === undefined) return;
+    if (lease === undefined || this.#revision === undefined) return false;
     try {
       const grace = await store.grantLease(
         Math.max(2000, Math.ceil(graceMs / 1000) * 1000),
@@ -151,12 +158,18 @@ export class HostSession {
         ],
         signal,
       );
-      if (moved.committed) await this.#moveReports(writer, grace, signal);
+      if (moved.committed) {
+        // Some seconds less than the record will stand.
+        await this.#options.onHandedOver?.(graceMs - handOverMarginMs);
+        await this.#moveReports(writer, grace, signal);
+      }
       grace.abandon();
       await lease.release(signal);
+      return moved.committed;
     } catch (error) {
       log.warn({ err: error }, 'could not leave a grace note; this host will count as lost soon');
       lease.abandon();
+      return false;
     }
   }
 
@@ -198,6 +211,7 @@ export class HostSession {
       throw error;
     }
     this.#lease = lease;
+    lease.lost.addEventListener('abort', this.#options.onUnlicensed, { once: true });
     log.info({ lease: lease.id, ttlMs: lease.ttlMs }, 'this host is registered');
     onLicensed();
     return lease;

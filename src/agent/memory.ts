@@ -1,3 +1,4 @@
+import type { EndCause } from '../api/v1alpha1/restart-policy.ts';
 import { nextCrashState, type CrashState } from './crash-loop.ts';
 import type { ContainerSpec } from '../registry/records/index.ts';
 import type { InspectedContainer } from './docker/engine.ts';
@@ -24,8 +25,78 @@ export interface InstanceMemory {
   readonly ran: boolean;
   /** Its last starts, wall clock, oldest first; only as many as a start limit needs. */
   readonly starts?: readonly number[];
+  /** The present run of its container, and when it was seen first, monotonic milliseconds. */
+  readonly runSeen?: {
+    readonly containerId: string;
+    readonly startedAt: string;
+    readonly at: number;
+  };
+  /** A start that did not come to its end, though its container did not fail by itself. */
+  readonly startFailure?: StartFailure;
+  /** The run that was stopped because the host lost its lease: it goes on when the host has one again. */
+  readonly fenced?: { readonly containerId: string; readonly startedAt: string | undefined };
   /** The run that was stopped because it was unhealthy. */
   readonly stoppedFor?: { readonly containerId: string; readonly startedAt: string | undefined };
+}
+
+/** Hooks failed, or it was not ready in time. */
+export interface StartFailure {
+  readonly containerId: string;
+  /** Of the container's last run, when the hooks before the next one failed; else of the run that failed. */
+  readonly startedAt: string | undefined;
+  readonly cause: EndCause;
+  /** `StartPreFailed`, `StartPostFailed`, `StartTimeout` */
+  readonly reason: string;
+  readonly message: string;
+  /** Wall clock, milliseconds. */
+  readonly at: number;
+  /** Failures in a row. */
+  readonly count: number;
+}
+
+/** The memory after one more failure of a start. */
+export function withStartFailure(
+  memory: InstanceMemory,
+  failure: Omit<StartFailure, 'count'>,
+  spec?: Pick<ContainerSpec, 'startLimit'>,
+): InstanceMemory {
+  const burst = spec?.startLimit?.burst;
+  const ran = failure.reason !== 'StartPreFailed';
+  return {
+    ...memory,
+    startFailure: { ...failure, count: (memory.startFailure?.count ?? 0) + 1 },
+    // A start that was not seen as one counts for the limit all the same.
+    ...(burst !== undefined &&
+      !ran && { starts: [...(memory.starts ?? []), failure.at].slice(-burst) }),
+  };
+}
+
+/** The failure of the container's start, if that is how its last run, or its last start, came to nothing. */
+export function startFailureOf(
+  { startFailure }: InstanceMemory,
+  { id, startedAt }: Pick<InspectedContainer, 'id' | 'startedAt'>,
+): StartFailure | undefined {
+  const its = startFailure?.containerId === id && startFailure.startedAt === startedAt;
+  return its ? startFailure : undefined;
+}
+
+/** The memory after a start that came to its end. */
+export function withoutStartFailure(memory: InstanceMemory): InstanceMemory {
+  const cured: { -readonly [Key in keyof InstanceMemory]: InstanceMemory[Key] } = { ...memory };
+  delete cured.startFailure;
+  return cured;
+}
+
+/** Notes when a run was seen first. @param now monotonic milliseconds. */
+export function noteRun(
+  memory: InstanceMemory,
+  { id, startedAt, state }: InspectedContainer,
+  now: number,
+): InstanceMemory {
+  if (startedAt === undefined || state !== 'running') return memory;
+  const { runSeen } = memory;
+  if (runSeen?.containerId === id && runSeen.startedAt === startedAt) return memory;
+  return { ...memory, runSeen: { containerId: id, startedAt, at: now } };
 }
 
 export const blankMemory: InstanceMemory = { earlierRestarts: 0, ran: false };
@@ -37,7 +108,7 @@ export const blankMemory: InstanceMemory = { earlierRestarts: 0, ran: false };
 export function remember(
   memory: InstanceMemory,
   seen: InspectedContainer,
-  spec?: Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit'>,
+  spec?: Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit' | 'fencing'>,
 ): InstanceMemory {
   if (seen.startedAt === undefined) return memory;
   const before = memory.crash;

@@ -3,14 +3,13 @@ import { sleep, type Clock } from '../runtime/clock.ts';
 import { deadline } from '../runtime/deadline.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { isAborted } from './aborted.ts';
+import { isAborted } from '../runtime/aborted.ts';
+import type { AuditBook } from './audit/audit-book.ts';
 import type { Engine } from './docker/engine.ts';
 import type { AgentDns, AgentNetwork, LocalInstances, LocalNetwork } from './options.ts';
 
 const firstRetryMs = 200;
 const longestRetryMs = 5000;
-/** The Docker network is compared with what it should be this often, and after each return of the engine. */
-const auditMs = 30_000;
 /** One try at taking the subnet; the registry may be stalled, and then a new try is better than waiting on. */
 const ensureTimeoutMs = 20_000;
 
@@ -24,6 +23,10 @@ export interface NetworkKeeperDeps {
   readonly local: LocalInstances;
   readonly clock: Clock;
   readonly log: Logger;
+  /** The Docker network is compared with what it should be this often, in milliseconds, and after each return of the engine. */
+  readonly auditMs: number;
+  /** Told what was put right, and asks for audits. */
+  readonly audits?: AuditBook;
   /** Called when `current` or `problem` has changed. */
   readonly onChange: () => void;
 }
@@ -77,9 +80,13 @@ export class NetworkKeeper {
     this.#signal = signal;
     if (this.#engineUp) this.#serveWhatIsLeft();
     const overlay = this.#runOverlay(signal);
+    const leave = this.#deps.audits?.onRequest(() => {
+      this.#wake();
+    });
     try {
       await this.#keepDockerNetwork(signal);
     } finally {
+      leave?.();
       await overlay;
       this.#dns?.stop.abort();
       await this.#dns?.done;
@@ -102,7 +109,7 @@ export class NetworkKeeper {
   }
 
   async #keepDockerNetwork(signal: AbortSignal): Promise<void> {
-    const { log, network, clock } = this.#deps;
+    const { log, network, clock, auditMs } = this.#deps;
     let failures = 0;
     while (!isAborted(signal)) {
       try {
@@ -142,6 +149,9 @@ export class NetworkKeeper {
     if (outcome !== 'kept')
       log.info({ subnet: local.subnet, outcome }, 'the Docker network stands');
     const before = this.#current;
+    if (before?.subnet === local.subnet && outcome !== 'kept') {
+      this.#deps.audits?.repaired([{ kind: 'bridge', what: `Docker network ${name} ${outcome}` }]);
+    }
     this.#current = local;
     this.#serve(local.gateway, signal);
     if (before?.subnet !== local.subnet || outcome !== 'kept') this.#deps.onChange();

@@ -21,8 +21,17 @@ export class ObservedState {
     this.#onChange = onChange;
   }
 
-  /** The containers of one instance. */
+  /** The containers of one instance, without those of its hooks. */
   of(id: string): readonly OwnedContainer[] {
+    return this.#allOf(id).filter(({ hook }) => hook === undefined);
+  }
+
+  /** The containers of one instance's hooks. */
+  hooksOf(id: string): readonly OwnedContainer[] {
+    return this.#allOf(id).filter(({ hook }) => hook !== undefined);
+  }
+
+  #allOf(id: string): OwnedContainer[] {
     const ids = this.#byInstance.get(id) ?? [];
     return [...ids].flatMap((containerId) => this.#containers.get(containerId) ?? []);
   }
@@ -35,6 +44,7 @@ export class ObservedState {
     return this.#containers.keys();
   }
 
+  /** Those of hooks, too. */
   all(): Iterable<OwnedContainer> {
     return this.#containers.values();
   }

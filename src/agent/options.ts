@@ -1,11 +1,23 @@
-import type { InstanceKey } from '../registry/records/index.ts';
+import type { ServiceIdentity } from '../api/v1alpha1/names.ts';
 import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
+import type { AddressBook } from './addresses/address-book.ts';
+import type { AddressFeed } from './addresses/address-feed.ts';
+import type { AuditBook } from './audit/audit-book.ts';
+import type { LastKnown } from './known/last-known.ts';
+import type { LicenceNote } from './licence.ts';
 import type { HostKey } from '../registry/seal.ts';
 import type { Engine } from './docker/engine.ts';
 import type { FileStore } from './files/file-store.ts';
 import type { Prober } from './health/probe.ts';
+import type { RouterPlace } from '../network/haproxy/config.ts';
+import type { RouterFiles } from './router/router-files.ts';
+import type { ServiceFeed } from './service-feed.ts';
+import type { TemplateStore } from './templates/template-store.ts';
+
+/** Name of the Docker network. */
+export const defaultNetworkName = 'nap';
 
 /** Who this host is, and the agent's few settings. */
 export interface AgentOptions {
@@ -23,7 +35,7 @@ export interface AgentOptions {
   readonly leaseTtlMs?: number;
   /** How long a planned absence may last before the host counts as lost, milliseconds. Default 60,000. */
   readonly graceMs?: number;
-  /** How often the registry is compared with what this host has reported, milliseconds. Default 30,000. */
+  /** How often what this host has reported, and its network, are compared with the registry, milliseconds. Default 30,000. */
   readonly auditMs?: number;
   /** Name of the Docker network. Default "nap". */
   readonly networkName?: string;
@@ -56,8 +68,8 @@ export interface AgentNetwork {
 
 /** What the agent knows of this host's own containers, whether or not the registry answers. */
 export interface LocalInstances {
-  /** The instance whose container has this overlay address, if it is one of this host's. */
-  localInstance(ip: string): InstanceKey | undefined;
+  /** The service whose container has this overlay address, or is about to get it, if it is one of this host's. */
+  localInstance(ip: string): ServiceIdentity | undefined;
 }
 
 /** The name server part of the agent. */
@@ -70,15 +82,46 @@ export interface AgentDns {
 export interface AgentFiles {
   readonly store: FileStore;
   readonly key: HostKey;
+  /** Where rendered files are kept. Absent: none are. */
+  readonly templates?: TemplateStore;
 }
+
+/** Where the configuration of a router on this host is kept. */
+export interface AgentRouter {
+  readonly files: RouterFiles;
+  readonly place: RouterPlace;
+}
+
+/** Services and their ready endpoints. */
+export type ServiceSource = Pick<
+  ServiceFeed,
+  'run' | 'synced' | 'subscribe' | 'find' | 'dataPlane'
+>;
 
 export interface AgentDeps {
   readonly store: Store;
   readonly engine: Engine;
   readonly network: AgentNetwork;
   readonly dns: AgentDns;
+  /** What audits of the network have put right, for the host's record; and asks for them. */
+  readonly audits?: AuditBook;
+  /**
+   * Follows what names and virtual IPs are made of, and knows how far they are, for all who need it. Absent: names see to it
+   * themselves, no template is rendered, and no host is asked whether it still sends to what is stopped.
+   */
+  readonly services?: ServiceSource;
+  /** Who has which address. Absent: the engine gives out addresses, and no other host is told of them. */
+  readonly addresses?: { readonly book: AddressBook; readonly feed: AddressFeed };
   /** Absent: instances with config files are not placed here. */
   readonly files?: AgentFiles;
+  /** What the registry said last. Absent: an agent that starts while the registry is away knows nothing. */
+  readonly lastKnown?: LastKnown;
+  /** Outlives the agent. Absent: fenced instances stop when the agent ends, and start again with the next one. */
+  readonly licence?: LicenceNote;
+  /** Monotonic milliseconds since the machine's boot, the same in all its processes. Default: the clock's. */
+  readonly sinceBootMs?: () => number;
+  /** Absent, or without `files`: a router on this host is not configured. */
+  readonly router?: AgentRouter;
   readonly log: Logger;
   readonly clock: Clock;
   /** Uniform in [0, 1). */

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { DesiredInstance } from './desired.ts';
+import { desiredInstance, ownedContainer, webKey } from '../../test/support/instances.ts';
 import type { ContainerState } from './docker/engine.ts';
 import { blankMemory } from './memory.ts';
 import type { OwnedContainer } from './ownership.ts';
 import { planInstance, type PlanContext } from './plan.ts';
 
-const key = { namespace: 'default', project: 'shop', service: 'web', ordinal: '1' };
+const key = webKey;
 const context: PlanContext = {
   known: true,
   mayCreate: true,
@@ -13,54 +13,9 @@ const context: PlanContext = {
   now: 1000,
 };
 
-const desired: DesiredInstance = {
-  key,
-  id: 'a',
-  specHash: '1',
-  path: '/p',
-  modRevision: 1n,
-  placement: {
-    id: 'a',
-    serviceUID: 'u',
-    specHash: '1',
-    placedAt: '',
-    delivery: { hash: 'new', recipient: 'r' },
-    container: {
-      image: 'i',
-      environment: {},
-      ports: [],
-      mounts: [],
-      labels: {},
-      hostname: 'h',
-      pullPolicy: 'missing',
-      restart: 'always',
-      stopGracePeriodMs: 5000,
-      limits: {},
-      reservations: {},
-    },
-  },
-};
+const desired = desiredInstance({}, { delivery: { hash: 'new', recipient: 'r' } });
 
-function container(state: ContainerState, specHash = '1'): OwnedContainer {
-  return {
-    id: 'c1',
-    name: 'x',
-    state,
-    labels: {},
-    key,
-    placementId: 'a',
-    specHash,
-    addresses: { nap: '10.77.1.2' },
-    dns: ['10.77.1.1'],
-    exitCode: 0,
-    oomKilled: false,
-    error: '',
-    restartCount: 0,
-    startedAt: '2026-01-01T00:00:00Z',
-    finishedAt: undefined,
-    stopGraceMs: 5000,
-  };
-}
+const container = (state: ContainerState, specHash = '1') => ownedContainer({ state, specHash });
 
 /** "deliver c1" for short. */
 function plan(containers: OwnedContainer[], delivered?: string): string[] {
@@ -80,7 +35,7 @@ describe('when files are delivered', () => {
       'before the old container is taken away',
       [container('running', 'old')],
       undefined,
-      ['image', 'deliver', 'stop c1', 'remove c1', 'create', 'start'],
+      ['image', 'deliver', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
     ],
     ['to one that runs, which is told', [container('running')], 'old', ['deliver c1']],
     ['never twice', [container('running')], 'new', []],

@@ -1,13 +1,19 @@
+import {
+  desiredInstance,
+  ownedContainer as container,
+  webKey,
+} from '../../test/support/instances.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { DesiredInstance } from './desired.ts';
 import type { ContainerState } from './docker/engine.ts';
 import { blankMemory } from './memory.ts';
 import type { OwnedContainer } from './ownership.ts';
+import { engineRestarts } from './restart/decision.ts';
 import { planInstance, type InstanceView, type PlanContext } from './plan.ts';
 import { stepReasons, type Step } from './steps.ts';
 
-const key = { namespace: 'default', project: 'shop', service: 'web', ordinal: '1' };
+const key = webKey;
 const gateway = '10.77.1.1';
 const context: PlanContext = {
   known: true,
@@ -16,56 +22,8 @@ const context: PlanContext = {
   now: 1000,
 };
 
-function desired(id = 'a', specHash = '1', restart: 'always' | 'no' = 'always'): DesiredInstance {
-  return {
-    key,
-    id,
-    specHash,
-    path: `/nap/v1/placements/h1/default/shop/web/1`,
-    modRevision: 1n,
-    placement: {
-      id,
-      serviceUID: 'u',
-      specHash,
-      placedAt: '2026-01-01T00:00:00Z',
-      container: {
-        image: 'i',
-        environment: {},
-        ports: [],
-        mounts: [],
-        labels: {},
-        hostname: 'h',
-        pullPolicy: 'missing',
-        restart,
-        stopGracePeriodMs: 5000,
-        limits: {},
-        reservations: {},
-      },
-    },
-  };
-}
-
-function container(over: Partial<OwnedContainer> = {}): OwnedContainer {
-  return {
-    id: 'c1',
-    name: 'x',
-    state: 'running',
-    labels: {},
-    key,
-    placementId: 'a',
-    specHash: '1',
-    addresses: { nap: '10.77.1.2' },
-    dns: [gateway],
-    exitCode: 0,
-    oomKilled: false,
-    error: '',
-    restartCount: 0,
-    startedAt: '2026-01-01T00:00:00Z',
-    finishedAt: undefined,
-    stopGraceMs: 5000,
-    ...over,
-  };
-}
+const desired = (id = 'a', specHash = '1', restart: 'always' | 'no' = 'always') =>
+  desiredInstance({ restart }, { id, specHash });
 
 function view(over: Partial<InstanceView> = {}): InstanceView {
   return { key, desired: desired(), containers: [], memory: blankMemory, ...over };
@@ -148,14 +106,14 @@ describe('the plan of one instance', () => {
       'another spec: the old one runs until the image is here',
       view({ desired: desired('a', '2'), containers: [container()] }),
       {},
-      ['image', 'stop c1', 'remove c1', 'create', 'start'],
+      ['image', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
       stepReasons.specChanged,
     ],
     [
       'another placement of the ordinal replaces the old one',
       view({ desired: desired('b'), containers: [container()] }),
       {},
-      ['image', 'stop c1', 'remove c1', 'create', 'start'],
+      ['image', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
       stepReasons.replaced,
     ],
     [
@@ -174,7 +132,7 @@ describe('the plan of one instance', () => {
       'what is not placed here is stopped and removed',
       view({ desired: undefined, containers: [container()] }),
       {},
-      ['stop c1', 'remove c1'],
+      ['drain c1', 'stop c1', 'remove c1'],
       stepReasons.notPlaced,
     ],
     [
@@ -197,7 +155,7 @@ describe('the plan of one instance', () => {
         containers: [container({ id: 'c2', startedAt: '2026-01-02T00:00:00Z' }), container()],
       }),
       {},
-      ['stop c2', 'remove c2'],
+      ['drain c2', 'stop c2', 'remove c2'],
       stepReasons.duplicate,
     ],
     [
@@ -211,14 +169,14 @@ describe('the plan of one instance', () => {
       'one on a lost subnet is made anew',
       view({ containers: [container({ dns: ['10.77.9.1'] })] }),
       {},
-      ['image', 'stop c1', 'remove c1', 'create', 'start'],
+      ['image', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
       stepReasons.networkChanged,
     ],
     [
       'one that was taken off the network by hand is made anew',
       view({ containers: [container({ addresses: {} })] }),
       {},
-      ['image', 'stop c1', 'remove c1', 'create', 'start'],
+      ['image', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
       stepReasons.networkChanged,
     ],
     [
@@ -365,6 +323,85 @@ describe('every plan', () => {
             ),
           ).toBe(true);
         }
+      }),
+    );
+  });
+});
+
+describe('a fenced instance', () => {
+  const fenced = (over: Partial<OwnedContainer> = {}) => container({ fenced: true, ...over });
+  const wish = (): DesiredInstance => {
+    const base = desired();
+    const spec = { ...base.placement.container, fencing: 'stop' as const };
+    return { ...base, placement: { ...base.placement, container: spec } };
+  };
+  const stop = [
+    { type: 'stop', key, containerId: 'c1', graceMs: 5000, reason: stepReasons.fenced },
+  ];
+
+  it('is stopped when the host is not licensed, whatever else is known or not', () => {
+    const cases: [Partial<InstanceView>, Partial<PlanContext>][] = [
+      [{ desired: wish() }, {}],
+      [{ desired: undefined }, { known: false }],
+      [{ desired: wish() }, { network: undefined, mayCreate: false }],
+      [
+        {
+          desired: wish(),
+          memory: {
+            ...blankMemory,
+            failure: { count: 1, retryAt: 9_000, reason: 'x', message: 'x' },
+          },
+        },
+        {},
+      ],
+    ];
+    for (const [of, at] of cases) {
+      const plan = planInstance(view({ containers: [fenced()], ...of }), {
+        ...context,
+        ...at,
+        licensed: false,
+      });
+      expect(plan.steps).toEqual(stop);
+    }
+  });
+
+  it('goes on while the host is licensed; others never stop for want of a licence', () => {
+    const kept = view({ desired: wish(), containers: [fenced()] });
+    expect(planInstance(kept, { ...context, licensed: true }).steps).toEqual([]);
+    expect(
+      planInstance(view({ containers: [container()] }), { ...context, licensed: false }).steps,
+    ).toEqual([]);
+  });
+
+  it('is not started without a licence, and starts again with one', () => {
+    const ended = fenced({ state: 'exited', exitCode: 0, finishedAt: '2026-01-01T00:01:00Z' });
+    const memory = {
+      ...blankMemory,
+      fenced: { containerId: 'c1', startedAt: '2026-01-01T00:00:00Z' },
+    };
+    const of = view({ desired: wish(), containers: [ended], memory });
+    expect(planInstance(of, { ...context, licensed: false }).steps).toEqual([]);
+    expect(words(planInstance(of, { ...context, licensed: true }).steps)).toEqual(['start c1']);
+  });
+
+  it('is restarted by nobody but the agent', () => {
+    expect(engineRestarts(wish().placement.container)).toBe(false);
+  });
+});
+
+describe('by what an earlier agent knew', () => {
+  it('what ended is started again', () => {
+    const of = view({ containers: [container({ state: 'exited', exitCode: 0 })] });
+    expect(words(planInstance(of, { ...context, remembered: true }).steps)).toEqual(['start c1']);
+  });
+
+  it('nothing is made, replaced or removed', () => {
+    fc.assert(
+      fc.property(anyView, (seen) => {
+        const { steps } = planInstance(seen, { ...context, remembered: true });
+        for (const step of steps) expect(['start', 'stop']).toContain(step.type);
+        const stops = steps.filter(({ type }) => type === 'stop');
+        for (const { reason } of stops) expect(reason).toBe(stepReasons.unhealthy);
       }),
     );
   });

@@ -1,24 +1,30 @@
+import { formatDuration } from '../api/v1alpha1/duration.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { instanceId, type InstanceKey } from '../registry/records/index.ts';
+import { instanceId, type ContainerSpec, type InstanceKey } from '../registry/records/index.ts';
 import { LeaseLostError } from '../registry/store.ts';
-import { isAborted } from './aborted.ts';
+import { isAborted } from '../runtime/aborted.ts';
 import type { DesiredInstance, DesiredState } from './desired.ts';
 import { EngineError, isUnavailable } from './docker/errors.ts';
 import { DeliveryError } from './files/deliveries.ts';
 import type { Executor } from './executor.ts';
+import { HookError } from './hooks/hook-error.ts';
 import type { HealthMonitor } from './health/monitor.ts';
 import {
   blankMemory,
   nextFailure,
+  noteRun,
   remember,
   withoutFailure,
+  withoutStartFailure,
+  withStartFailure,
   type InstanceMemory,
 } from './memory.ts';
 import type { ObservedState } from './observed.ts';
 import { planInstance, type InstanceView, type PlanContext } from './plan.ts';
 import { reportInstance, type Activity, type InstanceReport } from './report.ts';
-import { stepReasons, type Step } from './steps.ts';
+import { stepReasons, type Step, type StepOf } from './steps.ts';
+import type { TemplateKeeper } from './templates/template-keeper.ts';
 
 /** Everything is planned again at least this often, whatever was or was not noticed. */
 const fullPassMs = 30_000;
@@ -36,7 +42,7 @@ export interface ReconcilerDeps {
   readonly random: () => number;
   readonly log: Logger;
   /** What holds for all instances at this moment; undefined while the engine is away: then nothing is tried. */
-  readonly context: () => Omit<PlanContext, 'known' | 'now' | 'wallMs'> | undefined;
+  readonly context: () => Omit<PlanContext, 'known' | 'remembered' | 'now' | 'wallMs'> | undefined;
   /** Takes the report of an instance; `desired` is what it was computed for. */
   readonly onReport: (
     id: string,
@@ -46,6 +52,8 @@ export interface ReconcilerDeps {
   ) => void;
   /** Hash of the contents in the files of an instance's container. Default: none has any. */
   readonly delivered?: (desired: DesiredInstance) => string | undefined;
+  /** Takes note of an instance's containers, and tells what is wrong with its rendered files. Default: it has none. */
+  readonly templates?: Pick<TemplateKeeper, 'observe'>;
   /** Told once, when everything has been reported for the first time. */
   readonly onInformed: () => void;
   /** Told when a step has found the engine unreachable. */
@@ -164,7 +172,9 @@ export class Reconciler {
     const view = this.#view(id, cell);
     if (cell.worker !== undefined) {
       // Steps for a placement that is gone or has changed are not worth finishing.
-      if (cell.worker.serves !== serving(view.desired)) cell.worker.controller.abort();
+      if (cell.worker.serves !== serving(view.desired) || this.#mustFence(view)) {
+        cell.worker.controller.abort();
+      }
     } else {
       this.#act(id, cell, view);
     }
@@ -185,13 +195,17 @@ export class Reconciler {
     for (const container of containers) {
       if (container.placementId === desired?.id && container.specHash === desired.specHash) {
         current = container.id;
-        cell.memory = remember(cell.memory, container, desired.placement.container);
+        const seen = remember(cell.memory, container, desired.placement.container);
+        cell.memory = noteRun(seen, container, this.#deps.clock.monotonic());
       }
     }
     const check = desired?.placement.container.healthCheck;
     const health = this.#deps.health.observe(id, { key: cell.key, containers, current, check });
     const delivered = desired && this.#deps.delivered?.(desired);
-    return { key: cell.key, desired, containers, memory: cell.memory, health, delivered };
+    const hooks = this.#deps.observed.hooksOf(id);
+    const trouble = this.#deps.templates?.observe(id, cell.key, desired, containers);
+    const { key, memory } = cell;
+    return { key, desired, containers, hooks, memory, health, delivered, trouble };
   }
 
   #act(id: string, cell: Cell, view: InstanceView): void {
@@ -201,6 +215,7 @@ export class Reconciler {
     const context = {
       ...host,
       known: desired.judges(id),
+      remembered: desired.remembered,
       now: clock.monotonic(),
       wallMs: clock.now(),
     };
@@ -209,15 +224,24 @@ export class Reconciler {
     else if (plan.wakeAt !== undefined) this.#wake(id, cell, plan.wakeAt - context.now);
   }
 
+  /** What is fenced does not wait for the end of a pull. */
+  #mustFence(view: InstanceView): boolean {
+    if (!view.containers.some((container) => container.fenced && container.state === 'running'))
+      return false;
+    return this.#deps.context()?.licensed === false;
+  }
+
   #report(id: string, cell: Cell, view: InstanceView): void {
     const { host, network, clock, desired } = this.#deps;
     // What is not known to be wanted or unwanted is reported when it is.
     if (!this.#informed || !desired.judges(id)) return;
+    const interrupted = this.#deps.context()?.interrupted;
     const report = reportInstance(view, {
       host,
       network,
       activity: cell.activity,
       nowMs: clock.now(),
+      ...(interrupted === undefined ? {} : { interrupted }),
     });
     this.#deps.onReport(id, cell.key, report, view.desired);
     if (report.changesInMs !== undefined && cell.cancelWake === undefined) {
@@ -266,7 +290,7 @@ export class Reconciler {
       try {
         await executor.run(step, { show, signal });
         const tookMs = Math.round(this.#deps.clock.monotonic() - startedAt);
-        if (step.reason === stepReasons.unhealthy) this.#stoppedUnhealthy(cell, step, serves);
+        if (step.type === 'stop') this.#stopped(cell, step, serves);
         if (step.type !== 'image' || tookMs > 100) {
           log.info({ instance: id, step: step.type, reason: step.reason, tookMs }, 'step done');
         }
@@ -276,15 +300,55 @@ export class Reconciler {
       }
     }
     // What worked ends a row of failures.
-    if (cell.memoryOf === serves) cell.memory = withoutFailure(cell.memory);
+    if (cell.memoryOf !== serves) return;
+    cell.memory = withoutFailure(cell.memory);
+    const spec = this.#deps.desired.get(id)?.placement.container;
+    if (steps.some((step) => completesStart(step, spec))) {
+      cell.memory = withoutStartFailure(cell.memory);
+    }
   }
 
-  /** Its exit code alone would look like an end that somebody wanted. */
-  #stoppedUnhealthy(cell: Cell, step: Step, serves: string): void {
-    if (step.type !== 'stop' || cell.memoryOf !== serves) return;
-    const { containerId } = step;
+  /** The exit code alone would look like an end that somebody wanted. */
+  #stopped(cell: Cell, { reason, containerId }: StepOf<'stop'>, serves: string): void {
+    if (cell.memoryOf !== serves) return;
     const startedAt = this.#deps.observed.get(containerId)?.startedAt;
-    cell.memory = { ...cell.memory, stoppedFor: { containerId, startedAt } };
+    if (reason === stepReasons.unhealthy) {
+      cell.memory = { ...cell.memory, stoppedFor: { containerId, startedAt } };
+    } else if (reason === stepReasons.fenced) {
+      cell.memory = { ...cell.memory, fenced: { containerId, startedAt } };
+    } else if (reason === stepReasons.startTimeout) {
+      const spec = this.#deps.desired.get(instanceId(cell.key))?.placement.container;
+      const within = formatDuration(spec?.timeoutStartMs ?? 0);
+      cell.memory = withStartFailure(cell.memory, {
+        containerId,
+        startedAt,
+        cause: 'timeout',
+        reason: 'StartTimeout',
+        message: `not ready within ${within} of its start (timeoutStart)`,
+        at: this.#deps.clock.now(),
+      });
+    }
+  }
+
+  /** What follows is for the restart policy to say, not for the pauses after failures of the agent's own. */
+  #hookFailed(cell: Cell, step: Step, error: HookError): void {
+    const { observed, clock, desired } = this.#deps;
+    const { containerId, phase, ending, reason, message } = error;
+    const container = observed.get(containerId);
+    // Its own end says more than that nothing could be run in it any more.
+    if (container === undefined || (phase === 'startPost' && container.state !== 'running')) return;
+    cell.memory = withStartFailure(
+      cell.memory,
+      {
+        containerId,
+        startedAt: container.startedAt,
+        cause: ending,
+        reason,
+        message,
+        at: clock.now(),
+      },
+      desired.get(instanceId(step.key))?.placement.container,
+    );
   }
 
   #failed(id: string, cell: Cell, step: Step, serves: string, error: unknown): void {
@@ -297,6 +361,11 @@ export class Reconciler {
     }
     if (error instanceof LeaseLostError) {
       log.warn(fields, 'not creating: the lease of this host is not proved alive');
+      return;
+    }
+    if (error instanceof HookError) {
+      log.warn({ ...fields, reason: error.reason }, error.message);
+      if (cell.memoryOf === serves) this.#hookFailed(cell, step, error);
       return;
     }
     const known = error instanceof EngineError || error instanceof DeliveryError;
@@ -312,7 +381,8 @@ export class Reconciler {
 
   #show(id: string, cell: Cell, activity: Activity): void {
     const now = this.#deps.clock.monotonic();
-    const samePhase = cell.activity?.phase === activity.phase;
+    const samePhase =
+      cell.activity?.phase === activity.phase && cell.activity.reason === activity.reason;
     cell.activity = activity;
     const waitMs = cell.shownAt + progressEveryMs - now;
     if (samePhase && waitMs > 0) {
@@ -327,6 +397,15 @@ export class Reconciler {
 
 function isIdle(cell: Cell): boolean {
   return cell.worker === undefined && cell.cancelWake === undefined;
+}
+
+/** Whether a list of steps that has this one has brought a container up, when it is through. */
+function completesStart(step: Step, spec: ContainerSpec | undefined): boolean {
+  // It has to get ready in time, too, if there is a way to tell.
+  if (spec?.timeoutStartMs !== undefined && spec.healthCheck !== undefined) {
+    return step.type === 'mark' && step.mark === 'ready';
+  }
+  return step.type === 'start' || (step.type === 'hooks' && step.phase === 'startPost');
 }
 
 /** Tells one container of one placement from another. */

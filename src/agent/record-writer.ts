@@ -1,14 +1,18 @@
 import { plainOrdinal, seatKey } from '../api/v1alpha1/seat.ts';
 import {
+  acmeAnsweredRecords,
+  appliedRecords,
+  drainRecords,
   endpointRecords,
   instanceId,
   instanceRecords,
+  type DrainRecord,
   type InstanceKey,
 } from '../registry/records/index.ts';
 import type { Condition, Entry, Lease, Operation, Revision, Store } from '../registry/store.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { isAborted } from './aborted.ts';
+import { isAborted } from '../runtime/aborted.ts';
 import type { DesiredInstance } from './desired.ts';
 import type { InstanceReport } from './report.ts';
 
@@ -50,7 +54,8 @@ export class RecordWriter {
   /** Which endpoint each instance speaks through, and which instance speaks through each endpoint. */
   readonly #spoken = new Map<string, string>();
   readonly #speakers = new Map<string, string>();
-  readonly #quiet = new Set<() => void>();
+  readonly #settling = new Set<{ readonly slots: Set<Slot>; readonly done: () => void }>();
+  #withdrawn: Revision = 0n;
   /** Before that, what an agent before this one has said still stands: nothing is known to be untrue. */
   #informed = false;
   #lease: Lease | undefined;
@@ -61,6 +66,38 @@ export class RecordWriter {
     this.#host = host;
     this.#clock = clock;
     this.#log = log;
+  }
+
+  /**
+   * The last revision in which an endpoint of this host has ceased to stand; 0: in none that this agent or, if it was
+   * stopped while it waited for the other hosts, the one before it knows of.
+   */
+  get withdrawn(): Revision {
+    return this.#withdrawn;
+  }
+
+  /** Says up to which revision this host heeds changes of endpoints. */
+  setApplied(revision: Revision): void {
+    const text = appliedRecords.encode({ revision: String(revision) });
+    this.#want(appliedRecords.path({ host: this.#host }), text, undefined);
+  }
+
+  /** Says which challenges the router of this host answers. */
+  setAnswered(tokens: readonly string[]): void {
+    this.#want(
+      acmeAnsweredRecords.path({ host: this.#host }),
+      tokens.length === 0 ? undefined : acmeAnsweredRecords.encode({ tokens: [...tokens] }),
+      undefined,
+    );
+  }
+
+  /** Asks the other hosts how far they are; undefined: no more. */
+  setDrain(note: DrainRecord | undefined): void {
+    this.#want(
+      drainRecords.path({ host: this.#host }),
+      note && drainRecords.encode(note),
+      undefined,
+    );
   }
 
   /** Takes the report of one instance. */
@@ -120,6 +157,7 @@ export class RecordWriter {
     this.#lease = lease;
     for (const slot of this.#slots.values()) slot.written = undefined;
     for (const entry of left) {
+      this.#inherit(entry);
       this.#slot(entry.key).written = { text: '', revision: entry.modRevision };
     }
     for (const slot of this.#slots.values()) {
@@ -147,19 +185,34 @@ export class RecordWriter {
     );
   }
 
-  /** Resolves when everything wanted at this moment is written, or after `atMostMs`. */
+  /** Resolves when everything that is to be written at this moment is, or after `atMostMs`. What comes later is not waited for. */
   async settled(atMostMs: number): Promise<void> {
-    if (this.#dirty.size === 0) return;
+    const slots = new Set(this.#dirty);
+    if (slots.size === 0) return;
     await new Promise<void>((resolve) => {
-      const cancel = this.#clock.schedule(done, atMostMs);
-      const quiet = this.#quiet;
-      function done(): void {
+      const done = (): void => {
         cancel();
-        quiet.delete(done);
+        this.#settling.delete(waiting);
         resolve();
-      }
-      quiet.add(done);
+      };
+      const waiting = { slots, done };
+      const cancel = this.#clock.schedule(done, atMostMs);
+      this.#settling.add(waiting);
     });
+  }
+
+  /** An agent before this one has asked the other hosts for a revision: they may not have answered yet. */
+  #inherit(entry: Entry): void {
+    if (drainRecords.parsePath(entry.key) === undefined) return;
+    try {
+      this.#gone(BigInt(drainRecords.decode(entry.value).revision));
+    } catch (error) {
+      this.#log.debug({ err: error }, 'the drain record that was left behind cannot be read');
+    }
+  }
+
+  #gone(revision: Revision): void {
+    if (revision > this.#withdrawn) this.#withdrawn = revision;
   }
 
   /**
@@ -233,6 +286,7 @@ export class RecordWriter {
     if (slot.written?.text === text && !slot.doubt) this.#dirty.delete(slot);
     else this.#dirty.add(slot);
     this.#forgetIfDone(slot);
+    this.#tellSettled();
     this.#wake();
   }
 
@@ -261,7 +315,14 @@ export class RecordWriter {
         if (current !== undefined) this.#refused(slot, attempt, current.get(slot.path), lease);
       }
     }
-    if (this.#dirty.size === 0) for (const done of [...this.#quiet]) done();
+    this.#tellSettled();
+  }
+
+  #tellSettled(): void {
+    for (const { slots, done } of [...this.#settling]) {
+      for (const slot of slots) if (!this.#dirty.has(slot)) slots.delete(slot);
+      if (slots.size === 0) done();
+    }
   }
 
   /** Writes the slots in one transaction. When a condition did not hold: what stands at the keys that conditions name. */
@@ -311,6 +372,9 @@ export class RecordWriter {
   /** Notes what stands now. What was wanted otherwise while the write was under way is still to be written. */
   #settle(attempts: readonly { slot: Slot; text: string | undefined }[], revision: Revision): void {
     for (const { slot, text } of attempts) {
+      // Another text may be another address.
+      const replaced = slot.written !== undefined && slot.written.text !== text;
+      if (isEndpoint(slot) && (text === undefined || replaced)) this.#gone(revision);
       slot.written = text === undefined ? undefined : { text, revision };
       slot.doubt = false;
       if (slot.wanted === text) this.#dirty.delete(slot);
@@ -335,6 +399,7 @@ export class RecordWriter {
       slot.doubt = false;
       slot.written = ours ? { text: present.value, revision: present.modRevision } : undefined;
       again ||= ours;
+      if (!ours && present !== undefined && isEndpoint(slot)) this.#gone(present.modRevision);
     }
     if (!again) this.#dirty.delete(slot);
     this.#forgetIfDone(slot);
@@ -351,4 +416,8 @@ export class RecordWriter {
       signal.addEventListener('abort', wake, { once: true });
     });
   }
+}
+
+function isEndpoint({ path }: Slot): boolean {
+  return path.startsWith(endpointRecords.prefix);
 }

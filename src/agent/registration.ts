@@ -1,4 +1,6 @@
 import {
+  acmeAnsweredRecords,
+  drainRecords,
   endpointRecords,
   graceRecords,
   hostRecords,
@@ -72,7 +74,7 @@ export function readHost(entry: Entry): HostRecord | undefined {
   }
 }
 
-/** Instance and endpoint records of this host that stand in the registry, from this or an earlier agent. */
+/** Instance, endpoint, drain and challenge records of this host that stand in the registry, from this or an earlier agent. */
 export async function leftovers(
   store: Store,
   host: string,
@@ -86,7 +88,9 @@ export async function leftovers(
     const endpoint = await store.get(endpointRecords.path(parsed), signal);
     if (endpoint !== undefined && isOn(endpoint, host)) endpoints.push(endpoint);
   }
-  return [...entries, ...endpoints];
+  const drain = await store.get(drainRecords.path({ host }), signal);
+  const answered = await store.get(acmeAnsweredRecords.path({ host }), signal);
+  return [...entries, ...endpoints, ...[drain, answered].filter((entry) => entry !== undefined)];
 }
 
 function isReady(entry: Entry): boolean {

@@ -1,3 +1,8 @@
+import {
+  desiredInstance,
+  ownedContainer as container,
+  webKey,
+} from '../../test/support/instances.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { enginePauseMs, nextCrashState, settleMs } from './crash-loop.ts';
@@ -8,62 +13,15 @@ import { ownedContainer } from './ownership.ts';
 import type { InstanceView } from './plan.ts';
 import { reportInstance, type ReportContext } from './report.ts';
 
-const key = { namespace: 'default', project: 'shop', service: 'web', ordinal: '1' };
+const key = webKey;
 const start = Date.parse('2026-01-01T00:00:00Z');
 const at = (ms: number): string => new Date(start + ms).toISOString();
 
-const desired: DesiredInstance = {
-  key,
-  id: 'a',
-  specHash: '1',
-  path: '/p',
-  modRevision: 1n,
-  placement: {
-    id: 'a',
-    serviceUID: 'u',
-    specHash: '1',
-    placedAt: '',
-    container: {
-      image: 'i',
-      environment: {},
-      ports: [{ containerPort: 80, protocol: 'tcp' }],
-      mounts: [],
-      labels: {},
-      hostname: 'h',
-      pullPolicy: 'missing',
-      restart: 'always',
-      stopGracePeriodMs: 5000,
-      limits: {},
-      reservations: {},
-    },
-  },
-};
+const desired = desiredInstance({ ports: [{ containerPort: 80, protocol: 'tcp' }] });
 const once: DesiredInstance = {
   ...desired,
   placement: { ...desired.placement, container: { ...desired.placement.container, restart: 'no' } },
 };
-
-function container(over: Partial<OwnedContainer> = {}): OwnedContainer {
-  return {
-    id: 'c1',
-    name: 'x',
-    state: 'running',
-    labels: {},
-    key,
-    placementId: 'a',
-    specHash: '1',
-    addresses: { nap: '10.77.1.2' },
-    dns: [],
-    exitCode: 0,
-    oomKilled: false,
-    error: '',
-    restartCount: 0,
-    startedAt: at(0),
-    finishedAt: undefined,
-    stopGraceMs: 5000,
-    ...over,
-  };
-}
 
 function report(view: Partial<InstanceView>, context: Partial<ReportContext> = {}) {
   return reportInstance(

@@ -3,16 +3,25 @@ import type { EndpointRecord, InstancePhase, InstanceRecord } from '../registry/
 import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.ts';
 import type { DesiredInstance } from './desired.ts';
 import type { DeliveryErrorReason } from './files/deliveries.ts';
-import { formatPause } from './memory.ts';
-import { causeOf, decideRestart, engineRestarts } from './restart/decision.ts';
-import { betterFirst, type InstanceView } from './plan.ts';
+import { formatPause, startFailureOf, type StartFailure } from './memory.ts';
+import { awaitsStartPost } from './hooks/plan-hooks.ts';
+import {
+  causeOf,
+  decideRestart,
+  decideStartFailure,
+  engineRestarts,
+  type RestartDecision,
+} from './restart/decision.ts';
+import { betterFirst, isOver, type InstanceView } from './plan.ts';
 import type { OwnedContainer } from './ownership.ts';
 
 /** What is being done to an instance at this moment. */
 export interface Activity {
-  readonly phase: 'Pulling' | 'Creating' | 'Starting' | 'Stopping';
+  readonly phase: 'Pulling' | 'Creating' | 'Starting' | 'Draining' | 'Stopping';
   /** The container concerned, when there is one. */
   readonly containerId?: string;
+  /** What has gone wrong with it, though it goes on. */
+  readonly reason?: string;
   /** E.g. the progress of a pull. */
   readonly message?: string;
 }
@@ -24,6 +33,8 @@ export interface ReportContext {
   readonly activity: Activity | undefined;
   /** Wall clock, milliseconds since the epoch: the engine's times are compared with it. */
   readonly nowMs: number;
+  /** Whether the container was ended by the end of its engine or machine. Absent: none was. */
+  readonly interrupted?: (ended: OwnedContainer) => boolean;
 }
 
 /** What the registry should say about an instance. */
@@ -45,20 +56,25 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
     return { record: withoutContainer(view, desired, context) };
   }
   const { activity } = context;
-  const stopping =
-    desired === undefined || (activity?.phase === 'Stopping' && activity.containerId === shown.id);
-  const condition: Condition = stopping
-    ? { ...failed(view), ...(desired && healthReason(view, shown)), phase: 'Stopping' }
-    : conditionOf(view, desired, shown, context);
+  const leaving = leavingOf(shown, activity);
+  const condition: Condition =
+    desired === undefined || leaving !== undefined
+      ? {
+          ...failed(view),
+          ...(desired && healthReason(view, shown)),
+          ...(leaving ?? { phase: 'Stopping' }),
+        }
+      : conditionOf(view, desired, shown, context);
   const ip = shown.addresses[context.network];
   const health = view.health?.find(({ containerId }) => containerId === shown.id);
   const unsettledMs = condition.phase === 'Running' ? unsettled(view, shown, context) : 0;
   const ready =
-    condition.phase === 'Running' &&
-    shown.state === 'running' &&
-    ip !== undefined &&
-    unsettledMs === 0 &&
-    (health === undefined || health.status === 'healthy');
+    condition.phase === 'Created' ||
+    (condition.phase === 'Running' &&
+      shown.state === 'running' &&
+      ip !== undefined &&
+      unsettledMs === 0 &&
+      (health === undefined || health.status === 'healthy'));
   const record: InstanceRecord = {
     id: shown.placementId,
     specHash: shown.specHash,
@@ -74,7 +90,9 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
   };
   return {
     record,
-    ...(ready && desired !== undefined && { endpoint: endpointOf(desired, context.host, ip) }),
+    ...(ready &&
+      desired !== undefined &&
+      ip !== undefined && { endpoint: endpointOf(desired, context.host, ip) }),
     ...(unsettledMs > 0 && { changesInMs: unsettledMs }),
   };
 }
@@ -83,6 +101,13 @@ interface Condition {
   phase: InstancePhase;
   reason?: string;
   message?: string;
+}
+
+/** How far a container is on its way out, if it is one of those that are being stopped. */
+function leavingOf(shown: OwnedContainer, activity: Activity | undefined): Condition | undefined {
+  if (activity?.containerId !== shown.id) return undefined;
+  const { phase } = activity;
+  return phase === 'Draining' || phase === 'Stopping' ? { phase, ...wordsOf(activity) } : undefined;
 }
 
 /** The container that stands for the instance: the placement's own, else an older one that still serves. */
@@ -99,7 +124,7 @@ function withoutContainer(
   context: ReportContext,
 ): InstanceRecord {
   const { activity } = context;
-  const { failure, ran } = view.memory;
+  const { failure } = view.memory;
   const base = {
     id: desired.id,
     specHash: desired.specHash,
@@ -113,8 +138,11 @@ function withoutContainer(
   if (failure !== undefined) {
     return { ...base, phase: 'Failed', reason: failure.reason, message: failure.message };
   }
-  if (ran && desired.placement.container.restart === 'no') {
-    const message = 'its container was removed by hand; with restart: no it does not run again';
+  if (isOver(view, desired)) {
+    const message =
+      desired.placement.finished === true
+        ? 'it has ended, and its container was removed by hand'
+        : 'its container was removed by hand; with restart: no it does not run again';
     return { ...base, phase: 'Exited', reason: 'Removed', message };
   }
   return { ...base, phase: 'Creating' };
@@ -148,7 +176,12 @@ function conditionOf(
           message: `${endOf(shown)} before this run`,
         };
       }
-      return { phase: 'Running', ...healthReason(view, shown) };
+      if (isOwn(shown, desired) && awaitsStartPost(shown, desired)) {
+        const message = wordsOf(context.activity).message ?? 'its hooks after the start are next';
+        return { phase: 'Starting', reason: 'StartPost', message };
+      }
+      const own = isOwn(shown, desired) ? view.trouble : undefined;
+      return { phase: 'Running', ...own, ...healthReason(view, shown) };
     }
     case 'paused':
       return {
@@ -163,17 +196,24 @@ function conditionOf(
         ? { phase: 'Failed', reason: 'CrashLoop', message }
         : { phase: 'Starting', reason: shown.oomKilled ? 'OOMKilled' : 'Restarting', message };
     }
-    case 'created':
+    case 'created': {
+      const failure = failed(view) ?? startFailed(view, desired, shown);
+      if (failure !== undefined) return failure;
+      if (desired.placement.container.start === false) return { phase: 'Created' };
+      return { phase: context.activity?.phase ?? 'Starting', ...wordsOf(context.activity) };
+    }
     case 'dead':
     case 'removing':
       return failed(view) ?? { phase: context.activity?.phase ?? 'Starting' };
     case 'exited': {
+      const failure = failed(view) ?? startFailed(view, desired, shown);
+      if (failure !== undefined) return failure;
       const engines = engineRestarts(desired.placement.container);
       if (engines && causeOf(shown, view.memory) !== 'timeout') {
         const why: Condition = { phase: 'Starting', reason: 'Stopped', message: endOf(shown) };
         return failed(view) ?? why;
       }
-      return ended(view, desired, shown);
+      return ended(view, desired, shown, context);
     }
   }
 }
@@ -192,11 +232,68 @@ function healthReason(view: InstanceView, shown: OwnedContainer): Partial<Condit
   };
 }
 
-/** One that is down and that the engine does not start again. */
-function ended(view: InstanceView, desired: DesiredInstance, shown: OwnedContainer): Condition {
+/** One whose last start came to nothing. */
+function startFailed(
+  view: InstanceView,
+  desired: DesiredInstance,
+  shown: OwnedContainer,
+): Condition | undefined {
+  const failure = startFailureOf(view.memory, shown);
+  if (failure === undefined) return undefined;
   const { container: spec } = desired.placement;
-  const decision = decideRestart(shown, spec, view.memory);
+  return afterStartFailure(failure, decideStartFailure(failure, spec, view.memory), spec);
+}
+
+function afterStartFailure(
+  { reason, message, count }: StartFailure,
+  decision: RestartDecision,
+  spec: DesiredInstance['placement']['container'],
+): Condition {
+  switch (decision.type) {
+    case 'start': {
+      const again = `${message}; next start in ${formatPause(decision.pauseMs)}`;
+      return { phase: count >= crashLoopRuns ? 'Failed' : 'Starting', reason, message: again };
+    }
+    case 'limit':
+      return {
+        phase: 'Failed',
+        reason: 'StartLimitHit',
+        message: overLimit(decision, spec, message),
+      };
+    case 'stay':
+      return { phase: 'Failed', reason, message };
+  }
+}
+
+function overLimit(
+  { starts }: Extract<RestartDecision, { type: 'limit' }>,
+  { startLimit }: DesiredInstance['placement']['container'],
+  end: string,
+): string {
+  return `${String(starts)} starts within ${formatDuration(startLimit?.intervalMs ?? 0)}; ${end}`;
+}
+
+/** What is being done, in a form that goes into a record. */
+function wordsOf(activity: Activity | undefined): { reason?: string; message?: string } {
+  const { reason, message } = activity ?? {};
+  return { ...(reason !== undefined && { reason }), ...(message !== undefined && { message }) };
+}
+
+/** One that is down and that the engine does not start again. */
+function ended(
+  view: InstanceView,
+  desired: DesiredInstance,
+  shown: OwnedContainer,
+  context: ReportContext,
+): Condition {
+  const { container: spec, finished } = desired.placement;
+  // Said of a oneshot, an end that is none would be believed.
+  const interrupted = spec.oneshot === true && context.interrupted?.(shown) === true;
+  const decision = decideRestart(shown, spec, view.memory, interrupted, finished);
   const { cause } = decision;
+  if (cause === 'interrupted') {
+    return { phase: 'Starting', reason: 'Interrupted', message: `${endOf(shown)} with its host` };
+  }
   const end = cause === 'timeout' ? 'stopped because it was unhealthy' : endOf(shown);
   switch (decision.type) {
     case 'start': {
@@ -210,8 +307,7 @@ function ended(view: InstanceView, desired: DesiredInstance, shown: OwnedContain
       return { phase: 'Starting', reason, message };
     }
     case 'limit': {
-      const within = formatDuration(spec.startLimit?.intervalMs ?? 0);
-      const message = `${String(decision.starts)} starts within ${within}; ${end}`;
+      const message = overLimit(decision, spec, end);
       return { phase: 'Failed', reason: 'StartLimitHit', message };
     }
     case 'stay':
@@ -240,6 +336,8 @@ function isOwn(container: OwnedContainer, desired: DesiredInstance): boolean {
 function unsettled(view: InstanceView, shown: OwnedContainer, context: ReportContext): number {
   if (shown.state !== 'running' || shown.startedAt === undefined) return 0;
   const ranMs = context.nowMs - Date.parse(shown.startedAt);
+  // It started before the clock was set back: nobody waits until the clock has come so far again.
+  if (ranMs < 0) return 0;
   return Math.max(0, settleMs(view.memory.crash?.shortRuns ?? 0) - ranMs);
 }
 

@@ -1,5 +1,7 @@
+import type { Hook, Hooks } from '../api/v1alpha1/hooks.ts';
 import type { InstanceKey } from '../registry/records/index.ts';
 import type { DesiredInstance } from './desired.ts';
+import type { Mark } from './hooks/mark.ts';
 
 /** Why a step is taken. Named, because they appear in logs, in tests and in what users are told. */
 export const stepReasons = {
@@ -16,6 +18,13 @@ export const stepReasons = {
   stoppedOutside: 'stopped by something other than nap',
   restartPolicy: 'ended, and the restart policy starts it again',
   unhealthy: 'unhealthy for too long',
+  startFailed: 'a hook of its start has failed',
+  startTimeout: 'not ready in time',
+  started: 'has started',
+  becameReady: 'ready for the first time',
+  ended: 'its run has ended',
+  leftOver: 'nobody waits for this hook any more',
+  fenced: 'this host has lost touch with the cluster, and the service is fenced',
 } as const;
 export type StepReason = (typeof stepReasons)[keyof typeof stepReasons];
 
@@ -52,6 +61,13 @@ export interface StartStep extends StepBase {
   readonly containerId: string | undefined;
 }
 
+/** Waits until nobody sends to a container any more and, if it serves, what it was doing is done. */
+export interface DrainStep extends StepBase {
+  readonly type: 'drain';
+  readonly containerId: string;
+  readonly serves: boolean;
+}
+
 /** Asks a container to stop, and kills it after `graceMs`. */
 export interface StopStep extends StepBase {
   readonly type: 'stop';
@@ -65,7 +81,36 @@ export interface RemoveStep extends StepBase {
   readonly containerId: string;
 }
 
+/** Runs hooks one after the other, in time. */
+export interface HooksStep extends StepBase {
+  readonly type: 'hooks';
+  readonly phase: keyof Hooks;
+  readonly hooks: readonly Hook[];
+  /** For all of them together. */
+  readonly timeoutMs: number;
+  /** The container that they belong to; undefined: the one that this plan's create step has just made for `desired`. */
+  readonly containerId: string | undefined;
+  readonly desired: DesiredInstance | undefined;
+}
+
+/** Notes durably how far a container's run has come. */
+export interface MarkStep extends StepBase {
+  readonly type: 'mark';
+  readonly mark: Mark;
+  readonly containerId: string | undefined;
+  readonly desired: DesiredInstance | undefined;
+}
+
 /** One thing to do for one instance. Every step may be repeated: doing it twice is like doing it once. */
-export type Step = ImageStep | DeliverStep | CreateStep | StartStep | StopStep | RemoveStep;
+export type Step =
+  | ImageStep
+  | DeliverStep
+  | CreateStep
+  | StartStep
+  | DrainStep
+  | StopStep
+  | RemoveStep
+  | HooksStep
+  | MarkStep;
 export type StepType = Step['type'];
 export type StepOf<Type extends StepType> = Extract<Step, { type: Type }>;

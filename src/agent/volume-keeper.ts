@@ -3,7 +3,7 @@ import { volumeRecords } from '../registry/records/volume.ts';
 import type { Store } from '../registry/store.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { isAborted } from './aborted.ts';
+import { isAborted } from '../runtime/aborted.ts';
 import type { Engine } from './docker/engine.ts';
 import { EngineError } from './docker/errors.ts';
 

@@ -2,12 +2,15 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { isDnsLabel } from '../api/v1alpha1/names.ts';
 import {
   addEtcdFlags,
+  addHealthFlags,
   addLogFlags,
+  healthPlace,
   ipv4,
   keyValues,
   loggerFor,
   seconds,
   type EtcdFlags,
+  type HealthFlags,
   type LogFlags,
 } from './flags.ts';
 import { runUntilSignal } from './signals.ts';
@@ -19,6 +22,7 @@ export interface AgentFlags {
   readonly metadata?: Record<string, string>;
   readonly docker: string;
   readonly leaseTtl: number;
+  readonly auditInterval: number;
 }
 
 /** The agent's own flags, shared with `nap up`. */
@@ -45,6 +49,14 @@ export function addAgentFlags(command: Command): Command {
       new Option('--lease-ttl <seconds>', 'this host is taken for dead after so long a silence')
         .argParser(seconds(2))
         .default(5_000, '5'),
+    )
+    .addOption(
+      new Option(
+        '--audit-interval <seconds>',
+        "this host's network is compared with the registry so often, and put right; SIGUSR2 asks for it at once",
+      )
+        .argParser(seconds(1))
+        .default(30_000, '30'),
     );
 }
 
@@ -63,8 +75,8 @@ Example:
   nap agent --etcd https://10.0.0.1:2379 --etcd-ca ca.crt --etcd-cert agent.crt --etcd-key agent.key \\
             --metadata region=eu-west-1,disk=ssd`,
     );
-  addLogFlags(addEtcdFlags(addAgentFlags(command)));
-  return command.action(async (flags: AgentFlags & EtcdFlags & LogFlags) => {
+  addLogFlags(addEtcdFlags(addHealthFlags(addAgentFlags(command))));
+  return command.action(async (flags: AgentFlags & HealthFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);
     // What a command runs is loaded when it runs: an agent has no need of the API server in its memory.
     const [{ withStore }, { serveAsAgent }] = await Promise.all([
@@ -72,7 +84,9 @@ Example:
       import('./serve-agent.ts'),
     ]);
     await runUntilSignal(log, (signal) =>
-      withStore(flags, log, (store) => serveAsAgent(flags, store, log, signal)),
+      withStore(flags, log, (store) =>
+        serveAsAgent(flags, { store, log, health: healthPlace(flags) }, signal),
+      ),
     );
   });
 }

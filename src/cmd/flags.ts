@@ -1,7 +1,12 @@
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { isImageReference } from '../api/v1alpha1/image-reference.ts';
+import type { AcmeOptions } from '../controllers/certificates/loop.ts';
+import type { RouterOptions } from '../controllers/routes/router-service.ts';
 import { isLoopback } from '../network/loopback.ts';
+import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
 import type { EtcdTlsMaterial } from '../registry/etcd/store.ts';
 import { createLogger, type Logger, type LogLevel, logLevels } from '../telemetry/log.ts';
 
@@ -133,6 +138,26 @@ export function portNumber(text: string): number {
   return port;
 }
 
+export interface HealthFlags {
+  readonly healthPort?: number;
+  readonly healthAddress: string;
+}
+
+/** Flags of a process that tells how it is. */
+export function addHealthFlags(command: Command): Command {
+  return command
+    .option('--health-port <port>', 'serve /healthz, /readyz and /metrics on this port', portNumber)
+    .option('--health-address <address>', 'address for --health-port', '127.0.0.1');
+}
+
+/** Where to serve them; undefined: nowhere. */
+export function healthPlace({
+  healthPort: port,
+  healthAddress: host,
+}: HealthFlags): { readonly host: string; readonly port: number } | undefined {
+  return port === undefined ? undefined : { host, port };
+}
+
 /** Parses an IPv4 address. */
 export function ipv4(text: string): string {
   if (!isIPv4(text)) throw new InvalidArgumentError(`"${text}" is not an IPv4 address.`);
@@ -150,4 +175,138 @@ export function seconds(minimum: number): (text: string) => number {
     }
     return value * 1000;
   };
+}
+
+export interface VirtualRangeFlags {
+  readonly virtualIpRange: string;
+}
+
+/** `--virtual-ip-range`. */
+export function addVirtualRangeFlag(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--virtual-ip-range <cidr>',
+      'where services get their virtual IPs from; must not overlap the overlay or any network of a host',
+    )
+      .argParser(virtualRange)
+      .default(defaultVirtualRange)
+      .env('NAP_VIRTUAL_IP_RANGE'),
+  );
+}
+
+function virtualRange(text: string): string {
+  try {
+    parseVirtualRange(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`${(error as Error).message}.`);
+  }
+  return text;
+}
+
+export interface RouterFlags {
+  readonly routerImage?: string;
+  readonly routerHosts?: Record<string, string>;
+  readonly acmeDirectory?: string;
+  readonly acmeEmail?: string;
+  readonly acmeCaFile?: string;
+  readonly acmeAgreeTos?: boolean;
+}
+
+/** What the operator is told about routers, shared with `nap up`. */
+export function addRouterFlags(command: Command): Command {
+  return command
+    .option(
+      '--router-image <image>',
+      'run a router for `routes` of services on the ports 80 and 443 of each host: an image with HAProxy 2.6 or later, ' +
+        'e.g. haproxy:lts (default: none is run)',
+    )
+    .option(
+      '--router-hosts <key=value,…>',
+      'run routers only on hosts with these labels (default: on all)',
+      keyValues,
+    )
+    .addOption(
+      new Option(
+        '--acme-directory <url>',
+        'obtain the certificates of routes with `tls: {acme: {}}` from this authority (RFC 8555), e.g. ' +
+          `${letsEncrypt} for Let's Encrypt (default: none are obtained)`,
+      )
+        .argParser(httpsUrl)
+        .env('NAP_ACME_DIRECTORY'),
+    )
+    .option(
+      '--acme-agree-tos',
+      "agree to that authority's terms of service, which its directory names: needed with --acme-directory",
+    )
+    .option('--acme-email <address>', 'whom the authority may write to', emailAddress)
+    .option(
+      '--acme-ca-file <file>',
+      "trust this certificate (PEM), too, when speaking to the authority: for one of one's own",
+    );
+}
+
+/** Of the directory of the authority that most will use. */
+const letsEncrypt = 'https://acme-v02.api.letsencrypt.org/directory';
+
+function httpsUrl(text: string): string {
+  if (!URL.canParse(text) || new URL(text).protocol !== 'https:') {
+    throw new InvalidArgumentError(`"${text}" is not an https URL such as ${letsEncrypt}.`);
+  }
+  return text;
+}
+
+function emailAddress(text: string): string {
+  if (!/^[^\s@,?]+@[^\s@,?]+$/.test(text)) {
+    throw new InvalidArgumentError(`"${text}" is not an address such as ops@example.com.`);
+  }
+  return text;
+}
+
+/** As the operator takes it; undefined: no certificates are to be obtained. @throws {UsageError} that says what is missing or wrong */
+export async function acmeOptions(flags: RouterFlags): Promise<AcmeOptions | undefined> {
+  const { acmeDirectory: directory, acmeEmail, acmeCaFile, acmeAgreeTos } = flags;
+  if (directory === undefined) {
+    const flag =
+      (acmeEmail !== undefined && '--acme-email') ||
+      (acmeCaFile !== undefined && '--acme-ca-file') ||
+      (acmeAgreeTos === true && '--acme-agree-tos');
+    if (flag !== false) throw new UsageError(`${flag} goes with --acme-directory`);
+    return undefined;
+  }
+  if (acmeAgreeTos !== true) {
+    throw new UsageError(
+      `--acme-directory: the authority asks for consent to its terms of service, which ${directory} names: read them, and add --acme-agree-tos`,
+    );
+  }
+  const ca =
+    acmeCaFile === undefined ? undefined : await readNamedFile('--acme-ca-file', acmeCaFile);
+  if (ca !== undefined) assertCertificate('--acme-ca-file', ca);
+  return {
+    directory,
+    ...(acmeEmail === undefined ? {} : { email: acmeEmail }),
+    ...(ca === undefined ? {} : { ca }),
+  };
+}
+
+function assertCertificate(flag: string, pem: string): void {
+  try {
+    new X509Certificate(pem);
+  } catch {
+    throw new UsageError(`${flag}: the file has no certificate (PEM)`);
+  }
+}
+
+/** As the operator takes it; undefined: no routers are asked for. */
+export function routerOptions(flags: RouterFlags): RouterOptions | undefined {
+  const { routerImage: image, routerHosts: hosts } = flags;
+  if (image === undefined) {
+    if (hosts !== undefined) throw new UsageError('--router-hosts goes with --router-image');
+    return undefined;
+  }
+  if (!isImageReference(image)) {
+    throw new UsageError(
+      `--router-image: "${image}" is not an image reference: use e.g. haproxy:lts`,
+    );
+  }
+  return { image, ...(hosts === undefined ? {} : { hosts }) };
 }

@@ -1,20 +1,26 @@
 import { Command, Option } from 'commander';
 import {
+  acmeOptions,
   addEtcdFlags,
+  addHealthFlags,
   addLogFlags,
+  addRouterFlags,
+  addVirtualRangeFlag,
+  healthPlace,
   loggerFor,
-  portNumber,
+  routerOptions,
   seconds,
   type EtcdFlags,
+  type HealthFlags,
   type LogFlags,
+  type RouterFlags,
+  type VirtualRangeFlags,
 } from './flags.ts';
 import { runUntilSignal } from './signals.ts';
 
-interface OperatorFlags {
+interface OperatorFlags extends RouterFlags, VirtualRangeFlags, HealthFlags {
   readonly kubeconfig?: string;
   readonly leaseTtl: number;
-  readonly healthPort?: number;
-  readonly healthAddress: string;
   readonly namespace: string;
 }
 
@@ -31,15 +37,13 @@ export function operatorCommand(): Command {
         'how to reach the API (default: as kubectl, or the pod’s own)',
       ).env('KUBECONFIG'),
     )
-    .option('--namespace <name>', 'namespace of the leader election Lease', 'nap-system')
+    .option('--namespace <name>', 'namespace of the Lease that says who leads', 'nap-system')
     .addOption(
       new Option('--lease-ttl <seconds>', "the agents' --lease-ttl")
         .argParser(seconds(2))
         .default(5_000, '5'),
-    )
-    .option('--health-port <port>', 'serve /healthz, /readyz and /metrics on this port', portNumber)
-    .option('--health-address <address>', 'address for --health-port', '127.0.0.1');
-  addLogFlags(addEtcdFlags(command));
+    );
+  addLogFlags(addEtcdFlags(addHealthFlags(addRouterFlags(addVirtualRangeFlag(command)))));
   return command.action(async (flags: OperatorFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);
     const [{ withStore }, { serveAsOperator }, { KubeConfig }] = await Promise.all([
@@ -52,15 +56,19 @@ export function operatorCommand(): Command {
       flags.kubeconfig === undefined
         ? KubeConfig.fromDefault(insecure)
         : KubeConfig.fromFile(flags.kubeconfig, insecure);
-    const health =
-      flags.healthPort === undefined
-        ? {}
-        : { health: { host: flags.healthAddress, port: flags.healthPort } };
-    const { namespace, leaseTtl: hostTtlMs } = flags;
+    const { namespace, leaseTtl: hostTtlMs, virtualIpRange: virtualRange } = flags;
+    const router = routerOptions(flags);
+    const acme = await acmeOptions(flags);
     try {
       await runUntilSignal(log, (signal) =>
         withStore(flags, log, (store) =>
-          serveAsOperator({ config, store, log, hostTtlMs, namespace, ...health }, signal),
+          serveAsOperator(
+            {
+              ...{ config, store, log, hostTtlMs, namespace, virtualRange, router, acme },
+              health: healthPlace(flags),
+            },
+            signal,
+          ),
         ),
       );
     } finally {

@@ -2,32 +2,86 @@ import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { hostExec } from '../agent/host/exec.ts';
 import { findUnderlay } from '../agent/host/underlay.ts';
-import { startAgent } from '../agent/start.ts';
+import { AuditBook } from '../agent/audit/audit-book.ts';
+import { startAgent, type StartAgentOptions } from '../agent/start.ts';
 import { isDnsLabel } from '../api/v1alpha1/names.ts';
 import type { Store } from '../registry/store.ts';
+import { systemClock } from '../runtime/clock.ts';
+import type { HealthServer } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { AgentFlags } from './agent.ts';
 import { UsageError } from './flags.ts';
 import { version } from './version.ts';
 
-/** Runs an agent with the machine's own identity, where the flags do not say another, until `signal` aborts. */
+export interface AgentParts {
+  readonly store: Store;
+  readonly log: Logger;
+  /** Where health and metrics are served. */
+  readonly health?: { readonly host: string; readonly port: number } | undefined;
+}
+
+/**
+ * Runs an agent with the machine's own identity, where the flags do not say another, until `signal` aborts. SIGUSR2 has it audit its
+ * network at once.
+ */
 export async function serveAsAgent(
   flags: AgentFlags,
-  store: Store,
-  log: Logger,
+  { store, log, health: place }: AgentParts,
   signal: AbortSignal,
 ): Promise<void> {
   const { address } = await findUnderlay(hostExec(), flags.address, signal);
+  const audits = new AuditBook(systemClock);
+  const request = (): void => {
+    log.info('auditing the network, as SIGUSR2 asks');
+    audits.request();
+  };
+  process.on('SIGUSR2', request);
+  const health = place && (await serveHealth(place, audits, log));
+  try {
+    await runHere(flags, { store, log, audits, address }, signal);
+  } finally {
+    process.off('SIGUSR2', request);
+    await health?.close();
+  }
+}
+
+/** What an agent tells of itself. Loaded where it is asked for: most agents need no metrics in their memory. */
+async function serveHealth(
+  place: NonNullable<AgentParts['health']>,
+  audits: AuditBook,
+  log: Logger,
+): Promise<HealthServer> {
+  const [{ Metrics }, { startHealthServer }] = await Promise.all([
+    import('../telemetry/metrics.ts'),
+    import('../telemetry/health.ts'),
+  ]);
+  const metrics = new Metrics();
+  metrics.counter({
+    name: 'nap_audit_repairs_total',
+    help: 'What audits of the network have found wrong and put right, by kind.',
+    labelNames: ['kind'],
+    collect() {
+      this.reset();
+      for (const [kind, count] of audits.counts) this.inc({ kind }, count);
+    },
+  });
+  return startHealthServer({ ...place, log, metrics });
+}
+
+async function runHere(
+  flags: AgentFlags,
+  parts: Pick<StartAgentOptions, 'store' | 'log' | 'audits' | 'address'>,
+  signal: AbortSignal,
+): Promise<void> {
   await startAgent(
     {
-      store,
-      log,
+      ...parts,
       hostName: flags.name ?? hostNameOf(hostname()),
       machineID: flags.machineId ?? (await machineId()),
-      address,
       metadata: flags.metadata ?? {},
       version,
       leaseTtlMs: flags.leaseTtl,
+      auditMs: flags.auditInterval,
       engineSocket: flags.docker,
     },
     signal,

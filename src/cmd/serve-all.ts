@@ -11,7 +11,14 @@ import { systemClock } from '../runtime/clock.ts';
 import { supervise, type Task } from '../runtime/supervise.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { crds } from './crds.ts';
-import { etcdConnection, UsageError, type EtcdConnection, type EtcdFlags } from './flags.ts';
+import {
+  acmeOptions,
+  etcdConnection,
+  routerOptions,
+  UsageError,
+  type EtcdConnection,
+  type EtcdFlags,
+} from './flags.ts';
 import { serveAsAgent } from './serve-agent.ts';
 import { serveAsOperator } from './serve-operator.ts';
 import type { UpFlags } from './up.ts';
@@ -39,6 +46,8 @@ async function upIn(
   signal: AbortSignal,
 ): Promise<void> {
   const clock = systemClock;
+  // A mistake in the flags is told before anything is started.
+  const acme = await acmeOptions(flags);
   const pki = join(dataDir, 'pki');
   const credentials = await ensureCredentials({
     directory: pki,
@@ -82,13 +91,22 @@ async function upIn(
         name: 'operator',
         run: (stop) =>
           serveAsOperator(
-            { config, store, log, hostTtlMs: flags.leaseTtl, namespace: 'nap-system' },
+            {
+              config,
+              store,
+              log,
+              hostTtlMs: flags.leaseTtl,
+              virtualRange: flags.virtualIpRange,
+              namespace: 'nap-system',
+              router: routerOptions(flags),
+              acme,
+            },
             stop,
           ),
       },
     ];
     if (flags.agent) {
-      tasks.push({ name: 'agent', run: (stop) => serveAsAgent(flags, store, log, stop) });
+      tasks.push({ name: 'agent', run: (stop) => serveAsAgent(flags, { store, log }, stop) });
     }
     announce(flags, { kubeconfigPath, api: api.url, etcd, dataDir });
     try {

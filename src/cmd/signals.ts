@@ -1,14 +1,16 @@
 import { setMaxListeners } from 'node:events';
+import { raisePriority } from '../runtime/priority.ts';
 import type { Logger } from '../telemetry/log.ts';
 
 /**
- * Runs `main` with a signal that SIGINT and SIGTERM abort; a second one ends the process at once. An
- * error that escapes from anywhere ends it too, with a line in the log: going on in an unknown state is worse.
+ * Runs `main`, which others wait for to give signs of life, with a signal that SIGINT and SIGTERM abort; a second one ends the process
+ * at once. An error that escapes from anywhere ends it too, with a line in the log: going on in an unknown state is worse.
  */
 export async function runUntilSignal(
   log: Logger,
   main: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
+  raisePriority();
   const stop = new AbortController();
   // Every call and every loop listens to it; Node takes more than ten for a leak.
   setMaxListeners(0, stop.signal);

@@ -5,15 +5,19 @@ import { addAgentFlags, type AgentFlags } from './agent.ts';
 import {
   addEtcdFlags,
   addLogFlags,
+  addRouterFlags,
+  addVirtualRangeFlag,
   ipv4,
   loggerFor,
   portNumber,
   type EtcdFlags,
   type LogFlags,
+  type RouterFlags,
+  type VirtualRangeFlags,
 } from './flags.ts';
 import { runUntilSignal } from './signals.ts';
 
-export interface UpFlags extends AgentFlags {
+export interface UpFlags extends AgentFlags, RouterFlags, VirtualRangeFlags {
   readonly dataDir: string;
   readonly kubeconfig?: string;
   readonly listen: string;
@@ -43,7 +47,10 @@ export function upCommand(): Command {
     .option('--etcd-port <port>', 'port of etcd (and the next one, on loopback)', portNumber, 2379)
     .addOption(new Option('--etcd-binary <program>', 'the etcd program').default('etcd'))
     .option('--no-agent', 'run no containers on this machine');
-  addLogFlags(addEtcdFlags(addAgentFlags(command), 'use this etcd instead of starting one'));
+  addVirtualRangeFlag(command);
+  addLogFlags(
+    addEtcdFlags(addAgentFlags(addRouterFlags(command)), 'use this etcd instead of starting one'),
+  );
   return command.action(async (flags: UpFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);
     const { up } = await import('./serve-all.ts');

@@ -47,6 +47,25 @@ describe('instanceNews', () => {
     ]);
   });
 
+  it('tells of hooks that failed, once for each time that they say something else', () => {
+    const failed = {
+      phase: 'Starting',
+      ready: false,
+      reason: 'StartPreFailed',
+      message: 'execStartPre[0] (x) exited with code 3: no; next start in 1 s',
+    } as const;
+    const told =
+      'Warning StartPreFailed shop-web-1 on h1: execStartPre[0] (x) exited with code 3: no';
+    expect(news({}, failed)).toEqual([told]);
+    expect(news(failed, failed)).toEqual([]);
+    expect(news(failed, { ...failed, message: failed.message.replace('1 s', '2 s') })).toEqual([
+      told,
+    ]);
+    expect(news({}, { phase: 'Stopping', reason: 'StopHookFailed', message: 'm' })).toEqual([
+      'Warning StopHookFailed shop-web-1 on h1: m',
+    ]);
+  });
+
   it('says nothing of a first start, a first health, or the same report again', () => {
     expect(news({}, {})).toEqual([]);
     expect(news({ health: 'starting', ready: false }, { health: 'healthy' })).toEqual([]);

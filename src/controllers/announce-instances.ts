@@ -18,6 +18,15 @@ const sadEnds: ReadonlySet<string | undefined> = new Set([
   'StartLimitHit',
 ]);
 
+/** Starts that came to nothing, and hooks of a stop that failed. */
+const hookTroubles: ReadonlySet<string | undefined> = new Set([
+  'StartPreFailed',
+  'StartPostFailed',
+  'StartTimeout',
+  'StopHookFailed',
+  'StopPostFailed',
+]);
+
 /**
  * What the difference between two reports of one instance says, for Events. Pure. Texts leave out what differs
  * from time to time (how long the run was), so that the same thing happening again is the same event with a higher count.
@@ -49,6 +58,7 @@ export function instanceNews(
       message: `${where} was unhealthy for a moment`,
     });
   }
+  news.push(...templateNews(where, before, after));
   if (after.restarts > before.restarts) {
     const why = whyRestarted(before, after);
     news.push({ type: 'Warning', reason: 'Restarted', message: `${where}${why}` });
@@ -57,7 +67,32 @@ export function instanceNews(
     const reason = after.reason === 'StartLimitHit' ? 'StartLimitHit' : 'Ended';
     news.push({ type: 'Warning', reason, message: `${where}${steady(because)}` });
   }
+  if (hookTroubles.has(after.reason) && !sameTrouble(before, after)) {
+    const reason = after.reason ?? '';
+    news.push({ type: 'Warning', reason, message: `${where}${steady(because)}` });
+  }
   return news;
+}
+
+/** Reports may differ in the pause alone. */
+function sameTrouble(before: InstanceRecord, after: InstanceRecord): boolean {
+  return before.reason === after.reason && before.message === after.message;
+}
+
+/** A file that follows services and could not be brought up to date, and that it has been after all. */
+function templateNews(
+  where: string,
+  before: InstanceRecord,
+  after: InstanceRecord,
+): InstanceNews[] {
+  const troubled = ({ reason }: InstanceRecord): boolean => reason?.startsWith('Template') === true;
+  if (troubled(after)) {
+    if (sameTrouble(before, after)) return [];
+    const { reason = '', message = '' } = after;
+    return [{ type: 'Warning', reason, message: `${where}: ${steady(message)}` }];
+  }
+  if (!troubled(before) || after.phase !== 'Running') return [];
+  return [{ type: 'Normal', reason: 'TemplateApplied', message: `${where} has its files again` }];
 }
 
 function isDown({ phase }: InstanceRecord): boolean {

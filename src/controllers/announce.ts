@@ -26,6 +26,21 @@ const wordings: Readonly<Record<string, Wording>> = {
     reason: 'Scheduled',
     say: (name, change) => `${name} on ${change.host ?? '?'}`,
   },
+  'create Retried': {
+    type: 'Normal',
+    reason: 'Retried',
+    say: (name, change) => `${name} on ${change.host ?? '?'}, after a try that failed`,
+  },
+  'replace Retried': {
+    type: 'Normal',
+    reason: 'Retried',
+    say: (name, change) => `${name} on ${change.host ?? '?'}, after a try that failed`,
+  },
+  'remove JobFailed': {
+    type: 'Normal',
+    reason: 'Stopped',
+    say: (name, change) => `${name} on ${from(change.step)}, since the job has failed`,
+  },
   'replace HostLost': {
     type: 'Warning',
     reason: 'Moved',

@@ -85,6 +85,12 @@ export class KubeFeed {
       this.#sinks.enqueueProject(joinKey({ ...of, name: owner.name }));
       return;
     }
+    if (owner?.kind === 'Service') {
+      // A run tells its schedule how it stands.
+      const of = namespace === undefined ? {} : { namespace };
+      this.#sinks.enqueueService(joinKey({ ...of, name: owner.name }));
+      return;
+    }
     for (const project of this.projects.store.list(namespace)) {
       if (name.startsWith(`${project.metadata.name}-`)) this.#sinks.enqueueProject(keyOf(project));
     }

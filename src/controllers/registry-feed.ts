@@ -8,6 +8,7 @@ import {
   instanceRecords,
   placementRecords,
   removedHostRecords,
+  runRecords,
   serviceRecords,
   volumeRecords,
   type InstanceKey,
@@ -68,6 +69,11 @@ export class RegistryFeed {
         homeRecords,
         telling(() => undefined),
       ),
+      runs: new RecordWatch(
+        store,
+        runRecords,
+        telling(() => undefined),
+      ),
       volumes: new RecordWatch(store, volumeRecords, telling(this.#volumesChanged)),
     };
   }
@@ -87,6 +93,11 @@ export class RegistryFeed {
     return this.#watches.homes.records;
   }
 
+  /** Run records as the registry has them, by path; live. */
+  get runRecords() {
+    return this.#watches.runs.records;
+  }
+
   /** Milliseconds for which hosts may have vanished unseen; 0 while connected. */
   staleMs(): number {
     return this.#watches.hosts.staleMs();
@@ -104,6 +115,14 @@ export class RegistryFeed {
     await Promise.all(Object.values(this.#watches).map((watch) => watch.whenSynced(signal)));
     // Not before now could one tell that a host has no record.
     for (const host of this.#sinks.book.hosts()) this.#knowHost(host);
+  }
+
+  /** What leaders write is read once more: nothing that an earlier one has decided is missing afterwards. */
+  async catchUp(signal: AbortSignal): Promise<void> {
+    const { placements, services, removedHosts, homes, volumes } = this.#watches;
+    await Promise.all(
+      [placements, services, removedHosts, homes, volumes].map((watch) => watch.catchUp(signal)),
+    );
   }
 
   #hostsChanged({ changed }: CacheChange): void {

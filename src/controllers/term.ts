@@ -1,86 +1,100 @@
-import {
-  instanceName,
-  isDnsLabel,
-  serviceId,
-  type ServiceIdentity,
-} from '../api/v1alpha1/names.ts';
-import { hosts, projects, services } from '../kube/resources.ts';
+import { serviceId, type ServiceIdentity } from '../api/v1alpha1/names.ts';
+import { routerIdentity } from '../api/v1alpha1/router.ts';
 import { keyOf } from '../kube/store.ts';
-import { leaderPath } from '../registry/records/leader.ts';
+import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
+import { serviceRecords } from '../registry/records/service.ts';
 import { removedHostRecords } from '../registry/records/removed-host.ts';
 import { decide } from '../registry/decide.ts';
-import type { Leadership } from '../registry/leadership.ts';
+import { NotLeaderError, type Leadership } from '../registry/leadership.ts';
+import type { Revision } from '../registry/store.ts';
+import { isAborted, whenAborted } from '../runtime/aborted.ts';
 import { sleep } from '../runtime/clock.ts';
-import { Controller, type ControllerOptions } from '../runtime/controller.ts';
-import { deadline } from '../runtime/deadline.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';
 import { supervise, type Task } from '../runtime/supervise.ts';
 import { ClusterState } from '../scheduler/index.ts';
 import { instanceNews } from './announce-instances.ts';
 import { announceDecisions } from './announce.ts';
+import { makeControllers, type Controllers } from './controllers.ts';
 import { ContentFeed } from './content/feed.ts';
 import { HostHealth } from './host/health.ts';
 import { HostKeeper } from './host/keeper.ts';
-import type { StuckInstance } from './host/drain.ts';
-import { hostReconciler } from './host/reconcile.ts';
-import { identityOf, objectNameOf } from './identity.ts';
 import { KubeFeed } from './kube-feed.ts';
-import type { OperatorDeps, OperatorOptions } from './operator.ts';
+import {
+  defaultClaimTtlMs,
+  defaultNamespace,
+  type OperatorDeps,
+  type OperatorOptions,
+} from './operator-options.ts';
 import { InstanceBook, PlacementBook } from './placement/book.ts';
 import { PlacementLoop } from './placement/loop.ts';
 import { Rebalancer } from './placement/rebalancer.ts';
 import { Readiness } from './placement/readiness.ts';
-import { VolumeBook } from './placement/volume-book.ts';
-import { RevisionBook } from './project/revision-book.ts';
-import { projectReconciler } from './project/reconcile.ts';
 import { RegistryFeed } from './registry-feed.ts';
+import { MeshPortBook } from './mesh-port-book.ts';
+import type { RouteLoop } from './routes/loop.ts';
+import { makeRouteLoops, type RouteLoops } from './routes/make-loops.ts';
+import { keepRouterService, type RouterOptions } from './routes/router-service.ts';
 import { ServiceDirectory } from './service/directory.ts';
-import type { FactSources } from './service/facts.ts';
-import { serviceReconciler } from './service/reconcile.ts';
-import { StatusWriter } from './status-writer.ts';
+import { isServiceGone } from './service/gone.ts';
+import { linkTargetOf } from './service/link-target.ts';
+import { VirtualIpBook } from './virtual-ip-book.ts';
+import { Candidacy } from './election/candidacy.ts';
+import { probeRegistry } from './election/registry-probe.ts';
+import { LeaderNote } from '../kube/leader-note.ts';
 
-/** How often the operator asks the registry whether it is well, and how long it waits for the answer, milliseconds. */
-const probeEveryMs = 1_000;
-const probeTimeoutMs = 2_000;
+/** Gets the leadership when it is free and `mayLead` resolves; rejects when `signal` aborts. */
+export type Claim = (
+  mayLead: (signal: AbortSignal) => Promise<void>,
+  signal: AbortSignal,
+) => Promise<Leadership>;
+
+const routerId = serviceId(routerIdentity);
 
 /**
- * One term of leadership: caches, books and loops from nothing, for as long as `leadership` holds. Nothing of an earlier
- * term lives on, so a term that ends badly can simply be followed by another one.
+ * One term, from candidate to the end of its leadership. A candidate fills its caches and books and keeps them so, and
+ * knows which hosts vanish while it watches; then it claims the leadership, makes sure that it has seen all that its
+ * predecessor decided, and decides at once. Nothing of an earlier term lives on, so a term that ends badly can simply be
+ * followed by another one.
  */
 export class Term {
   readonly #deps: OperatorDeps;
   readonly #options: OperatorOptions;
-  readonly #leadership: Leadership;
+  #leadership: Leadership | undefined;
   readonly #state = new ClusterState();
   readonly #book = new PlacementBook(this.#state);
   readonly #instances = new InstanceBook();
   readonly #contents: ContentFeed;
   readonly #directory: ServiceDirectory;
   readonly #readiness: Readiness;
+  readonly #virtualIps: VirtualIpBook;
+  readonly #meshPorts: MeshPortBook;
   readonly #health: HostHealth;
   readonly #keeper: HostKeeper;
   readonly #loop: PlacementLoop;
   readonly #rebalancer: Rebalancer;
+  readonly #routes: RouteLoop;
+  readonly #routeLoops: RouteLoops;
   readonly #registry: RegistryFeed;
   readonly #kube: KubeFeed;
-  readonly #controllers: {
-    readonly project: Controller;
-    readonly service: Controller;
-    readonly host: Controller;
-  };
-  readonly #onReady: () => void;
+  readonly #candidacy: Candidacy;
+  readonly #note: LeaderNote;
+  readonly #controllers: Controllers;
+  readonly #onDeciding: () => void;
 
-  /** @param onReady called when all caches are filled and the loops begin. */
-  constructor(
-    options: OperatorOptions,
-    deps: OperatorDeps,
-    leadership: Leadership,
-    onReady: () => void,
-  ) {
-    this.#onReady = onReady;
+  /** @param onDeciding called when it leads and the loops begin. */
+  constructor(options: OperatorOptions, outside: OperatorDeps, onDeciding: () => void) {
+    this.#onDeciding = onDeciding;
     this.#options = options;
+    const deps: OperatorDeps = {
+      ...outside,
+      // A candidate sees what happens, too; who leads tells of it.
+      events: {
+        record: (...event) => {
+          if (this.#leadership !== undefined) outside.events.record(...event);
+        },
+      },
+    };
     this.#deps = deps;
-    this.#leadership = leadership;
     const { clock, log, client, store } = deps;
     this.#contents = new ContentFeed(
       client,
@@ -89,17 +103,29 @@ export class Term {
         for (const user of users) {
           const key = this.#directory.refresh(user);
           if (key === undefined) continue;
-          this.#loop.mark(key);
+          this.#mark(key);
           this.#controllers.service.enqueue(user);
         }
       },
     );
-    this.#directory = new ServiceDirectory({
-      name: (user, namespace, refs) => {
-        this.#contents.name(user, namespace, refs);
+    this.#directory = new ServiceDirectory(
+      {
+        name: (user, namespace, refs) => {
+          this.#contents.name(user, namespace, refs);
+        },
+        lookup: (namespace, ref) => this.#contents.lookup(namespace, ref),
       },
-      lookup: (namespace, ref) => this.#contents.lookup(namespace, ref),
-    });
+      (identity) =>
+        linkTargetOf(
+          this.#directory.get(serviceId(identity)),
+          this.#loop.recordOf(identity),
+          this.#virtualIps.problemOf(serviceRecords.path(identity))?.message,
+        ),
+    );
+    this.#virtualIps = new VirtualIpBook(
+      parseVirtualRange(options.virtualRange ?? defaultVirtualRange),
+    );
+    this.#meshPorts = new MeshPortBook(this.#state, this.#book);
     this.#readiness = new Readiness(options.updateMonitorMs ?? 2_000);
     this.#health = new HostHealth({
       ttlMs: options.hostTtlMs ?? 5_000,
@@ -118,6 +144,7 @@ export class Term {
           this.#touchService(key);
         },
         touchHost: (host) => {
+          this.#routerTouched(host);
           this.#controllers.host.enqueue(host);
         },
         instanceChanged: (key, before, after) => {
@@ -136,7 +163,7 @@ export class Term {
       {
         directory: this.#directory,
         mark: (key) => {
-          this.#loop.mark(key);
+          this.#mark(key);
         },
         hostObject: (name, object) => {
           this.#keeper.object(name, object);
@@ -167,6 +194,7 @@ export class Term {
         for (const key of this.#loop.rules.globals()) this.#loop.mark(key);
       },
       touched: (host) => {
+        this.#routerTouched(host);
         this.#controllers.host.enqueue(host);
       },
       lost: (host) => {
@@ -176,9 +204,11 @@ export class Term {
         void this.#rememberRemoved(host, session);
       },
     });
+    const confirmGone = (identity: ServiceIdentity, signal: AbortSignal): Promise<boolean> =>
+      isServiceGone(client, identity, signal);
     this.#loop = new PlacementLoop({
       store,
-      epoch: leadership.epoch,
+      epoch: () => this.#epoch(),
       directory: this.#directory,
       book: this.#book,
       instances: this.#instances,
@@ -186,12 +216,15 @@ export class Term {
       health: this.#health,
       state: this.#state,
       serviceRecords: this.#registry.serviceRecords,
+      virtualIps: this.#virtualIps,
+      meshPorts: this.#meshPorts,
       volumeRecords: this.#registry.volumeRecords,
       homeRecords: this.#registry.homeRecords,
+      runRecords: this.#registry.runRecords,
       drainIsOver: (host) => this.#keeper.drainIsOver(host),
       isKnown: (host) => this.#keeper.isKnown(host),
       sealingKey: (host) => this.#keeper.record(host)?.sealingKey,
-      confirmGone: (identity, signal) => this.#confirmGone(identity, signal),
+      confirmGone,
       observer: {
         decided: (key, changes) => {
           const wish = this.#directory.get(key);
@@ -204,6 +237,13 @@ export class Term {
         touched: (key) => {
           this.#touchService(key);
           this.#touchDraining(key);
+        },
+        recorded: (key) => {
+          this.#touchService(key);
+          for (const user of this.#directory.refreshLinked(key)) {
+            this.#loop.mark(user);
+            this.#touchService(user);
+          }
         },
         ...(deps.onPass === undefined ? {} : { passed: deps.onPass }),
       },
@@ -232,71 +272,183 @@ export class Term {
       clock,
       ...(options.rebalanceEveryMs === undefined ? {} : { everyMs: options.rebalanceEveryMs }),
     });
-    this.#controllers = this.#makeControllers();
+    this.#routeLoops = makeRouteLoops(options, {
+      ...{ store, client, events: deps.events, clock, log, random: deps.random, confirmGone },
+      epoch: () => this.#epoch(),
+      directory: this.#directory,
+      routerHosts: () => this.#book.ofService(routerId).map(({ host }) => host),
+      isPresent: (host) => this.#health.standing(host, clock.monotonic()) === 'present',
+      sealingKey: (host) => this.#keeper.record(host)?.sealingKey,
+      touched: (key) => {
+        this.#touchService(key);
+      },
+    });
+    this.#routes = this.#routeLoops.routes;
+    this.#controllers = makeControllers({
+      ...deps,
+      epoch: () => this.#epoch(),
+      kube: this.#kube,
+      volumeRecords: this.#registry.volumeRecords,
+      directory: this.#directory,
+      state: this.#state,
+      book: this.#book,
+      instances: this.#instances,
+      health: this.#health,
+      keeper: this.#keeper,
+      loop: this.#loop,
+      rebalancer: this.#rebalancer,
+      routes: this.#routes,
+      virtualIps: this.#virtualIps,
+      meshPorts: this.#meshPorts,
+    });
+    this.#candidacy = new Candidacy({
+      store,
+      operator: options.identity,
+      leaseTtlMs: options.claimTtlMs ?? defaultClaimTtlMs,
+      clock,
+      log,
+      patienceMs: options.apiPatienceMs ?? 15_000,
+      onYield: () => {
+        if (this.#leadership === undefined || this.#leadership.lost.aborted) return;
+        log.warn('the API server does not answer, and another operator can reach it: yielding');
+        void this.#leadership.resign();
+      },
+    });
+    this.#note = new LeaderNote(client, {
+      namespace: options.namespace ?? defaultNamespace,
+      name: 'nap-operator',
+      identity: options.identity,
+      ...(options.noteEveryMs === undefined ? {} : { everyMs: options.noteEveryMs }),
+      onAnswer: (answers) => {
+        this.#candidacy.apiAnswers(answers);
+      },
+      clock,
+      log,
+    });
   }
 
   /** Runs until `signal` aborts, or rejects with what ended the term early. */
-  async run(signal: AbortSignal): Promise<void> {
+  async run(claim: Claim, signal: AbortSignal): Promise<void> {
     const over = new AbortController();
-    const stop = linkSignals(signal, this.#leadership.lost, over.signal);
+    const stop = linkSignals(signal, over.signal);
     this.#kube.subscribe();
+    const end = (reason: unknown): void => {
+      over.abort(reason);
+    };
     try {
-      await supervise(this.#tasks(), { log: this.#deps.log, clock: this.#deps.clock }, stop.signal);
-      if (!signal.aborted) throw this.#leadership.lost.reason;
+      await supervise(
+        this.#tasks(claim, end),
+        { log: this.#deps.log, clock: this.#deps.clock },
+        stop.signal,
+      );
+      if (!signal.aborted) throw over.signal.reason;
     } finally {
-      over.abort(new Error('the term is over'));
+      end(new Error('the term is over'));
+      stop.unlink();
       this.#keeper.stop();
+      await this.#leadership?.resign();
     }
   }
 
-  #tasks(): Task[] {
-    const { log } = this.#deps;
-    const afterSync = (name: string, run: (signal: AbortSignal) => Promise<void>): Task => ({
+  #tasks(claim: Claim, end: (reason: unknown) => void): Task[] {
+    const { router } = this.#options;
+    const { project, service, host } = this.#controllers;
+    let begin: () => void = () => undefined;
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const leading = (name: string, run: (signal: AbortSignal) => Promise<void>): Task => ({
       name,
       run: async (signal) => {
-        await synced;
-        await run(signal);
+        await Promise.race([begun, whenAborted(signal)]);
+        if (!signal.aborted) await run(signal);
       },
     });
-    let resolve: () => void = () => undefined;
-    let reject: (error: unknown) => void = () => undefined;
-    const synced = new Promise<void>((yes, no) => {
-      resolve = yes;
-      reject = no;
-    });
-    synced.catch(() => undefined);
     return [
       ...this.#registry.tasks(),
+      ...this.#routeLoops.watches,
       ...this.#kube.tasks(),
       this.#contents.task(),
       {
-        name: 'resync',
+        name: 'term',
         run: async (signal) => {
-          try {
-            await this.#sync(signal);
-          } catch (error) {
-            reject(error);
-            throw error;
-          }
-          this.#onReady();
-          log.info({ epoch: String(this.#leadership.epoch) }, 'caches filled; deciding');
-          resolve();
+          await Promise.all([
+            this.#registry.whenSynced(signal),
+            this.#routeLoops.whenSynced(signal),
+            this.#kube.whenSynced(signal),
+          ]);
+          this.#candidacy.ready();
+          this.#deps.log.info('caches filled; ready to lead');
+          const leadership = await claim((until) => this.#candidacy.mayLead(until), signal);
+          await this.#lead(leadership, end, signal);
+          begin();
           await this.#resync(signal);
         },
       },
-      afterSync('placement loop', (signal) => this.#loop.run(signal)),
-      afterSync('rebalancer', (signal) => this.#rebalancer.run(signal)),
-      afterSync('registry probe', (signal) => this.#probe(signal)),
-      ...Object.values(this.#controllers).map((controller) =>
-        afterSync(`${controller.name} controller`, (signal) => controller.run(signal)),
+      {
+        name: 'registry probe',
+        run: (signal) =>
+          probeRegistry(
+            {
+              ...this.#deps,
+              isCurrent: () => this.#registry.staleMs() === 0,
+              onAnswer: (answers) => {
+                this.#keeper.registryAnswers(answers);
+              },
+            },
+            signal,
+          ),
+      },
+      { name: 'leader note', run: (signal) => this.#note.run(signal) },
+      ...this.#candidacy.tasks(),
+      leading('placement loop', (signal) => this.#loop.run(signal)),
+      ...this.#routeLoops.loops.map((each) => leading(each.name, (signal) => each.run(signal))),
+      ...(router === undefined
+        ? []
+        : [leading('routers', (signal) => this.#keepRouters(router, signal))]),
+      leading('rebalancer', (signal) => this.#rebalancer.run(signal)),
+      ...[project, service, host].map((controller) =>
+        leading(`${controller.name} controller`, (signal) => controller.run(signal)),
       ),
     ];
   }
 
-  async #sync(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#registry.whenSynced(signal), this.#kube.whenSynced(signal)]);
-    this.#keeper.registryAnswers(true);
+  async #lead(
+    leadership: Leadership,
+    end: (reason: unknown) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    this.#leadership = leadership;
+    this.#note.lead();
+    const { lost } = leadership;
+    const lose = (): void => {
+      end(lost.reason);
+    };
+    lost.addEventListener('abort', lose, { once: true });
+    if (lost.aborted) lose();
+    await this.#registry.catchUp(signal);
+    signal.throwIfAborted();
+    const { store, log, clock } = this.#deps;
+    const records = [...this.#registry.serviceRecords.values()];
+    this.#meshPorts.begin(records);
+    await this.#virtualIps.begin(store, leadership.epoch, records, log, signal);
+    // They were read before there was anything to look up.
+    this.#directory.refreshAllLinked();
     this.#loop.markAll();
+    // It may be the loss of its predecessor's own host, which nobody has told of yet.
+    for (const host of this.#health.hosts()) {
+      this.#controllers.host.enqueue(host);
+      const isLost = this.#health.standing(host, clock.monotonic()) === 'lost';
+      if (isLost && this.#book.servicesOn(host).length > 0) this.#hostLost(host);
+    }
+    this.#onDeciding();
+    log.info({ epoch: String(leadership.epoch) }, 'deciding');
+  }
+
+  /** What every decision is conditional on. Only who leads has one. */
+  #epoch(): Revision {
+    if (this.#leadership === undefined) throw new NotLeaderError('only a candidate yet');
+    return this.#leadership.epoch;
   }
 
   /** Everything is looked at now and then, in case a hint was lost. */
@@ -304,9 +456,10 @@ export class Term {
     const { clock } = this.#deps;
     while (!signal.aborted) {
       await sleep(clock, this.#options.resyncMs ?? 300_000, signal).catch(() => undefined);
-      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may abort during the sleep
-      if (signal.aborted) return;
+      if (isAborted(signal)) return;
       this.#loop.markAll();
+      for (const key of this.#directory.keys()) this.#routes.mark(key);
+      this.#routes.routersChanged();
       this.#keeper.evaluate();
       for (const project of this.#kube.projects.store.list()) {
         this.#controllers.project.enqueue(keyOf(project));
@@ -318,102 +471,22 @@ export class Term {
     }
   }
 
-  /** Finds out whether the registry answers: hosts are only lost while it does. */
-  async #probe(signal: AbortSignal): Promise<void> {
-    const { clock, store, log } = this.#deps;
-    let answered = true;
-    while (!signal.aborted) {
-      const limit = deadline(clock, probeTimeoutMs, 'the probe of the registry', signal);
-      let answers = false;
-      try {
-        await store.get(leaderPath, limit.signal);
-        answers = this.#registry.staleMs() === 0;
-      } catch (error) {
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may abort during the read
-        if (signal.aborted) return;
-        log.debug({ err: error }, 'the registry does not answer');
-      } finally {
-        limit.dispose();
-      }
-      if (answers !== answered) {
-        answered = answers;
-        log.warn({ answers }, answers ? 'the registry answers again' : 'the registry is away');
-      }
-      this.#keeper.registryAnswers(answers);
-      await sleep(clock, probeEveryMs, signal).catch(() => undefined);
-    }
+  /** A service asks for something else. */
+  #mark(key: string): void {
+    this.#loop.mark(key);
+    this.#routes.mark(key);
   }
 
-  #makeControllers() {
-    const { client, clock, log, events } = this.#deps;
-    const { store: serviceObjects } = this.#kube.services;
-    const make = (name: string, reconcile: ControllerOptions['reconcile']): Controller =>
-      new Controller({
-        name,
-        reconcile,
-        log,
-        clock,
-        ...(this.#deps.observer && { observer: this.#deps.observer }),
-      });
-    const volumes = new VolumeBook(
-      this.#deps.store,
-      this.#leadership.epoch,
-      this.#registry.volumeRecords,
-      log,
-    );
-    const sources: FactSources = {
-      book: this.#book,
-      instances: this.#instances,
-      outcome: (key) => this.#loop.outcome(key),
-      actedUpon: (key) => this.#loop.actedUpon(key),
-      stateOf: (key, placed) => this.#loop.stateOf(key, placed),
-      standing: (host) => this.#health.standing(host, clock.monotonic()),
-      wanted: (key) => this.#loop.rules.wanted(key),
-    };
-    return {
-      project: make(
-        'project',
-        projectReconciler({
-          proposals: (namespace, name) => this.#rebalancer.proposals(namespace, name),
-          client,
-          objects: this.#kube.projects.store,
-          services: serviceObjects,
-          revisions: new RevisionBook(this.#deps.store, this.#leadership.epoch, log),
-          volumes,
-          status: new StatusWriter(client, projects, clock),
-          events,
-          clock,
-        }),
-      ),
-      service: make(
-        'service',
-        serviceReconciler({
-          ...sources,
-          client,
-          objects: serviceObjects,
-          directory: this.#directory,
-          volumes,
-          status: new StatusWriter(client, services, clock),
-          events,
-          clock,
-        }),
-      ),
-      host: make(
-        'host',
-        hostReconciler({
-          client,
-          objects: this.#kube.hosts.store,
-          keeper: this.#keeper,
-          health: this.#health,
-          state: this.#state,
-          book: this.#book,
-          status: new StatusWriter(client, hosts, clock),
-          clock,
-          events,
-          stuckOn: (host) => this.#stuckOn(host),
-        }),
-      ),
-    };
+  #keepRouters(router: RouterOptions, signal: AbortSignal): Promise<void> {
+    const { client, clock, log } = this.#deps;
+    return keepRouterService(router, { client, objects: this.#kube.services, clock, log }, signal);
+  }
+
+  /** The host has come, gone, or got another key. */
+  #routerTouched(host: string): void {
+    if (this.#book.ofService(routerId).some((placed) => placed.host === host)) {
+      this.#routes.routersChanged();
+    }
   }
 
   /** Hosts that are being emptied tell what is left on them, and why. */
@@ -424,41 +497,19 @@ export class Term {
   }
 
   #touchService(key: string): void {
+    if (key === routerId) this.#routes.routersChanged();
     const wish = this.#directory.get(key);
     if (wish !== undefined) this.#controllers.service.enqueue(keyOf(wish.object));
-  }
-
-  /** What still is on a host that is being emptied, with what keeps it there. */
-  #stuckOn(host: string): StuckInstance[] {
-    return this.#book.servicesOn(host).flatMap((key) => {
-      const wish = this.#directory.get(key);
-      const outcome = this.#loop.outcome(key);
-      return this.#book.ofService(key).flatMap((placed) => {
-        if (placed.host !== host || wish === undefined) return [];
-        const { identity, want } = wish;
-        const anchor =
-          want.type === 'run' ? this.#loop.rules.anchorOf(identity, want, placed) : undefined;
-        const stays =
-          outcome.unplaced !== undefined &&
-          (outcome.unplaced.staying > 0 || outcome.unplaced.evicted !== undefined);
-        const why =
-          anchor ??
-          (stays ? outcome.unplaced.explanation : undefined) ??
-          (outcome.roll?.state === 'waiting' ? undefined : outcome.roll?.message) ??
-          (want.type === 'invalid' ? `its spec is invalid: ${want.message}` : undefined);
-        const name = instanceName({ ...identity, ordinal: String(placed.ordinal) });
-        return [{ name: `${identity.namespace}/${name}`, ...(why === undefined ? {} : { why }) }];
-      });
-    });
   }
 
   /** Never rejects. Until it is written, this operator alone knows. */
   async #rememberRemoved(host: string, session: string): Promise<void> {
     const { store, log } = this.#deps;
+    if (this.#leadership === undefined) return;
     const key = removedHostRecords.path({ host });
     const value = removedHostRecords.encode({ session });
     try {
-      await decide(store, this.#leadership.epoch, [], [{ type: 'put', key, value }]);
+      await decide(store, this.#epoch(), [], [{ type: 'put', key, value }]);
       log.info({ host }, 'host taken out of the cluster until its agent is started anew');
     } catch (error) {
       log.warn({ err: error, host }, 'cannot write down that a host was taken out of the cluster');
@@ -467,26 +518,12 @@ export class Term {
 
   #hostLost(host: string): void {
     const { log, events } = this.#deps;
+    if (this.#leadership === undefined) return;
     const services = this.#book.servicesOn(host).length;
     log.warn({ host, services }, 'host lost');
     const object = this.#kube.hosts.store.get({ name: host });
     if (object === undefined) return;
-    events.record(
-      object,
-      'Warning',
-      'Lost',
-      services === 0
-        ? 'the agent does not answer any more'
-        : `the agent does not answer any more; instances of ${String(services)} services are moved`,
-    );
-  }
-
-  async #confirmGone(identity: ServiceIdentity, signal: AbortSignal): Promise<boolean> {
-    const { namespace } = identity;
-    const name = objectNameOf(identity);
-    // No object can be called so; the record was written by hand.
-    if (!isDnsLabel(namespace) || !isDnsLabel(name)) return true;
-    const found = await this.#deps.client.find(services, { namespace, name }, signal);
-    return found === undefined || serviceId(identityOf(found.metadata)) !== serviceId(identity);
+    const moved = services === 0 ? '' : `; instances of ${String(services)} services are moved`;
+    events.record(object, 'Warning', 'Lost', `the agent does not answer any more${moved}`);
   }
 }

@@ -4,6 +4,7 @@ import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { kill } from 'node:process';
 import { sleep, type Clock } from '../runtime/clock.ts';
+import { raisePriority } from '../runtime/priority.ts';
 import type { Logger } from '../telemetry/log.ts';
 
 export interface EtcdProcessOptions {
@@ -95,7 +96,10 @@ export class EtcdProcess {
       detached: true,
     });
     this.#child = child;
-    if (child.pid !== undefined) void writeFile(this.#pidFile(), String(child.pid));
+    if (child.pid !== undefined) {
+      raisePriority(child.pid);
+      void writeFile(this.#pidFile(), String(child.pid));
+    }
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#lastWords = (this.#lastWords + text).slice(-2_000);
     });

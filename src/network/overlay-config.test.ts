@@ -31,6 +31,13 @@ describe('overlay config', () => {
     ['a bound between subnets', { SubnetMax: '10.77.9.1' }, 'not the start of a /24'],
     ['bounds that cross', { SubnetMin: '10.77.9.0', SubnetMax: '10.77.8.0' }, 'lies after'],
     ['another backend', { Backend: { Type: 'host-gw' } }, 'nap speaks "vxlan" only'],
+    [
+      'one that encrypts',
+      { Backend: { Type: 'wireguard' } },
+      'give the agents addresses (--address)',
+    ],
+    ['IPv6', { EnableIPv6: true }, 'EnableIPv6: nap'],
+    ['an overlay without IPv4', { EnableIPv4: false }, 'EnableIPv4: false'],
     ['a VNI out of range', { Backend: { Type: 'vxlan', VNI: 0 } }, 'VNI 0'],
     ['a port out of range', { Backend: { Type: 'vxlan', Port: 70000 } }, 'port 70000'],
     ['an MTU that is none', { Backend: { Type: 'vxlan', MTU: 'big' } }, 'MTU "big"'],

@@ -30,6 +30,8 @@ export interface RawNetworkConfig {
   readonly SubnetLen?: number | undefined;
   readonly SubnetMin?: string | undefined;
   readonly SubnetMax?: string | undefined;
+  readonly EnableIPv4?: boolean | undefined;
+  readonly EnableIPv6?: boolean | undefined;
   readonly Backend: {
     readonly Type: string;
     readonly VNI?: number | undefined;
@@ -43,6 +45,9 @@ export const defaultNetworkConfig = {
   Network: '10.77.0.0/16',
   Backend: { Type: 'vxlan' },
 } as const satisfies RawNetworkConfig;
+
+/** Backends of flannel's that encrypt. */
+const encrypting: ReadonlySet<string> = new Set(['wireguard', 'ipsec']);
 
 /** The network config cannot be used. Somebody must correct it; until then the host has no overlay. */
 export class OverlayConfigError extends Error {
@@ -92,8 +97,16 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
     );
   }
   if (raw.Backend.Type !== 'vxlan') {
+    const instead = encrypting.has(raw.Backend.Type)
+      ? '; to encrypt, give the agents addresses (--address) in a network of the hosts that does, such as a WireGuard mesh'
+      : '';
     throw new OverlayConfigError(
-      `the network uses flannel's backend "${raw.Backend.Type}"; nap speaks "vxlan" only`,
+      `the network uses flannel's backend "${raw.Backend.Type}"; nap speaks "vxlan" only${instead}`,
+    );
+  }
+  if (raw.EnableIPv4 === false || raw.EnableIPv6 === true) {
+    throw new OverlayConfigError(
+      `${raw.EnableIPv6 === true ? 'EnableIPv6' : 'EnableIPv4: false'}: nap's overlay carries IPv4, and nothing else`,
     );
   }
   const vni = raw.Backend.VNI ?? 1;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseCidr } from './cidr.ts';
-import { Zone } from './zone.ts';
+import { serviceDomain, Zone } from './zone.ts';
 import { answerQuestion, type AnswerContext } from './zone-answer.ts';
 
 const asker = { namespace: 'default', project: 'p', service: 'web' };
@@ -82,5 +82,17 @@ describe('answers', () => {
     expect(ask('9.9.77.10.in-addr.arpa', 'PTR').absent).toBe(true);
     const other = { name: '8.8.8.8.in-addr.arpa', type: 'PTR' };
     expect(answerQuestion(zone, other, context)).toBe('foreign');
+  });
+
+  it('for a virtual IP are that alone, whether or not an instance is ready, and its name', () => {
+    zone.setService(
+      { ...asker, service: 'shared' },
+      { ports: [], links: [], virtualIP: '10.78.0.9' },
+    );
+    expect(ask('shared', 'A').answers).toMatchObject([{ type: 'A', address: '10.78.0.9' }]);
+    expect(ask('shared', 'AAAA')).toMatchObject({ absent: false, answers: [] });
+    expect(ask('9.0.78.10.in-addr.arpa', 'PTR').answers).toMatchObject([
+      { type: 'PTR', target: serviceDomain({ ...asker, service: 'shared' }) },
+    ]);
   });
 });

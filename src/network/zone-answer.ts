@@ -1,5 +1,12 @@
 import { containsAddress, formatIpv4, tryParseIpv4, type Cidr } from './cidr.ts';
-import { instanceDomain, zoneSuffix, type ServiceName, type Zone } from './zone.ts';
+import {
+  instanceDomain,
+  serviceDomain,
+  zoneSuffix,
+  type Asker,
+  type ServiceName,
+  type Zone,
+} from './zone.ts';
 
 /** Types of resource records that nap answers with. */
 export type ZoneRecord =
@@ -40,8 +47,7 @@ export interface ZoneQuestion {
 }
 
 export interface AnswerContext {
-  /** Who asks; undefined for somebody who is no instance of this host. */
-  readonly asker: ServiceName | undefined;
+  readonly asker: Asker;
   /** Reverse names of these addresses are nap's to answer. */
   readonly network: Cidr;
   /** Changes with the zone; shown in SOA records. */
@@ -88,13 +94,13 @@ export function answerQuestion(
   const answers: ZoneRecord[] = [];
   const additionals: ZoneRecord[] = [];
   if (service === null && (question.type === 'A' || question.type === 'ANY')) {
-    for (const { endpoint } of targets) {
-      answers.push({
-        type: 'A',
-        name: question.name,
-        ttl: answerTtlSeconds,
-        address: endpoint.address,
-      });
+    const addresses =
+      found.virtualIP === undefined
+        ? targets.map(({ endpoint }) => endpoint.address)
+        : // Also when no instance is ready: the answer stays true for as long as the service exists.
+          [found.virtualIP];
+    for (const address of addresses) {
+      answers.push({ type: 'A', name: question.name, ttl: answerTtlSeconds, address });
     }
   }
   if (question.type === 'SRV' || (service !== null && question.type === 'ANY')) {
@@ -137,17 +143,29 @@ function answerReverse(
   context: AnswerContext,
 ): ZoneAnswer | 'foreign' {
   const address = tryParseIpv4(labels.split('.').slice(0, 4).reverse().join('.'));
-  if (address === undefined || !containsAddress(context.network, address)) return 'foreign';
+  if (address === undefined) return 'foreign';
+  const service = zone.serviceAt(formatIpv4(address));
+  if (service === undefined && !containsAddress(context.network, address)) return 'foreign';
   const instance = zone.instanceAt(formatIpv4(address));
-  if (instance === undefined) return empty(true, context);
+  const target =
+    service !== undefined && isKnownTo(zone, context.asker, service)
+      ? serviceDomain(service)
+      : instance !== undefined && isKnownTo(zone, context.asker, instance)
+        ? instanceDomain(instance, instance.ordinal)
+        : undefined;
+  if (target === undefined) return empty(true, context);
   if (question.type !== 'PTR' && question.type !== 'ANY') return empty(false, context);
-  const target = instanceDomain(instance, instance.ordinal);
   return {
     absent: false,
     answers: [{ type: 'PTR', name: question.name, ttl: answerTtlSeconds, target }],
     authorities: [],
     additionals: [],
   };
+}
+
+/** Whoever may speak to the asker is seen by him, too: a server may look up its clients. */
+function isKnownTo(zone: Zone, asker: Asker, name: ServiceName): boolean {
+  return zone.maySee(asker, name) || (typeof asker === 'object' && zone.maySee(name, asker));
 }
 
 function empty(absent: boolean, context: AnswerContext): ZoneAnswer {

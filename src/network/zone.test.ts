@@ -193,3 +193,131 @@ describe('changes', () => {
     );
   });
 });
+
+describe('a service with a virtual IP', () => {
+  const zone = guestbook();
+  const web = name('guestbook', 'web');
+  zone.setService(name('guestbook', 'redis-master'), {
+    ports: [],
+    links: [],
+    virtualIP: '10.78.0.9',
+  });
+  zone.setService(name('_', 'cache'), {
+    ports: [],
+    links: [],
+    virtualIP: '10.78.0.10',
+    isolation: 'open',
+  });
+  zone.setService(name('shop', 'app'), {
+    ports: [],
+    links: [
+      { service: 'redis-master', project: 'guestbook', alias: 'store' },
+      { service: 'cache', project: '_', alias: 'cache' },
+    ],
+  });
+  const meaning = (asker: ServiceName, plain: string): unknown => {
+    const found = zone.resolve(asker, plain);
+    return found.type === 'found' && found.virtualIP !== undefined
+      ? found.virtualIP
+      : addresses(found);
+  };
+
+  it.each([
+    ['redis-master', '10.78.0.9'],
+    ['db', '10.78.0.9'],
+    ['redis-master.guestbook.default.nap.local', '10.78.0.9'],
+    ['cache.default.nap.local', '10.78.0.10'],
+    ['tasks.redis-master', ['10.77.3.2']],
+    ['TASKS.db', ['10.77.3.2']],
+    ['tasks.web', ['10.77.1.2', '10.77.2.2']],
+    ['tasks.redis-master.guestbook.default.nap.local', ['10.77.3.2']],
+    ['tasks.cache.default.nap.local', ['10.77.5.2']],
+    ['redis-master-1', ['10.77.3.2']],
+    ['tasks.nothing', 'foreign'],
+    ['tasks.example.org', 'foreign'],
+    ['tasks.nothing.guestbook.default.nap.local', 'absent'],
+  ])('%s means %j', (plain, expected) => {
+    expect(meaning(web, plain)).toEqual(expected);
+  });
+
+  it('is reached by links of other projects under their alias only', () => {
+    expect(meaning(name('shop', 'app'), 'store')).toBe('10.78.0.9');
+    expect(meaning(name('shop', 'app'), 'tasks.store')).toEqual(['10.77.3.2']);
+    expect(meaning(name('shop', 'app'), 'store-1')).toEqual(['10.77.3.2']);
+    expect(meaning(name('shop', 'app'), 'cache')).toBe('10.78.0.10');
+    expect(meaning(name('shop', 'web'), 'store')).toBe('absent');
+  });
+
+  it('is known by its address for as long as it has it', () => {
+    expect(zone.serviceAt('10.78.0.9')).toEqual(name('guestbook', 'redis-master'));
+    const other = new Zone();
+    other.setService(web, { ports: [], links: [], virtualIP: '10.78.0.1' });
+    other.setService(name('shop', 'db'), { ports: [], links: [], virtualIP: '10.78.0.1' });
+    other.deleteService(web);
+    expect(other.serviceAt('10.78.0.1')).toEqual(name('shop', 'db'));
+    other.setService(name('shop', 'db'), { ports: [], links: [] });
+    expect(other.serviceAt('10.78.0.1')).toBeUndefined();
+  });
+});
+
+describe('who sees whom', () => {
+  const zone = new Zone();
+  const set = (
+    project: string,
+    service: string,
+    more: { isolation?: string; links?: { service: string; alias: string; project?: string }[] },
+  ): void => {
+    zone.setService(name(project, service), { ports: [], links: [], ...more });
+    zone.setEndpoint(name(project, service), '1', endpoint(`10.77.1.${zone.size + 1}`));
+  };
+  set('shop', 'db', {});
+  set('shop', 'web', {});
+  set('blog', 'web', { links: [{ service: 'db', alias: 'store', project: 'shop' }] });
+  set('blog', 'cron', {});
+  set('bank', 'db', { isolation: 'strict' });
+  set('bank', 'web', { isolation: 'strict', links: [{ service: 'db', alias: 'db' }] });
+  set('bank', 'cron', { isolation: 'strict' });
+  set('stats', 'in', { isolation: 'open' });
+  const sees = (asker: Parameters<Zone['resolve']>[0], what: string): boolean =>
+    zone.resolve(asker, what).type === 'found';
+  const full = (service: string): readonly string[] =>
+    ['', 'tasks.', '1.'].map((before) => `${before}${service}.default.nap.local`);
+
+  it.each([
+    ['shop/web', 'db.shop', true],
+    ['blog/web', 'db.shop', true],
+    ['blog/web', 'web.shop', false],
+    ['blog/cron', 'db.shop', false],
+    ['shop/db', 'web.blog', false],
+    ['bank/web', 'db.bank', true],
+    ['bank/cron', 'db.bank', false],
+    ['bank/db', 'db.bank', true],
+    ['bank/db', 'web.bank', false],
+    ['blog/cron', 'in.stats', true],
+  ])('%s and the name of %s: %s', (asker, service, expected) => {
+    const [project = '', its = ''] = asker.split('/');
+    for (const each of full(service)) expect(sees(name(project, its), each)).toBe(expected);
+  });
+
+  it('holds for plain names, too', () => {
+    expect(sees(name('bank', 'web'), 'db')).toBe(true);
+    expect(sees(name('bank', 'cron'), 'db')).toBe(false);
+    expect(sees(name('bank', 'cron'), 'db-1')).toBe(false);
+    expect(sees(name('blog', 'web'), 'store')).toBe(true);
+    expect(zone.resolve(name('bank', 'cron'), 'db').type).toBe('absent');
+  });
+
+  it('the host sees all, whom nap does not run only what is open', () => {
+    for (const each of full('db.bank')) expect(sees(undefined, each)).toBe(true);
+    for (const each of full('db.bank')) expect(sees('stranger', each)).toBe(false);
+    for (const each of full('in.stats')) expect(sees('stranger', each)).toBe(true);
+    expect(sees('stranger', 'db')).toBe(false);
+  });
+
+  it('follows changes', () => {
+    set('blog', 'web', {});
+    expect(sees(name('blog', 'web'), 'db.shop.default.nap.local')).toBe(false);
+    set('shop', 'db', { isolation: 'open' });
+    expect(sees(name('blog', 'web'), 'db.shop.default.nap.local')).toBe(true);
+  });
+});

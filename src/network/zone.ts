@@ -3,14 +3,21 @@
  *
  * A plain name is read from the asker's place: an alias among its service's links, else a service of its project, else
  * an instance (`web-2`, `web.2`, `guestbook-web-2`) of its project. Names under `nap.local` are the same for everybody.
+ * The name of a service with a virtual IP means that; `tasks.` before it, its ready instances.
+ *
+ * Nobody sees whom he may not speak to (permission.ts): such a name is as one that does not exist.
  */
 import { plainOrdinal, seatKey } from '../api/v1alpha1/seat.ts';
+import { isolatedService, maySpeak, type IsolatedService } from './permission.ts';
 
 /** Where full names end. */
 export const zoneSuffix = 'nap.local';
 
 /** In place of a project's name: services that no project owns. Part of the record paths. */
 const standalone = '_';
+
+/** Before the name of a service: its instances. */
+const tasks = 'tasks.';
 
 /** A service, or with `ordinal` one instance of it. */
 export interface ServiceName {
@@ -19,6 +26,12 @@ export interface ServiceName {
   readonly service: string;
 }
 
+/**
+ * Who asks. `stranger`: somebody in the overlay whom nap does not run. Undefined: the host itself, which has no project, so
+ * plain names mean nothing to it, and which sees all.
+ */
+export type Asker = ServiceName | 'stranger' | undefined;
+
 export interface ServicePort {
   readonly port: number;
   readonly protocol: 'tcp' | 'udp' | 'sctp';
@@ -26,7 +39,19 @@ export interface ServicePort {
 
 export interface ZoneService {
   readonly ports: readonly ServicePort[];
-  readonly links: readonly { readonly service: string; readonly alias: string }[];
+  readonly links: readonly Link[];
+  readonly virtualIP?: string | undefined;
+  /** As in service records. */
+  readonly isolation?: string | undefined;
+  readonly routed?: boolean | undefined;
+  readonly memberOf?: string | undefined;
+}
+
+interface Link {
+  readonly service: string;
+  readonly alias: string;
+  /** Default: the linking service's own. */
+  readonly project?: string | undefined;
 }
 
 export interface ZoneEndpoint {
@@ -48,6 +73,8 @@ export type Resolution =
       readonly type: 'found';
       readonly service: ServiceName;
       readonly targets: readonly ZoneTarget[];
+      /** The name means this address; `targets` are what stands behind it. */
+      readonly virtualIP?: string;
     }
   /** Nothing of its own, but names below it exist (`<project>.<namespace>.nap.local`). */
   | { readonly type: 'empty' }
@@ -60,8 +87,10 @@ interface ServiceNode {
   readonly name: ServiceName;
   /** The record; absent while only endpoints are known. */
   record: ZoneService | undefined;
-  /** Link alias → service of the same project. */
-  aliases: ReadonlyMap<string, string>;
+  /** What it says of permissions. */
+  isolated: IsolatedService | undefined;
+  /** Link alias → what it leads to. */
+  aliases: ReadonlyMap<string, Link>;
   readonly endpoints: Map<string, ZoneEndpoint>;
 }
 
@@ -72,6 +101,8 @@ export class Zone {
   readonly #above = new Map<string, number>();
   /** Address → the instance that serves there. */
   readonly #byAddress = new Map<string, ServiceName & { readonly ordinal: string }>();
+  /** Virtual IP → its service. */
+  readonly #byVirtualIP = new Map<string, ServiceName>();
 
   /** Number of services known. */
   get size(): number {
@@ -80,16 +111,19 @@ export class Zone {
 
   setService(name: ServiceName, service: ZoneService): void {
     const node = this.#node(name);
+    this.#forgetVirtualIP(node);
     node.record = service;
-    node.aliases = new Map(
-      service.links.map((link) => [link.alias.toLowerCase(), link.service] as const),
-    );
+    node.isolated = isolatedService(service);
+    node.aliases = new Map(service.links.map((link) => [link.alias.toLowerCase(), link] as const));
+    if (service.virtualIP !== undefined) this.#byVirtualIP.set(service.virtualIP, node.name);
   }
 
   deleteService(name: ServiceName): void {
     const node = this.#services.get(id(name));
     if (node === undefined) return;
+    this.#forgetVirtualIP(node);
     node.record = undefined;
+    node.isolated = undefined;
     node.aliases = new Map();
     this.#dropIfEmpty(node);
   }
@@ -115,32 +149,51 @@ export class Zone {
     return found && { ...found, ordinal: plainOrdinal(found.ordinal) };
   }
 
+  /** The service whose virtual IP `address` is. */
+  serviceAt(address: string): ServiceName | undefined {
+    return this.#byVirtualIP.get(address);
+  }
+
   /**
    * Reads `name` (any case, with or without a final dot) as `asker` means it. Without an asker, plain names mean
    * nothing. Never throws.
    */
-  resolve(asker: ServiceName | undefined, name: string): Resolution {
+  resolve(asker: Asker, name: string): Resolution {
     const plain = name.toLowerCase().replace(/\.$/, '');
     if (plain === '') return { type: 'foreign' };
     if (plain === zoneSuffix) return { type: 'empty' };
     if (plain.endsWith(`.${zoneSuffix}`)) {
-      return this.#full(plain.slice(0, -zoneSuffix.length - 1).split('.'), plain);
+      return this.#full(asker, plain.slice(0, -zoneSuffix.length - 1).split('.'), plain);
     }
-    const local = asker === undefined ? undefined : this.#plain(asker, plain);
+    const local = typeof asker === 'object' ? this.#plain(asker, plain) : undefined;
     if (local !== undefined) return local;
     // A name of one label, or with a number for a top-level domain, is nobody's on the outside: keep it in.
     return /^[^.]+$|\.\d+$/.test(plain) ? { type: 'absent' } : { type: 'foreign' };
   }
 
+  /** Whether a service is there for `asker`: whether he may speak to it. */
+  maySee(asker: Asker, name: ServiceName): boolean {
+    if (asker === undefined) return true;
+    const from = asker === 'stranger' ? undefined : asker;
+    return maySpeak(from, name, (identity) => this.#services.get(id(identity))?.isolated);
+  }
+
   #plain(asker: ServiceName, name: string): Resolution | undefined {
     const aliases = this.#services.get(id(asker))?.aliases;
-    const inProject = (service: string): ServiceName => ({
-      namespace: asker.namespace,
-      project: asker.project,
-      service: aliases?.get(service) ?? service,
-    });
-    const whole = this.#service(inProject(name));
+    const inProject = (service: string): ServiceName => {
+      const link = aliases?.get(service);
+      return {
+        namespace: asker.namespace,
+        project: link?.project ?? asker.project,
+        service: link?.service ?? service,
+      };
+    };
+    const whole = this.#service(asker, inProject(name));
     if (whole !== undefined) return whole;
+    if (name.startsWith(tasks)) {
+      const members = this.#members(asker, inProject(name.slice(tasks.length)));
+      if (members !== undefined) return members;
+    }
     // `web.2`, `web-2`, and `guestbook-web-2`, which is also the hostname
     const split = /^(.+)[.-]([1-9]\d*)$/.exec(name);
     if (split === null) {
@@ -150,51 +203,69 @@ export class Zone {
     const [, base = '', ordinal = ''] = split;
     const own = `${asker.project}-`;
     return best(
-      this.#instance(inProject(base), ordinal),
+      this.#instance(asker, inProject(base), ordinal),
       base.startsWith(own)
-        ? this.#instance({ ...asker, service: base.slice(own.length) }, ordinal)
+        ? this.#instance(asker, { ...asker, service: base.slice(own.length) }, ordinal)
         : undefined,
     );
   }
 
   /** `labels` are those before the suffix. */
-  #full(labels: readonly string[], name: string): Resolution {
+  #full(asker: Asker, labels: readonly string[], name: string): Resolution {
     const namespace = labels.at(-1) ?? '';
     const [a = '', b = '', c = ''] = labels;
     const [, base = '', ordinal = ''] = /^(.+)-([1-9]\d*)$/.exec(a) ?? [];
+    const isTasks = `${a}.` === tasks;
     let found: Resolution | undefined;
     if (labels.length === 2) {
       found =
-        this.#service({ namespace, project: standalone, service: a }) ??
+        this.#service(asker, { namespace, project: standalone, service: a }) ??
         best(
-          this.#instance({ namespace, project: standalone, service: base }, ordinal),
-          ...this.#hostname(namespace, base, ordinal),
+          this.#instance(asker, { namespace, project: standalone, service: base }, ordinal),
+          ...this.#hostname(asker, namespace, base, ordinal),
         );
     } else if (labels.length === 3) {
       found =
-        this.#service({ namespace, project: b, service: a }) ??
+        this.#service(asker, { namespace, project: b, service: a }) ??
         best(
-          this.#instance({ namespace, project: b, service: base }, ordinal),
-          this.#instance({ namespace, project: standalone, service: b }, a),
+          this.#instance(asker, { namespace, project: b, service: base }, ordinal),
+          this.#instance(asker, { namespace, project: standalone, service: b }, a),
+          isTasks
+            ? this.#members(asker, { namespace, project: standalone, service: b })
+            : undefined,
         );
     } else if (labels.length === 4) {
-      found = this.#instance({ namespace, project: c, service: b }, a);
+      const name = { namespace, project: c, service: b };
+      found = isTasks ? this.#members(asker, name) : this.#instance(asker, name, a);
     }
     if (found !== undefined) return found;
     return this.#above.has(name) ? { type: 'empty' } : { type: 'absent' };
   }
 
   /** `<project>-<service>-<ordinal>`: both parts may hold hyphens, so each split is tried; there are few. */
-  *#hostname(namespace: string, base: string, ordinal: string): Iterable<Resolution | undefined> {
+  *#hostname(
+    asker: Asker,
+    namespace: string,
+    base: string,
+    ordinal: string,
+  ): Iterable<Resolution | undefined> {
     for (let at = base.indexOf('-'); at > 0; at = base.indexOf('-', at + 1)) {
       const name = { namespace, project: base.slice(0, at), service: base.slice(at + 1) };
-      yield this.#instance(name, ordinal);
+      yield this.#instance(asker, name, ordinal);
     }
   }
 
-  #service(name: ServiceName): Resolution | undefined {
+  #service(asker: Asker, name: ServiceName): Resolution | undefined {
+    const members = this.#members(asker, name);
+    const virtualIP = this.#services.get(id(name))?.record?.virtualIP;
+    if (members?.type !== 'found' || virtualIP === undefined) return members;
+    return { ...members, virtualIP };
+  }
+
+  /** The service as its ready instances. */
+  #members(asker: Asker, name: ServiceName): Resolution | undefined {
     const node = this.#services.get(id(name));
-    if (node === undefined) return undefined;
+    if (node === undefined || !this.maySee(asker, node.name)) return undefined;
     const targets = [...node.endpoints].map(([seat, endpoint]) => ({
       ordinal: plainOrdinal(seat),
       endpoint,
@@ -206,9 +277,10 @@ export class Zone {
    * Undefined when there is no such service. The name of an instance that is not ready, or not made yet, exists without an
    * address: its existence must not come and go with its health.
    */
-  #instance(name: ServiceName, ordinal: string): Resolution | undefined {
+  #instance(asker: Asker, name: ServiceName, ordinal: string): Resolution | undefined {
     const node = this.#services.get(id(name));
     if (node === undefined || !/^[1-9]\d*$/.test(ordinal)) return undefined;
+    if (!this.maySee(asker, node.name)) return undefined;
     // In an update an ordinal may have two that serve.
     const targets = [seatKey(ordinal, false), seatKey(ordinal, true)].flatMap((seat) => {
       const endpoint = node.endpoints.get(seat);
@@ -225,6 +297,7 @@ export class Zone {
       node = {
         name: { namespace, project, service },
         record: undefined,
+        isolated: undefined,
         aliases: new Map(),
         endpoints: new Map(),
       };
@@ -244,6 +317,14 @@ export class Zone {
       if (count === 0) this.#above.delete(above);
       else this.#above.set(above, count);
     }
+  }
+
+  #forgetVirtualIP({ name, record }: ServiceNode): void {
+    const virtualIP = record?.virtualIP;
+    if (virtualIP === undefined) return;
+    const holder = this.#byVirtualIP.get(virtualIP);
+    // It may have passed to another service already.
+    if (holder !== undefined && id(holder) === id(name)) this.#byVirtualIP.delete(virtualIP);
   }
 
   #forgetAddress(node: ServiceNode, ordinal: string): void {

@@ -3,14 +3,25 @@ import { eventually } from '../../test/support/eventually.ts';
 import { VirtualClock } from '../../test/support/virtual-clock.ts';
 import { silentLogger } from '../telemetry/log.ts';
 import { decide } from './decide.ts';
-import { claimLeadership, NotLeaderError, type Leadership } from './leadership.ts';
+import { contendForLeadership, NotLeaderError, type Leadership } from './leadership.ts';
 import { MemoryDatabase } from './memory/database.ts';
 import { MemoryStore } from './memory/store.ts';
 import { leaderPath, leaderRecords } from './records/index.ts';
 import { LeaseLostError, type Operation, type Store } from './store.ts';
 
-const claim = (store: Store, operator: string): Promise<Leadership> =>
-  claimLeadership(store, { operator, since: 'now' }, { leaseTtlMs: 5_000, log: silentLogger });
+const claim = (
+  store: Store,
+  operator: string,
+  mayClaim: () => Promise<void> = () => Promise.resolve(),
+  signal = new AbortController().signal,
+): Promise<Leadership> =>
+  contendForLeadership(
+    store,
+    { operator, since: 'now' },
+    { leaseTtlMs: 5_000, log: silentLogger },
+    mayClaim,
+    signal,
+  );
 
 const put = (key: string, value = key): Operation => ({ type: 'put', key, value });
 
@@ -25,24 +36,72 @@ describe('leadership', () => {
     await store.close();
   });
 
-  it('passes to the next claimant at once, and the former leader can decide nothing more', async () => {
+  it('is waited for while somebody has it, and passes on the moment that it is given up', async () => {
     const database = new MemoryDatabase();
     const [a, b] = [new MemoryStore({ database }), new MemoryStore({ database })];
     const first = await claim(a, 'a');
     await decide(a, first.epoch, [], [put('/x', '1')]);
-    const second = await claim(b, 'b');
+    let won = false;
+    const next = claim(b, 'b').then((leadership) => {
+      won = true;
+      return leadership;
+    });
+    await decide(a, first.epoch, [], [put('/x', '2')]);
+    expect(won).toBe(false);
+    await first.resign();
+    const second = await next;
     expect(second.epoch).toBeGreaterThan(first.epoch);
-    await expect(decide(a, first.epoch, [], [put('/x', '2')])).rejects.toBeInstanceOf(
+    await expect(decide(a, first.epoch, [], [put('/x', '3')])).rejects.toBeInstanceOf(
       NotLeaderError,
     );
-    expect((await decide(b, second.epoch, [], [put('/x', '3')])).committed).toBe(true);
+    expect((await decide(b, second.epoch, [], [put('/x', '4')])).committed).toBe(true);
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  it('is never held by two: the one that is cut off stops before the next can begin', async () => {
+    const clock = new VirtualClock();
+    const database = new MemoryDatabase();
+    const [a, b] = ['a', 'b'].map(() => new MemoryStore({ database, clock }));
+    const first = await claim(a!, 'a');
+    let next: Leadership | undefined;
+    void claim(b!, 'b').then((leadership) => {
+      next = leadership;
+      expect(first.lost.aborted).toBe(true);
+    });
+    await clock.advance(20_000);
+    expect(next).toBeUndefined();
+    a!.disconnect();
+    const cutAt = clock.monotonic();
+    while (next === undefined) await clock.advance(100);
+    expect(first.lost.reason).toBeInstanceOf(LeaseLostError);
+    expect(clock.monotonic() - cutAt).toBeLessThanOrEqual(5_500);
+    await Promise.all([a!.close(), b!.close()]);
+  });
+
+  it('goes to one of those who contend, and only to who is fit', async () => {
+    const database = new MemoryDatabase();
+    const store = new MemoryStore({ database });
+    const stop = new AbortController();
+    const never = claim(
+      new MemoryStore({ database }),
+      'unfit',
+      () => new Promise(() => undefined),
+      stop.signal,
+    );
+    never.catch(() => undefined);
+    const fit = await Promise.race(['b', 'c', 'd'].map((name) => claim(store, name)));
+    expect(fit.lost.aborted).toBe(false);
+    stop.abort(new Error('test over'));
+    await store.close();
+  });
+
+  it('that somebody else writes over is lost at once', async () => {
+    const store = new MemoryStore();
+    const first = await claim(store, 'a');
+    await store.commit([], [put(leaderPath, '{"operator":"b","since":"now"}')]);
     await eventually('the first knows', () => first.lost.aborted);
     expect(first.lost.reason).toBeInstanceOf(NotLeaderError);
-    // What the former leader gives back is not the claim of the present one.
-    await first.resign();
-    expect((await b.get(leaderPath))?.modRevision).toBe(second.epoch);
-    expect(second.lost.aborted).toBe(false);
-    await Promise.all([a.close(), b.close()]);
+    await store.close();
   });
 
   it('is lost in time by a leader that is cut off', async () => {

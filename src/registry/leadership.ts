@@ -1,8 +1,16 @@
+import { linkSignals } from '../runtime/linked-signal.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { LeaderRecord } from './records/index.ts';
 import { leaderPath, leaderRecords } from './records/index.ts';
 import type { LeaseLostError } from './store.ts';
-import { type Entry, type Lease, type Revision, type Store, type WatchBatch } from './store.ts';
+import {
+  UnavailableError,
+  type Entry,
+  type Lease,
+  type Revision,
+  type Store,
+  type WatchBatch,
+} from './store.ts';
 
 /** Somebody else leads, or nobody: every decision of this leader is refused from now on. */
 export class NotLeaderError extends Error {
@@ -27,47 +35,75 @@ export interface LeadershipOptions {
 }
 
 /**
- * Claims `/nap/v1/leader` on a lease of its own. For the winner of an outer election only: a claim of
- * somebody else is taken over without waiting, which is safe, because the new epoch fences off all that the
- * former leader may still try to write.
+ * Waits until nobody leads, then claims `/nap/v1/leader` on a lease of its own. A leader that falls silent is followed
+ * when its lease has run out, which the store tells the moment it happens; one that resigns, at once.
  *
- * Rejects with UnavailableError when the store cannot be reached; try again.
+ * That there is one leader at a time rests on the lease: its holder stops by its own monotonic clock before the key can
+ * go. That a leader which does not stop does no harm (its machine was suspended) rests on the epoch: what it still
+ * tries to write is refused.
+ *
+ * @param mayClaim resolves when this candidate is fit to lead; asked anew each time that the place is free.
  */
-export async function claimLeadership(
+export async function contendForLeadership(
   store: Store,
   record: LeaderRecord,
   options: LeadershipOptions,
-  signal?: AbortSignal,
+  mayClaim: (signal: AbortSignal) => Promise<void>,
+  signal: AbortSignal,
 ): Promise<Leadership> {
+  for (;;) {
+    const seen = await untilFree(store, signal);
+    await mayClaim(signal);
+    const leadership = await tryToLead(store, record, seen, options, signal);
+    if (leadership !== undefined) return leadership;
+  }
+}
+
+/**
+ * Resolves when there is no leader, with the revision of what stands in its place (0: nothing); rejects when `signal`
+ * aborts. A record without a lease is nobody's claim: it was written by hand, and would stay for ever.
+ */
+async function untilFree(store: Store, signal: AbortSignal): Promise<Revision> {
+  const done = new AbortController();
+  const either = linkSignals(signal, done.signal);
+  try {
+    for await (const batch of store.watch(leaderPath, {}, either.signal)) {
+      const free = freeAt(batch);
+      if (free !== undefined) return free;
+    }
+  } finally {
+    done.abort(new Error('seen enough'));
+    either.unlink();
+  }
+  signal.throwIfAborted();
+  throw new UnavailableError('the watch of the leader ended');
+}
+
+/** Undefined: somebody else was faster. */
+async function tryToLead(
+  store: Store,
+  record: LeaderRecord,
+  seen: Revision,
+  options: LeadershipOptions,
+  signal: AbortSignal,
+): Promise<Leadership | undefined> {
   const lease = await store.grantLease(options.leaseTtlMs, signal);
   try {
-    const epoch = await claim(store, record, lease, signal);
-    options.log.info({ operator: record.operator, epoch: String(epoch) }, 'leading');
-    return new HeldLeadership(store, lease, epoch);
+    const result = await store.commit(
+      [{ type: 'unchanged', key: leaderPath, modRevision: seen }],
+      [{ type: 'put', key: leaderPath, value: leaderRecords.encode(record), lease: lease.id }],
+      signal,
+    );
+    if (result.committed) {
+      options.log.info({ operator: record.operator, epoch: String(result.revision) }, 'leading');
+      return new HeldLeadership(store, lease, result.revision);
+    }
   } catch (error) {
     await lease.release();
     throw error;
   }
-}
-
-async function claim(
-  store: Store,
-  record: LeaderRecord,
-  lease: Lease,
-  signal: AbortSignal | undefined,
-): Promise<Revision> {
-  let current: Entry | undefined = await store.get(leaderPath, signal);
-  for (;;) {
-    signal?.throwIfAborted();
-    lease.assertAlive();
-    const result = await store.commit(
-      [{ type: 'unchanged', key: leaderPath, modRevision: current?.modRevision ?? 0n }],
-      [{ type: 'put', key: leaderPath, value: leaderRecords.encode(record), lease: lease.id }],
-      signal,
-    );
-    if (result.committed) return result.revision;
-    current = result.current.get(leaderPath);
-  }
+  await lease.release();
+  return undefined;
 }
 
 class HeldLeadership implements Leadership {
@@ -110,6 +146,22 @@ class HeldLeadership implements Leadership {
       this.#lose(error instanceof Error ? error : new Error(String(error)));
     }
   }
+}
+
+/** Revision of what stands in the place of a leader after this batch, if nobody leads. */
+function freeAt(batch: WatchBatch): Revision | undefined {
+  if (batch.type === 'progress') return undefined;
+  if (batch.type === 'snapshot')
+    return freeWith(batch.entries.find(({ key }) => key === leaderPath));
+  const last = batch.events.findLast((event) =>
+    event.type === 'put' ? event.entry.key === leaderPath : event.key === leaderPath,
+  );
+  return last === undefined ? undefined : freeWith(last.type === 'put' ? last.entry : undefined);
+}
+
+function freeWith(entry: Entry | undefined): Revision | undefined {
+  if (entry === undefined) return 0n;
+  return entry.lease === undefined ? entry.modRevision : undefined;
 }
 
 /** Whether the leader key is still at `epoch` after this batch. */

@@ -69,12 +69,17 @@ export class RecordCache<Key, Value> {
 
   apply(batch: WatchBatch): CacheChange {
     const changed = new Set<string>();
-    if (batch.type === 'snapshot') this.#replace(batch.entries, changed);
-    else if (batch.type === 'events') {
-      for (const event of batch.events) this.#event(event, changed);
+    if (batch.type === 'snapshot') {
+      this.#replace(batch.entries, changed);
+      this.#revision = batch.revision;
+    } else {
+      const events = batch.type === 'events' ? batch.events : [];
+      // A listing may have told of them already.
+      const fresh = events.filter((event) => revisionOf(event) > this.#revision);
+      for (const event of fresh) this.#event(event, changed);
+      if (batch.revision > this.#revision) this.#revision = batch.revision;
     }
-    this.#revision = batch.revision;
-    return { changed, revision: batch.revision, resync: batch.type === 'snapshot' };
+    return { changed, revision: this.#revision, resync: batch.type === 'snapshot' };
   }
 
   #replace(entries: readonly Entry[], changed: Set<string>): void {
@@ -127,4 +132,8 @@ export class RecordCache<Key, Value> {
     this.#broken.set(entry.key, broken);
     this.#onBroken(broken);
   }
+}
+
+function revisionOf(event: StoreEvent): Revision {
+  return event.type === 'put' ? event.entry.modRevision : event.revision;
 }

@@ -7,7 +7,10 @@ import {
   type CachedRecord,
 } from './record-cache.ts';
 import type { RecordKind } from './records/index.ts';
-import type { Revision, Store } from './store.ts';
+import type { Revision, Store, WatchBatch } from './store.ts';
+
+/** What a RecordWatch reads from. */
+export type RecordSource = Pick<Store, 'watch' | 'list'>;
 
 export interface RecordWatchOptions {
   readonly clock: Clock;
@@ -26,7 +29,7 @@ export interface RecordWatchOptions {
  * they may be out of date.
  */
 export class RecordWatch<Key, Value> {
-  readonly #store: Store;
+  readonly #store: RecordSource;
   readonly #kind: RecordKind<Key, Value>;
   readonly #options: RecordWatchOptions;
   readonly #cache: RecordCache<Key, Value>;
@@ -36,7 +39,7 @@ export class RecordWatch<Key, Value> {
   /** Monotonic time; undefined while connected. */
   #staleSince: number | undefined;
 
-  constructor(store: Store, kind: RecordKind<Key, Value>, options: RecordWatchOptions) {
+  constructor(store: RecordSource, kind: RecordKind<Key, Value>, options: RecordWatchOptions) {
     this.#store = store;
     this.#kind = kind;
     this.#options = options;
@@ -108,24 +111,39 @@ export class RecordWatch<Key, Value> {
 
   /** Follows the store until `signal` aborts. Rejects when the store is closed meanwhile. Call once. */
   async run(signal: AbortSignal): Promise<void> {
-    const prefix = this.#options.prefix ?? this.#kind.prefix;
     const onConnection = (connected: boolean): void => {
       if (connected) this.#staleSince = undefined;
       else this.#staleSince ??= this.#options.clock.monotonic();
     };
     try {
-      for await (const batch of this.#store.watch(prefix, { onConnection }, signal)) {
-        const change = this.#cache.apply(batch);
+      for await (const batch of this.#store.watch(this.#prefix, { onConnection }, signal)) {
+        this.#take(batch);
         this.#isSynced = true;
-        if (change.resync || change.changed.size > 0) {
-          for (const listener of [...this.#listeners]) listener(change);
-        }
         for (const ready of this.#waiting) ready();
         this.#waiting.clear();
       }
     } finally {
       onConnection(false);
     }
+  }
+
+  /**
+   * Reads the records once more, so that everything written before this call is in `records` when it resolves. A watch
+   * alone cannot tell: it may be a moment late. Call after `whenSynced`.
+   */
+  async catchUp(signal?: AbortSignal): Promise<void> {
+    const { entries, revision } = await this.#store.list(this.#prefix, {}, signal);
+    if (revision > this.#cache.revision) this.#take({ type: 'snapshot', entries, revision });
+  }
+
+  get #prefix(): string {
+    return this.#options.prefix ?? this.#kind.prefix;
+  }
+
+  #take(batch: WatchBatch): void {
+    const change = this.#cache.apply(batch);
+    if (!change.resync && change.changed.size === 0) return;
+    for (const listener of [...this.#listeners]) listener(change);
   }
 
   #reportBroken(broken: BrokenRecord): void {

@@ -63,11 +63,11 @@ export class BucketRateLimiter implements RateLimiter {
     return this.#tokens >= 0 ? 0 : -this.#tokens / this.#perMs;
   }
 
-  /** Takes a token if there is one now; never on credit. */
-  tryTake(): boolean {
+  /** Takes `count` tokens if they are there now; never on credit. */
+  tryTake(count = 1): boolean {
     this.#refill();
-    if (this.#tokens < 1) return false;
-    this.#tokens -= 1;
+    if (this.#tokens < count) return false;
+    this.#tokens -= count;
     return true;
   }
 

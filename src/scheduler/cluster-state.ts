@@ -23,6 +23,8 @@ export class ClusterState {
   readonly #byNamespace = new Map<string, Set<string>>();
   /** Who must not share a host with whom. */
   readonly rivalry = new Rivalry();
+  /** Ports that every host answers on (`80/tcp`), and the key of the service that has them. Kept by whoever gives them out. */
+  readonly everywhere = new Map<string, string>();
 
   /** Adds a host or replaces what is known of it; what is placed on it stays. */
   setHost(info: HostInfo): void {

@@ -13,9 +13,10 @@ import {
 import { EventRecorder } from '../../src/kube/events.ts';
 import { addFinalizer, removeFinalizer } from '../../src/kube/finalizers.ts';
 import { Informer } from '../../src/kube/informer.ts';
-import { LeaseElector } from '../../src/kube/lease-elector.ts';
+import { LeaderNote } from '../../src/kube/leader-note.ts';
 import { configMaps, coreEvents, leases, namespaces, projects } from '../../src/kube/resources.ts';
 import { writeStatus } from '../../src/kube/status.ts';
+import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/telemetry/log.ts';
 import { serverUnderTest, type ServerUnderTest } from '../support/apiserver.ts';
 import { eventually } from '../support/eventually.ts';
@@ -167,29 +168,19 @@ describe('nap’s client on a real API server', () => {
     expect(items.map((event) => [event.reason, event.count])).toEqual([['FailedScheduling', 2]]);
   });
 
-  it('is elected, renews, and gives the lease back', async () => {
-    const elector = new LeaseElector(client, {
-      namespace,
-      name: 'leader',
+  it('keeps a note of who leads, and takes it back', async () => {
+    const name = { namespace, name: 'leader' };
+    const note = new LeaderNote(client, {
+      ...name,
       identity: 'me',
-      leaseDurationMs: 1_500,
-      renewDeadlineMs: 1_000,
-      retryPeriodMs: 100,
+      everyMs: 100,
+      clock: systemClock,
       log: silentLogger,
     });
     const stop = new AbortController();
-    const running = elector.run(
-      (leading) =>
-        new Promise((resolve) => {
-          leading.addEventListener('abort', () => {
-            resolve();
-          });
-        }),
-      stop.signal,
-    );
-    await eventually('leadership', () => elector.isLeader);
-    const name = { namespace, name: 'leader' };
-    const first = await client.get(leases, name);
+    const running = note.run(stop.signal);
+    note.lead();
+    const first = await eventually('the note', async () => client.find(leases, name, stop.signal));
     expect(first.spec?.holderIdentity).toBe('me');
     expect(first.spec?.renewTime).toMatch(/\.\d{6}Z$/);
     await eventually('a renewal', async () => {

@@ -60,7 +60,7 @@ describe.each(installed)('kubectl $version ($path)', (program) => {
     expect(again.code).toBe(1);
     expect(again.stderr).toContain('(AlreadyExists)');
     const table = await kubectl.ok(here('get', 'projects'));
-    expect(table).toMatch(/^NAME +READY +SERVICES +INSTANCES +STATUS +AGE\nshop /);
+    expect(table).toMatch(/^NAME +READY +SERVICES +INSTANCES +STATUS +URL +AGE\nshop /);
     expect(await kubectl.ok(here('get', 'napsvc', '-o', 'wide'))).toMatch(
       /STRATEGY.*\nalone .*redis:7.*binpack/,
     );

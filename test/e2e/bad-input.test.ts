@@ -56,7 +56,7 @@ describe('what cannot be right is refused when it is applied', () => {
     refused(project('bad', { app: { replicas: 'three' } }), /replicas/, /integer/));
 
   test('a bad port', async () => {
-    await refused(project('bad', { app: { ports: ['80:http'] } }), /ports/);
+    await refused(project('bad', { app: { ports: ['80:http'] } }), /ports/, /8080:80/);
     await refused(project('bad', { app: { ports: ['80:80/icmp'] } }), /ports/);
   });
 

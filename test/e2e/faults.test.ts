@@ -79,13 +79,13 @@ describe('when parts of nap fail', () => {
 
   test('an operator killed in the middle of a scale-up: the other one finishes it', async () => {
     const leader = await plane.leader();
-    await kubectl.run('scale', 'napsvc', 'faults-web', '--replicas=30');
+    await kubectl.run('scale', 'napsvc', 'faults-web', '--replicas=18');
     await eventually('the first new instances run', async () => {
       const running = (await containers('faults', { service: 'web' })).length;
       return running > 8;
     });
     await leader.end('SIGKILL');
-    await settles('thirty', () => expectExactly('faults', { web: 30, db: 1 }), 60_000);
+    await settles('eighteen', () => expectExactly('faults', { web: 18, db: 1 }), 60_000);
     const next = await plane.leader(60_000);
     expect(next.name).not.toBe(leader.name);
     await leader.start();
@@ -132,7 +132,7 @@ describe('when parts of nap fail', () => {
     try {
       await holds(async () => {
         expect(await ids()).toEqual(before);
-        for (const from of asking) expect(await resolve(from, 'db')).toEqual([db!.ip]);
+        for (const from of asking) expect(await resolve(from, 'tasks.db')).toEqual([db!.ip]);
       }, 60_000);
     } finally {
       await plane.etcd.signal('SIGCONT');
@@ -203,6 +203,6 @@ describe('when parts of nap fail', () => {
     expect(await ids()).toMatchObject(survivors);
     const from = (await containers('faults', { service: 'web' }))[0] as Container;
     const [db] = await instances('faults-db');
-    expect(await resolve(from, 'db')).toEqual([db!.ip]);
+    expect(await resolve(from, 'tasks.db')).toEqual([db!.ip]);
   });
 });

@@ -58,7 +58,7 @@ describe('the guestbook', () => {
     expect(lines.some((line) => /^guestbook +False +\d\/3 +\d\/5 +/.test(line))).toBe(true);
 
     const [header, row] = (await kubectl.run('get', 'projects', 'guestbook')).trim().split('\n');
-    expect(header).toMatch(/^NAME +READY +SERVICES +INSTANCES +STATUS +AGE$/);
+    expect(header).toMatch(/^NAME +READY +SERVICES +INSTANCES +STATUS +URL +AGE$/);
     expect(row).toMatch(ready);
     await expectExactly('guestbook', whole);
   });

@@ -157,12 +157,14 @@ export function project(
   name: string,
   services: Readonly<Record<string, object>>,
   namespace = 'default',
+  more: object = {},
 ): KubeObject {
   return {
     apiVersion: 'nap.dev/v1alpha1',
     kind: 'Project',
     metadata: { name, namespace },
     spec: {
+      ...more,
       services: Object.fromEntries(
         Object.entries(services).map(([service, spec]) => [
           service,

@@ -100,7 +100,7 @@ describe('an instance is sent work only while its health check passes', () => {
   test('a failing check takes the endpoint and the name within a second; a passing one brings them back', async () => {
     const web = await containerOf('sick', 'web', 1);
     const client = await containerOf('sick', 'client', 1);
-    const addresses = await resolve(client, 'web');
+    const addresses = await resolve(client, 'tasks.web');
     expect(addresses).toHaveLength(2);
     const [one] = await instances('sick-web');
 
@@ -117,7 +117,7 @@ describe('an instance is sent work only while its health check passes', () => {
       intervalMs + 1000 + (removed - started) + 1000,
     );
     await settles('the name follows', async () => {
-      expect(await resolve(client, 'web')).toEqual(addresses.filter((ip) => ip !== one?.ip));
+      expect(await resolve(client, 'tasks.web')).toEqual(addresses.filter((ip) => ip !== one?.ip));
     });
     await settles('the status follows', async () => {
       const [sick, well] = await instances('sick-web');
@@ -131,7 +131,7 @@ describe('an instance is sent work only while its health check passes', () => {
 
     await box.exec(web, 'sh', '-c', 'echo ok >/www/healthz');
     await settles('it is back', async () => {
-      expect(await resolve(client, 'web')).toEqual(addresses);
+      expect(await resolve(client, 'tasks.web')).toEqual(addresses);
     });
     await kubectl.wait('napsvc/sick-web', 'Ready', 30);
     await settles('both are events', async () => {

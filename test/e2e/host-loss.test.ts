@@ -36,7 +36,9 @@ async function runsOn(on: readonly HostName[]): Promise<void> {
     const addresses = listed.map((i) => i.ip).sort();
     for (const host of on) {
       const from = running.find((c) => c.host === host)!;
-      expect(await resolve(from, service), `${service} as ${host} sees it`).toEqual(addresses);
+      expect(await resolve(from, `tasks.${service}`), `${service} as ${host} sees it`).toEqual(
+        addresses,
+      );
     }
   }
 }

@@ -63,7 +63,7 @@ describe('names', () => {
         web: { ...says, replicas: 3, links: ['db:database'] },
         db: { ...says, replicas: 2 },
       }),
-      project('shop', { web: {}, db: says }, 'elsewhere'),
+      project('shop', { web: {}, db: says }, 'elsewhere', { network: { isolation: 'open' } }),
       // Its instances have names that a careless reading gives to shop's service "web-db".
       project('shop-web', { db: says }),
     ]);
@@ -80,10 +80,10 @@ describe('names', () => {
     const db = await addresses('shop-db');
     expect(new Set(db).size).toBe(2);
     for (const from of web) {
-      expect(await resolve(from, 'db')).toEqual(db);
-      expect(await resolve(from, 'db', '+tcp')).toEqual(db);
-      expect(await resolve(from, 'DB')).toEqual(db);
-      expect(await resolve(from, 'web')).toEqual(await addresses('shop-web'));
+      expect(await resolve(from, 'tasks.db')).toEqual(db);
+      expect(await resolve(from, 'tasks.db', '+tcp')).toEqual(db);
+      expect(await resolve(from, 'Tasks.DB')).toEqual(db);
+      expect(await resolve(from, 'tasks.web')).toEqual(await addresses('shop-web'));
     }
   });
 
@@ -99,11 +99,11 @@ describe('names', () => {
     const [from] = web;
     const db = await addresses('shop-db');
     const [, second] = await instances('shop-db');
-    expect(await resolve(from!, 'database')).toEqual(db);
+    expect(await resolve(from!, 'tasks.database')).toEqual(db);
     for (const name of ['db-2', 'db.2', 'shop-db-2', 'database-2']) {
       expect(await resolve(from!, name), name).toEqual([second!.ip]);
     }
-    expect(await resolve(from!, 'db.shop.default.nap.local')).toEqual(db);
+    expect(await resolve(from!, 'tasks.db.shop.default.nap.local')).toEqual(db);
     expect(await resolve(from!, '2.db.shop.default.nap.local')).toEqual([second!.ip]);
     // An alias is its service's own: others do not know it.
     const other = (await containers('shop', { service: 'db' }))[0]!;
@@ -129,13 +129,15 @@ describe('names', () => {
     const elsewhere = (await containers('shop')).filter((c) => c.namespace === 'elsewhere');
     const there = elsewhere.find((c) => c.service === 'web')!;
     const other = await addresses('shop-db', 'elsewhere');
-    expect(await resolve(there, 'db')).toEqual(other);
+    expect(await resolve(there, 'tasks.db')).toEqual(other);
     expect(other).not.toEqual(await addresses('shop-db'));
     const third = await containerOf('shop-web', 'db');
-    expect(await resolve(third, 'db')).toEqual(await addresses('shop-web-db'));
-    // Full names lead anywhere.
-    expect(await resolve(there, 'db.shop.default.nap.local')).toEqual(await addresses('shop-db'));
-    expect(await resolve(web[0]!, 'db.shop.elsewhere.nap.local')).toEqual(other);
+    expect(await resolve(third, 'tasks.db')).toEqual(await addresses('shop-web-db'));
+    // Full names lead to whom one may speak to.
+    expect((await dig(there, 'tasks.db.shop.default.nap.local')).stdout).toContain(
+      'status: NXDOMAIN',
+    );
+    expect(await resolve(web[0]!, 'tasks.db.shop.elsewhere.nap.local')).toEqual(other);
   });
 
   test('an instance that does not serve leaves the answers, and comes back', async () => {
@@ -145,7 +147,7 @@ describe('names', () => {
     try {
       for (const from of web) {
         await settles(`${from.host} forgets it`, async () => {
-          expect(await resolve(from, 'db')).toEqual([second!.ip]);
+          expect(await resolve(from, 'tasks.db')).toEqual([second!.ip]);
         });
       }
     } finally {
@@ -153,7 +155,7 @@ describe('names', () => {
     }
     for (const from of web) {
       await settles(`${from.host} knows it again`, async () => {
-        expect(await resolve(from, 'db')).toEqual([first!.ip, second!.ip].sort());
+        expect(await resolve(from, 'tasks.db')).toEqual([first!.ip, second!.ip].sort());
       });
     }
   });
@@ -165,14 +167,14 @@ describe('names', () => {
     expect(three).toHaveLength(3);
     for (const from of web) {
       await settles('three', async () => {
-        expect(await resolve(from, 'db')).toEqual(three);
+        expect(await resolve(from, 'tasks.db')).toEqual(three);
       });
     }
     await kubectl.run('scale', 'napsvc', 'shop-db', '--replicas=1');
     const [first] = await instances('shop-db');
     for (const from of web) {
       await settles('one', async () => {
-        expect(await resolve(from, 'db')).toEqual([first!.ip]);
+        expect(await resolve(from, 'tasks.db')).toEqual([first!.ip]);
       });
     }
     await kubectl.wait('napsvc/shop-db');
@@ -234,8 +236,8 @@ describe('names', () => {
         socket.on('error', () => {}); socket.end(chunk);
       }`;
     expect((await spawned(from, tcp, server)).code).toBe(0);
-    expect(await resolve(from, 'web')).toEqual(await addresses('shop-web'));
-    expect(await resolve(from, 'web', '+tcp')).toEqual(await addresses('shop-web'));
+    expect(await resolve(from, 'tasks.web')).toEqual(await addresses('shop-web'));
+    expect(await resolve(from, 'tasks.web', '+tcp')).toEqual(await addresses('shop-web'));
     expect((await box.sh(from.host, ['pgrep', '-f', 'nap.js agent'])).stdout).toBe(agent);
   });
 });

@@ -30,6 +30,7 @@ export const planePlace: ControlPlanePlace = {
   address: `10.98.${lane}.254`,
   etcdPort: 22_379 + 10 * lane,
   apiPort: 26_443 + 10 * lane,
+  acmePort: 24_000 + 10 * lane,
   binary: join(directory, 'dist/nap.js'),
   ...(kubeconfig === '' ? {} : { kubeconfig: resolve(kubeconfig) }),
 };

@@ -97,7 +97,11 @@ describe('volumes', () => {
 
 describe('configs and secrets', () => {
   cleansUp('conf');
-  const script = ['sh', '-c', 'trap "cat /etc/app.conf >> /told" HUP; while :; do sleep 0.2; done'];
+  const script = [
+    'sh',
+    '-c',
+    'trap "cat /etc/app.conf >> /told" HUP; while :; do sleep 60 & wait $!; done',
+  ];
 
   test('are waited for, and mounted when they appear', async () => {
     await kubectl.apply({

@@ -163,11 +163,23 @@ export class Box {
     container: Pick<Container, 'host' | 'id'>,
     command: readonly string[],
   ): Promise<Outcome> {
-    const { host, id } = container;
+    const { host } = container;
+    return this.sh(host, [...(await this.#networkOf(container)), ...command]);
+  }
+
+  /** What to put before a program that goes on for longer, to run it in a host, or in the network of a container. */
+  async prefix(place: string | Pick<Container, 'host' | 'id'>): Promise<readonly string[]> {
+    const env = Object.entries(this.#env()).map(([name, value]) => `${name}=${value}`);
+    const host = typeof place === 'string' ? place : place.host;
+    const inner = typeof place === 'string' ? [] : await this.#networkOf(place);
+    return ['env', ...env, script, 'sh', host, ...inner];
+  }
+
+  async #networkOf({ host, id }: Pick<Container, 'host' | 'id'>): Promise<readonly string[]> {
     // Asked each time: it changes when the container is started again.
     const pid = (await this.docker(host, 'inspect', '--format', '{{.State.Pid}}', id)).trim();
     if (pid === '0') throw new Error(`container ${id} does not run`);
-    return this.sh(host, ['nsenter', `--net=/proc/${pid}/ns/net`, ...command]);
+    return ['nsenter', `--net=/proc/${pid}/ns/net`];
   }
 
   #cluster(...args: readonly string[]): Promise<string> {

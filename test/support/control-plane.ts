@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { operatorsGroup } from '../../src/apiserver/auth/authorize.ts';
 import { ensureCredentials, writePrivate } from '../../src/controlplane/credentials.ts';
 import { kubeconfig } from '../../src/controlplane/kubeconfig.ts';
+import type { Box } from './box.ts';
 import { output } from './command.ts';
 import { ControlPlaneProcess } from './control-plane-process.ts';
 import { eventually } from './eventually.ts';
@@ -18,11 +19,16 @@ export interface ControlPlanePlace {
   readonly address: string;
   readonly etcdPort: number;
   readonly apiPort: number;
+  /** Where the operators look for an authority that issues certificates; nothing needs to be there. Default: nowhere. */
+  readonly acmePort?: number;
   /** The bundle that its programs run. */
   readonly binary: string;
   /** An administrator's kubeconfig of an API server that is there already. Without: nap's own is started. */
   readonly kubeconfig?: string;
 }
+
+/** Where agents tell their metrics, within their hosts. */
+export const agentHealthPort = 9_100;
 
 /** etcd, the API server and two operators, each a process of its own that can be killed, frozen and restarted. */
 export class ControlPlane {
@@ -59,6 +65,7 @@ export class ControlPlane {
           ...[execPath, binary, 'operator', '--kubeconfig', join(directory, 'operator.kubeconfig')],
           // Distinct command lines: they tell the processes apart.
           ...['--health-address', address, '--health-port', String(apiPort + n)],
+          ...this.#acmeFlags(),
           ...this.#etcdFlags('client'),
         ]),
     );
@@ -71,6 +78,12 @@ export class ControlPlane {
   /** Whether the API server is not ours to start and stop. */
   get foreign(): boolean {
     return this.place.kubeconfig !== undefined;
+  }
+
+  /** Files of a certificate for its address, of the key, and of the root. */
+  get serverTls(): { readonly cert: string; readonly key: string; readonly ca: string } {
+    const file = (name: string): string => join(this.place.directory, 'pki/api', name);
+    return { cert: file('server.crt'), key: file('server.key'), ca: file('ca.crt') };
   }
 
   get etcdUrl(): string {
@@ -143,10 +156,42 @@ export class ControlPlane {
     );
   }
 
+  /** Waits until so many operators could lead at once (or do). */
+  async fitOperators(count: number): Promise<void> {
+    await eventually(
+      `${count} operators are fit to lead`,
+      async () => {
+        const records = await this.etcdctl(
+          ...['get', '/nap/v1/candidates/', '--prefix', '--print-value-only'],
+        );
+        return records.split('"fit":true').length - 1 === count;
+      },
+      60_000,
+      200,
+    );
+  }
+
+  /** Has an operator on a host of the box lead, and one outside of it stand by. The one on the host is not restarted. */
+  async leadFrom(box: Box, host: string): Promise<void> {
+    for (const operator of this.operators) await operator.end('SIGTERM');
+    const [first, standby] = this.operators;
+    if (first === undefined || standby === undefined) throw new Error('there are no two operators');
+    const command = first.command.map((word, i) =>
+      first.command[i - 1] === '--health-address' ? '127.0.0.1' : word,
+    );
+    const detached = 'setsid "$@" >/tmp/nap-operator.log 2>&1 </dev/null &';
+    await box.sh(host, ['sh', '-c', detached, 'operator', ...command]);
+    await this.fitOperators(1);
+    await standby.start();
+    await this.fitOperators(2);
+  }
+
   /** The command that is a host's agent. */
   agentCommand(host: string, metadata: string): string[] {
     return [
       ...[execPath, this.place.binary, 'agent', '--name', host, '--metadata', metadata],
+      // Each host has a network of its own.
+      ...['--health-port', String(agentHealthPort)],
       ...this.#etcdFlags('agent'),
     ];
   }
@@ -167,6 +212,15 @@ export class ControlPlane {
   async keys(prefix: string): Promise<string[]> {
     const text = await this.etcdctl('get', prefix, '--prefix', '--keys-only');
     return text.split('\n').filter((line) => line !== '');
+  }
+
+  #acmeFlags(): string[] {
+    const { address, acmePort } = this.place;
+    if (acmePort === undefined) return [];
+    return [
+      ...['--acme-directory', `https://${address}:${acmePort}/dir`, '--acme-agree-tos'],
+      ...['--acme-ca-file', this.serverTls.ca, '--acme-email', 'ops@example.com'],
+    ];
   }
 
   #etcdFlags(user: 'client' | 'agent'): string[] {

@@ -23,7 +23,13 @@ export interface EtcdOptions {
   readonly args?: readonly string[];
 }
 
-/** A real single-member etcd on free ports of 127.0.0.1, with its data in a temporary directory. */
+/** One of several members: its name, and all of them with their peers' addresses. */
+interface Membership {
+  readonly name: string;
+  readonly initialCluster: string;
+}
+
+/** A real etcd, alone or one of several members, on free ports of 127.0.0.1, with its data in a temporary directory. */
 export class TestEtcd {
   readonly port: number;
   readonly #peerPort: number;
@@ -31,8 +37,16 @@ export class TestEtcd {
   readonly #options: EtcdOptions;
   #child: ChildProcess | undefined;
   #output = '';
+  readonly #membership: Membership;
 
-  private constructor(port: number, peerPort: number, dir: string, options: EtcdOptions) {
+  private constructor(
+    port: number,
+    peerPort: number,
+    dir: string,
+    options: EtcdOptions,
+    membership: Membership = { name: 'test', initialCluster: `test=${peerUrl(peerPort)}` },
+  ) {
+    this.#membership = membership;
     this.port = port;
     this.#peerPort = peerPort;
     this.#dir = dir;
@@ -47,6 +61,22 @@ export class TestEtcd {
     process.once('exit', etcd.#killAtExit);
     await etcd.#launch();
     return etcd;
+  }
+
+  /** Starts `count` members of one cluster and waits until they are healthy. */
+  static async startCluster(count: number): Promise<TestEtcd[]> {
+    const ports = await Promise.all(Array.from({ length: count }, freePorts));
+    const initialCluster = ports.map(([, peer], i) => `m${i}=${peerUrl(peer)}`).join(',');
+    const members = await Promise.all(
+      ports.map(async ([port, peer], i) => {
+        const dir = await mkdtemp(join(tmpdir(), 'nap-etcd-'));
+        return new TestEtcd(port, peer, dir, {}, { name: `m${i}`, initialCluster });
+      }),
+    );
+    for (const member of members) process.once('exit', member.#killAtExit);
+    // None is healthy before most of them run.
+    await Promise.all(members.map((member) => member.#launch()));
+    return members;
   }
 
   /** `http://127.0.0.1:<port>`, or https with `tls`. */
@@ -99,14 +129,15 @@ export class TestEtcd {
     const { tls, args = [] } = this.#options;
     const scheme = tls === undefined ? 'http' : 'https';
     const client = `${scheme}://127.0.0.1:${this.port}`;
-    const peer = `http://127.0.0.1:${this.#peerPort}`;
+    const peer = peerUrl(this.#peerPort);
+    const { name, initialCluster } = this.#membership;
     this.#child = spawn(
       'etcd',
       [
-        ...['--name', 'test', '--data-dir', this.#dir],
+        ...['--name', name, '--data-dir', this.#dir],
         ...['--listen-client-urls', client, '--advertise-client-urls', client],
         ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
-        ...['--initial-cluster', `test=${peer}`, '--logger', 'zap', '--log-level', 'warn'],
+        ...['--initial-cluster', initialCluster, '--logger', 'zap', '--log-level', 'warn'],
         ...(tls === undefined
           ? []
           : [
@@ -167,6 +198,10 @@ export class TestEtcd {
     child.kill(signal);
     await ended;
   }
+}
+
+function peerUrl(port: number): string {
+  return `http://127.0.0.1:${port}`;
 }
 
 async function freePorts(): Promise<[number, number]> {

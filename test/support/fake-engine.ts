@@ -1,5 +1,6 @@
 import { containerName, ownershipLabels } from '../../src/agent/docker/container-spec.ts';
 import type {
+  BesideRequest,
   ContainerState,
   CreateRequest,
   Engine,
@@ -10,6 +11,7 @@ import type {
   ListedContainer,
   NetworkState,
   NetworkWanted,
+  OnceRequest,
   PullProgress,
 } from '../../src/agent/docker/engine.ts';
 import type { ExecResult } from '../../src/agent/docker/exec.ts';
@@ -59,10 +61,13 @@ export class FakeEngine implements Engine {
   stuck = false;
   /** While set, every pull waits for it. */
   pullGate: Promise<void> | undefined;
+  /** While set, no call is answered before it resolves. */
+  hang: Promise<void> | undefined;
   /** Most creates and starts that were under way at once. */
   busiest = 0;
   readonly #containers = new Map<string, FakeContainer>();
   readonly #listeners = new Set<{ onEvent: (event: EngineEvent) => void; fail: () => void }>();
+  readonly #beside = new Map<string, BesideRequest>();
   readonly #networks = new Map<string, NetworkState>();
   #down = false;
   #count = 0;
@@ -159,7 +164,16 @@ export class FakeEngine implements Engine {
     }));
   }
 
-  ping(): Promise<void> {
+  async ping(signal?: AbortSignal): Promise<void> {
+    const broken = new Promise<never>((_, reject) => {
+      signal?.addEventListener('abort', () => {
+        reject(signal.reason as Error);
+      });
+    });
+    await Promise.race([broken, this.#ping()]);
+  }
+
+  #ping(): Promise<void> {
     return this.#do(() => {
       if (this.shuttingDown) throw new EngineError('EngineUnavailable', 'connect ECONNREFUSED');
     });
@@ -222,6 +236,71 @@ export class FakeEngine implements Engine {
     });
   }
 
+  /** What containers beside others end with; default 0 at once. Undefined: they run until `exit` says so. */
+  runs: (request: BesideRequest) => number | undefined = () => 0;
+
+  async createBeside(request: BesideRequest): Promise<string> {
+    return this.#slow(() => {
+      const { containerId, name, command = [] } = request;
+      this.calls.push(`beside ${containerId} ${command.join(' ')}`);
+      const other = this.#get(containerId);
+      if (this.containers.some((each) => each.name === name)) {
+        throw new EngineError('Conflict', `The container name "/${name}" is already in use`, 409);
+      }
+      const number = ++this.#count;
+      const container: FakeContainer = {
+        ...other,
+        id: `b${number}`,
+        name,
+        state: 'created',
+        labels: { ...request.labels },
+        address: `10.77.1.${number + 1}`,
+        startedAt: undefined,
+        finishedAt: undefined,
+        restarts: false,
+      };
+      this.#containers.set(container.id, container);
+      this.#beside.set(container.id, request);
+      this.#emit(container, 'create');
+      return container.id;
+    });
+  }
+
+  readdress(containerId: string, _network: string, address: string | undefined): Promise<void> {
+    return this.#do(() => {
+      const container = this.#get(containerId);
+      this.calls.push(`readdress ${containerId} ${address ?? ''}`);
+      container.address = address ?? `10.77.1.${++this.#count + 1}`;
+    });
+  }
+
+  rename(containerId: string, name: string): Promise<void> {
+    return this.#do(() => {
+      const container = this.#get(containerId);
+      container.name = name;
+      this.#emit(container, 'rename');
+    });
+  }
+
+  async wait(
+    containerId: string,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<number | undefined> {
+    const end = Date.now() + timeoutMs;
+    while (Date.now() < end) {
+      const { state, exitCode } = await this.inspect(containerId);
+      if (state === 'exited') return exitCode;
+      signal?.throwIfAborted();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    return undefined;
+  }
+
+  lastLines(): Promise<string> {
+    return this.#do(() => 'last words\n');
+  }
+
   start(containerId: string): Promise<void> {
     return this.#slow(() => {
       this.calls.push(`start ${containerId}`);
@@ -238,6 +317,9 @@ export class FakeEngine implements Engine {
       }
       container.startedAt = new Date().toISOString();
       this.#emit(container, 'start');
+      const beside = this.#beside.get(containerId);
+      const code = beside && this.runs(beside);
+      if (code !== undefined) this.exit(containerId, code);
     });
   }
 
@@ -276,7 +358,7 @@ export class FakeEngine implements Engine {
         throw new EngineError('Conflict', `Container ${containerId} is not running`, 409);
       }
       this.calls.push(`exec ${containerId} ${command.join(' ')}`);
-      return { id: command.join(' '), exitCode: this.execs(command), output: '' };
+      return { id: command.join(' '), exitCode: this.execs(command), output: '', tail: '' };
     });
   }
 
@@ -327,6 +409,26 @@ export class FakeEngine implements Engine {
 
   hasVolume(name: string): Promise<boolean> {
     return this.#do(() => this.volumes.has(name));
+  }
+
+  /** Directories of volumes, by name. */
+  readonly volumeDirectories = new Map<string, string>();
+  /** What commands in containers of their own end with, and what they say. */
+  once: (run: OnceRequest) => Promise<{ exitCode: number | undefined; output: string }> = () =>
+    Promise.resolve({ exitCode: 0, output: '' });
+
+  volumeDirectory(name: string): Promise<string | undefined> {
+    return this.#do(() => this.volumeDirectories.get(name));
+  }
+
+  async runOnce(run: OnceRequest): Promise<ExecResult> {
+    await this.#do(() => this.calls.push(`once ${run.command.join(' ')}`));
+    const { exitCode, output } = await this.once(run);
+    return { id: 'once', exitCode, output, tail: output };
+  }
+
+  removeLeftOvers(): Promise<void> {
+    return this.#do(() => undefined);
   }
 
   removeVolume(name: string): Promise<void> {
@@ -410,6 +512,7 @@ export class FakeEngine implements Engine {
 
   /** An answer comes later than the question, and not at all while the engine is down. */
   async #do<Result>(action: () => Result): Promise<Result> {
+    if (this.hang !== undefined) await this.hang;
     await new Promise((resolve) => setImmediate(resolve));
     if (this.#down) throw new EngineError('EngineUnavailable', 'connect ENOENT docker.sock');
     return action();

@@ -145,6 +145,12 @@ export class TestNetwork {
     await this.#run(host.name, `ip link set eth0 ${connected ? 'up' : 'down'}`);
   }
 
+  /** What the network carries to a host: larger packets get lost on the way, and nobody says so. */
+  async narrow(host: TestHost, bytes: number): Promise<void> {
+    const n = host.address.split('.').at(-1) ?? '';
+    await this.#run(this.#names[0] ?? '', `ip link set p${n} mtu ${bytes}`);
+  }
+
   /** Removes every namespace and with it all that was in it. */
   async stop(): Promise<void> {
     for (const name of this.#names.splice(0).reverse()) {

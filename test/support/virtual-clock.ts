@@ -17,8 +17,9 @@ export class VirtualClock implements Clock {
     this.#time = startMs;
   }
 
+  /** Whole milliseconds, as of Date.now(): what is left until a moment never gets too small to pass. */
   now(): number {
-    return this.#time;
+    return Math.floor(this.#time);
   }
 
   monotonic(): number {

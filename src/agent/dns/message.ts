@@ -1,101 +1,27 @@
 /**
- * DNS messages: questions are read with dns-packet; answers are written here, because dns-packet does not compress
- * names, and without compression a third as many addresses fit into a UDP packet.
+ * Writing DNS answers. Done here and not with a library, because names want compressing: without, a third as many
+ * addresses fit into a UDP packet.
  */
-import dnsPacket from 'dns-packet';
 import type { ZoneRecord } from '../../network/zone-answer.ts';
+import { maxUdpBytes, replyLimit, type Query } from './query.ts';
+import { flag, headerBytes, questionEnd, rcode, typeNumbers } from './wire.ts';
 
-/** Response codes, RFC 1035 and RFC 6891. */
-export const rcode = {
-  noError: 0,
-  formatError: 1,
-  serverFailure: 2,
-  nameError: 3,
-  notImplemented: 4,
-  refused: 5,
-  badVersion: 16,
-} as const;
-
-/** Largest UDP message without EDNS, and the largest that is sent with it: fits every path. RFC 1035; DNS Flag Day 2020. */
-const plainUdpBytes = 512;
-const maxUdpBytes = 1232;
-const maxTcpBytes = 65_535;
-
-/** A question as it came in. */
-export interface Query {
-  readonly id: number;
-  readonly opcode: number;
-  readonly recursionDesired: boolean;
-  readonly checkingDisabled: boolean;
-  /** Without final dot, letters as asked. */
+/** Says that ANY is not answered in full (RFC 8482, 4.2): else it is what an amplifier of attacks would be asked. */
+interface HostInfoRecord {
+  readonly type: 'HINFO';
   readonly name: string;
-  readonly type: string;
-  readonly class: string;
-  /** The question section as it was: answers repeat it bit by bit. */
-  readonly question: Buffer;
-  readonly edns: { readonly version: number; readonly udpBytes: number } | undefined;
+  readonly ttl: number;
 }
 
-/** A message that cannot be answered properly: with `id` by FORMERR, without by silence. */
-export interface Malformed {
-  readonly malformed: true;
-  readonly id: number | undefined;
-}
-
-/** Reads a query. Never throws: what is not one is Malformed. */
-export function decodeQuery(message: Buffer): Query | Malformed {
-  if (message.length < 12) return { malformed: true, id: undefined };
-  const id = message.readUInt16BE(0);
-  const flags = message.readUInt16BE(2);
-  // Answering an answer makes loops.
-  if ((flags & 0x8000) !== 0) return { malformed: true, id: undefined };
-  const opcode = (flags >> 11) & 15;
-  const end = message.readUInt16BE(4) === 1 ? questionEnd(message) : undefined;
-  if (end === undefined) return { malformed: true, id };
-  let packet: dnsPacket.DecodedPacket;
-  try {
-    packet = dnsPacket.decode(message);
-  } catch {
-    return { malformed: true, id };
-  }
-  const question = packet.questions?.[0];
-  if (question === undefined) return { malformed: true, id };
-  const opts = (packet.additionals ?? []).filter((record) => record.type === 'OPT');
-  if (opts.length > 1) return { malformed: true, id };
-  const opt = opts[0];
-  return {
-    id,
-    opcode,
-    recursionDesired: (flags & 0x0100) !== 0,
-    checkingDisabled: (flags & 0x0010) !== 0,
-    name: question.name === '.' ? '' : question.name,
-    type: question.type,
-    class: question.class ?? 'IN',
-    question: message.subarray(12, end),
-    edns:
-      opt === undefined ? undefined : { version: opt.ednsVersion, udpBytes: opt.udpPayloadSize },
-  };
-}
-
-/** Where the only question ends; undefined when it is cut off. A first name has nothing to point back to. */
-export function questionEnd(message: Buffer): number | undefined {
-  let at = 12;
-  for (;;) {
-    const length = message[at];
-    if (length === undefined || length > 63 || at - 12 > 255) return undefined;
-    at += 1 + length;
-    if (length === 0) break;
-  }
-  return at + 4 <= message.length ? at + 4 : undefined;
-}
+type ReplyRecord = ZoneRecord | HostInfoRecord;
 
 /** What to say. */
 export interface Reply {
   readonly rcode: number;
   readonly authoritative: boolean;
-  readonly answers: readonly ZoneRecord[];
-  readonly authorities: readonly ZoneRecord[];
-  readonly additionals: readonly ZoneRecord[];
+  readonly answers: readonly ReplyRecord[];
+  readonly authorities: readonly ReplyRecord[];
+  readonly additionals: readonly ReplyRecord[];
 }
 
 /** A reply without records. */
@@ -108,15 +34,9 @@ export function bareReply(code: number): Reply {
  * fit are left out and the TC bit tells so; the first ones are kept, for some resolvers never ask over TCP.
  */
 export function encodeReply(query: Query, reply: Reply, transport: 'udp' | 'tcp'): Buffer {
-  const limit =
-    transport === 'tcp'
-      ? maxTcpBytes
-      : query.edns === undefined
-        ? plainUdpBytes
-        : Math.min(maxUdpBytes, Math.max(plainUdpBytes, query.edns.udpBytes));
-  const optBytes = query.edns === undefined ? 0 : 11;
+  const optBytes = query.edns === undefined ? 0 : optRecordBytes;
   const writer = new MessageWriter(query.question, query.name);
-  const room = limit - optBytes;
+  const room = replyLimit(query, transport) - optBytes;
   let answers = 0;
   for (const record of reply.answers) {
     if (!writer.record(record, room)) break;
@@ -125,28 +45,55 @@ export function encodeReply(query: Query, reply: Reply, transport: 'udp' | 'tcp'
   const truncated = answers < reply.answers.length;
   const authorities = truncated ? 0 : writer.records(reply.authorities, room);
   const additionals = truncated ? 0 : writer.records(reply.additionals, room);
-  if (query.edns !== undefined) writer.opt(reply.rcode >> 4);
+  if (query.edns !== undefined) writer.opt(reply.rcode >> 4, query.edns.dnssecOk);
   const flags =
-    0x8000 |
+    flag.response |
     (query.opcode << 11) |
-    (reply.authoritative ? 0x0400 : 0) |
-    (truncated ? 0x0200 : 0) |
-    (query.recursionDesired ? 0x0100 : 0) |
-    0x0080 |
-    (query.checkingDisabled ? 0x0010 : 0) |
+    (reply.authoritative ? flag.authoritative : 0) |
+    (truncated ? flag.truncated : 0) |
+    (query.recursionDesired ? flag.recursionDesired : 0) |
+    flag.recursionAvailable |
+    (query.checkingDisabled ? flag.checkingDisabled : 0) |
     (reply.rcode & 15);
   return writer.finish(query.id, flags, [1, answers, authorities, additionals + (optBytes && 1)]);
 }
 
 /** FORMERR for a message whose question could not be read. */
 export function encodeFormatError(id: number): Buffer {
-  const message = Buffer.alloc(12);
+  const message = Buffer.alloc(headerBytes);
   message.writeUInt16BE(id, 0);
-  message.writeUInt16BE(0x8080 | rcode.formatError, 2);
+  message.writeUInt16BE(flag.response | flag.recursionAvailable | rcode.formatError, 2);
   return message;
 }
 
-const typeNumbers = { A: 1, SOA: 6, PTR: 12, SRV: 33 } as const;
+/** "Ask again over TCP", made without reading more of `message` than its question; undefined when that is not whole. */
+export function encodeAskOverTcp(message: Buffer): Buffer | undefined {
+  const end = message.length >= headerBytes ? questionEnd(message) : undefined;
+  if (end === undefined || message.readUInt16BE(4) !== 1) return undefined;
+  const flags = message.readUInt16BE(2);
+  if ((flags & flag.response) !== 0) return undefined;
+  const reply = Buffer.alloc(end);
+  message.copy(reply, 0, 0, end);
+  const kept = flags & (0x7800 | flag.recursionDesired | flag.checkingDisabled);
+  reply.writeUInt16BE(kept | flag.response | flag.recursionAvailable | flag.truncated, 2);
+  [1, 0, 0, 0].forEach((count, i) => reply.writeUInt16BE(count, 4 + 2 * i));
+  return reply;
+}
+
+/** The EDNS record of an answer (RFC 6891). */
+export function optRecord(extendedRcode: number, dnssecOk: boolean): Buffer {
+  const record = Buffer.alloc(optRecordBytes);
+  record.writeUInt16BE(typeNumbers.OPT, 1);
+  record.writeUInt16BE(maxUdpBytes, 3);
+  record[5] = extendedRcode;
+  record.writeUInt16BE(dnssecOk ? 0x8000 : 0, 7);
+  return record;
+}
+
+/** Length of an EDNS record without options. */
+const optRecordBytes = 11;
+
+const rfc8482 = Buffer.from('RFC8482');
 
 /** Builds a message after its question. Names are compressed against all that stands before them (RFC 1035, 4.1.4). */
 class MessageWriter {
@@ -165,14 +112,14 @@ class MessageWriter {
   }
 
   /** Appends as many records as fit into `limit` bytes in all; gives their number. */
-  records(records: readonly ZoneRecord[], limit: number): number {
+  records(records: readonly ReplyRecord[], limit: number): number {
     let count = 0;
-    while (count < records.length && this.record(records[count] as ZoneRecord, limit)) count += 1;
+    while (count < records.length && this.record(records[count] as ReplyRecord, limit)) count += 1;
     return count;
   }
 
   /** Appends a record, unless the message would grow beyond `limit` bytes. */
-  record(record: ZoneRecord, limit: number): boolean {
+  record(record: ReplyRecord, limit: number): boolean {
     const start = this.#length;
     this.#added = [];
     this.#name(record.name);
@@ -195,6 +142,12 @@ class MessageWriter {
         // Not to be compressed: RFC 2782.
         this.#name(record.target, false);
         break;
+      case 'HINFO':
+        // CPU "RFC8482", no operating system.
+        this.#uint8(rfc8482.length);
+        for (const letter of rfc8482) this.#uint8(letter);
+        this.#uint8(0);
+        break;
       case 'SOA':
         this.#name(record.primary);
         this.#name(record.mailbox);
@@ -209,15 +162,10 @@ class MessageWriter {
     return false;
   }
 
-  /** The EDNS record (RFC 6891). */
-  opt(extendedRcode: number): void {
-    this.#uint8(0);
-    this.#uint16(41);
-    this.#uint16(maxUdpBytes);
-    this.#uint8(extendedRcode);
-    this.#uint8(0);
-    this.#uint16(0);
-    this.#uint16(0);
+  opt(extendedRcode: number, dnssecOk: boolean): void {
+    const record = optRecord(extendedRcode, dnssecOk);
+    this.#reserve(record.length);
+    this.#length += record.copy(this.#buffer, this.#length);
   }
 
   finish(id: number, flags: number, counts: readonly number[]): Buffer {
@@ -226,6 +174,11 @@ class MessageWriter {
   }
 
   #name(name: string, compress = true): void {
+    const whole = this.#names.get(name);
+    if (compress && whole !== undefined) {
+      this.#uint16(0xc000 | whole);
+      return;
+    }
     const labels = name
       .replace(/\.$/, '')
       .split('.')
@@ -252,6 +205,8 @@ class MessageWriter {
 
   /** Notes the name that stands at `at`, and its parents. */
   #remember(name: string, at: number): void {
+    // As it was asked, whatever the bytes; the root needs no pointer.
+    if (name !== '') this.#names.set(name, at);
     const labels = name.split('.');
     for (let i = 0, offset = at; i < labels.length; i++) {
       const label = labels[i] ?? '';

@@ -4,7 +4,6 @@ import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { eventually } from '../../../test/support/eventually.ts';
 import { silentLogger } from '../../telemetry/log.ts';
-import { Forwarder, type Upstream } from './forwarder.ts';
 import { DnsServer, type DnsServerOptions } from './server.ts';
 import { frame, FrameReader } from './tcp-framing.ts';
 
@@ -40,8 +39,8 @@ function tcp(
   const socket = connect({ port: server.port!, host: '127.0.0.1', localAddress });
   const received: Buffer[] = [];
   let closed = false;
-  const reader = new FrameReader(65_535);
-  socket.on('data', (chunk) => received.push(...(reader.push(chunk) ?? [])));
+  const reader = new FrameReader();
+  socket.on('data', (chunk) => received.push(...reader.push(chunk)));
   socket.on('error', () => undefined);
   socket.on('close', () => (closed = true));
   cleanups.push(() => {
@@ -122,10 +121,28 @@ describe('TCP', () => {
     await eventually('the end of the connection', closed);
   });
 
-  it('hangs up on a peer that announces a giant', async () => {
-    const { socket, closed } = tcp(await serve());
-    socket.write(Buffer.from([0xff, 0xff, 1]));
-    await eventually('the end of the connection', closed);
+  it('takes a question of 64 KiB', async () => {
+    const { socket, received } = tcp(await serve());
+    socket.write(frame(Buffer.alloc(65_535, 7)));
+    await eventually('the answer', () => received[0]?.length === 65_535);
+  });
+
+  it('is not used up by those who hold connections: the one idle longest makes room', async () => {
+    const server = await serve({ allowed: () => true, maxConnections: 3 });
+    const held: ReturnType<typeof tcp>[] = [];
+    for (const address of ['127.0.0.2', '127.0.0.3', '127.0.0.4']) {
+      const one = tcp(server, address);
+      one.socket.write(frame(Buffer.from('q')));
+      await eventually('the answer', () => one.received.length === 1);
+      // A length that is never followed by a message.
+      one.socket.write(Buffer.from([1, 0]));
+      held.push(one);
+    }
+    const late = tcp(server);
+    late.socket.write(frame(Buffer.from('q')));
+    await eventually('the answer', () => late.received.length === 1);
+    await eventually('the end of the first', () => held[0]!.closed());
+    expect(held.slice(1).map((one) => one.closed())).toEqual([false, false]);
   });
 
   it('gives one source only so many connections, and frees them again', async () => {
@@ -176,92 +193,32 @@ describe('an address that is not free', () => {
   });
 });
 
-describe('forwarding', () => {
-  const query = dnsPacket.encode({
-    type: 'query',
-    id: 99,
-    questions: [{ type: 'A', name: 'example.org' }],
-  });
-
-  /** A resolver that treats each question as `behave` says. */
-  async function resolver(
-    behave: (query: Buffer, reply: (answer: Buffer) => void) => void,
-  ): Promise<Upstream> {
-    const { socket } = await udp('127.0.0.1');
-    socket.on('message', (message, from) => {
-      behave(message, (answer) => {
-        socket.send(answer, from.port, from.address);
-      });
+describe('one who asks for too much', () => {
+  it('is told now and then to come over TCP, where it has to wait; others notice nothing', async () => {
+    const server = await serve({
+      allowed: () => true,
+      queriesPerSecond: 50,
+      answer: (message) => message,
     });
-    return { address: '127.0.0.1', port: socket.address().port };
-  }
-
-  const good = (message: Buffer): Buffer => {
-    const answer = Buffer.from(message);
-    answer.writeUInt16BE(0x8180, 2);
-    return answer;
-  };
-
-  function forwarder(...upstreams: Upstream[]): Forwarder {
-    return new Forwarder({ upstreams: async () => upstreams, timeoutMs: 200 });
-  }
-
-  it('asks with an id of its own and answers with the asker’s', async () => {
-    const ids = new Set<number>();
-    const upstream = await resolver((message, reply) => {
-      ids.add(message.readUInt16BE(0));
-      reply(good(message));
+    const question = dnsPacket.encode({
+      type: 'query',
+      id: 7,
+      questions: [{ type: 'A', name: 'db' }],
     });
-    const one = forwarder(upstream);
-    for (let i = 0; i < 5; i++) {
-      const answer = await one.forward(query, 'udp');
-      expect(answer?.readUInt16BE(0)).toBe(99);
-    }
-    expect(ids.size).toBeGreaterThan(1);
-  });
-
-  it('goes on to the next resolver, and asks a silent one last from then on', async () => {
-    let asked = 0;
-    const silent = await resolver(() => {
-      asked += 1;
-    });
-    const upstream = await resolver((message, reply) => {
-      reply(good(message));
-    });
-    const both = forwarder(silent, upstream);
-    expect(await both.forward(query, 'udp')).toBeDefined();
-    expect(await both.forward(query, 'udp')).toBeDefined();
-    expect(asked).toBe(1);
-  });
-
-  it('takes no answer to another question, nor one with a guessed id', async () => {
-    const liar = await resolver((message, reply) => {
-      const wrongId = good(message);
-      wrongId.writeUInt16BE((message.readUInt16BE(0) + 1) & 0xffff, 0);
-      reply(wrongId);
-      const otherName = good(message);
-      otherName[13] = 'X'.charCodeAt(0);
-      reply(otherName);
-    });
-    expect(await forwarder(liar).forward(query, 'udp')).toBeUndefined();
-  });
-
-  it('says that it cannot when there is no resolver', async () => {
-    expect(await forwarder().forward(query, 'udp')).toBeUndefined();
-  });
-
-  it('turns queries away when too many wait', async () => {
-    const silent = await resolver(() => undefined);
-    const narrow = new Forwarder({
-      upstreams: async () => [silent],
-      timeoutMs: 200,
-      maxPending: 1,
-    });
-    const ended: string[] = [];
-    const first = narrow.forward(query, 'udp').then(() => ended.push('waiting'));
-    expect(await narrow.forward(query, 'udp')).toBeUndefined();
-    ended.push('turned away');
-    await first;
-    expect(ended).toEqual(['turned away', 'waiting']);
+    const greedy = await udp('127.0.0.9');
+    const port = server.port ?? 0;
+    for (let i = 0; i < 400; i++) greedy.socket.send(question, port, '127.0.0.1');
+    await eventually('a word about TCP', () =>
+      greedy.received.some((m) => dnsPacket.decode(m).flag_tc),
+    );
+    const modest = await udp('127.0.0.1');
+    modest.socket.send(question, port, '127.0.0.1');
+    await eventually('an answer', () => modest.received.length === 1);
+    expect(modest.received[0]).toEqual(question);
+    const whole = greedy.received.filter((m) => m.equals(question));
+    expect(whole.length).toBeLessThan(greedy.received.length);
+    const caller = tcp(server, '127.0.0.9');
+    caller.socket.write(Buffer.concat(Array.from({ length: 20 }, () => frame(question))));
+    await eventually('all answers', () => caller.received.length === 20);
   });
 });

@@ -1,18 +1,21 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { setMaxListeners } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { Backoff } from '../../runtime/backoff.ts';
 import { sleep, systemClock, type Clock } from '../../runtime/clock.ts';
 import { asError } from '../../runtime/errors.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import { encodeAskOverTcp } from './message.ts';
+import { Sources, type Source } from './sources.ts';
 import { FrameReader, frame } from './tcp-framing.ts';
 
-/** Answers one message; undefined = say nothing. Must not throw. */
+/** Answers one message, at once if it can; undefined = say nothing. Must not throw. */
 export type AnswerMessage = (
   message: Buffer,
   source: string,
   transport: 'udp' | 'tcp',
   signal: AbortSignal,
-) => Promise<Buffer | undefined>;
+) => Buffer | undefined | Promise<Buffer | undefined>;
 
 export interface DnsServerOptions {
   /** Where to listen: the overlay's gateway address of this host. */
@@ -30,7 +33,16 @@ export interface DnsServerOptions {
    */
   readonly maxUdpPending?: number;
   readonly maxUdpPendingPerSource?: number;
-  /** TCP connections in all, default 256, and of one source, default 32. */
+  /**
+   * What one source may ask for in a second, and at once twice as much. Default 10,000, far beyond what programs do that are not
+   * out of their minds. Beyond that, over UDP most messages are dropped and some answered by "ask over TCP", so that nobody
+   * legitimate is left without; over TCP the source has to wait.
+   */
+  readonly queriesPerSecond?: number;
+  /**
+   * TCP connections in all, default 256, and of one source, default 32. When there are as many in all, the one that has been
+   * idle longest makes room.
+   */
   readonly maxConnections?: number;
   readonly maxConnectionsPerSource?: number;
   /** A connection without a complete query for so long is closed. Default 10,000 ms (RFC 7766 wants seconds). */
@@ -39,8 +51,12 @@ export interface DnsServerOptions {
 
 /** Messages of one connection that are worked on at once; then reading waits. */
 const maxPipelined = 16;
-/** Longest query over TCP. */
-const maxQueryBytes = 4_096;
+/** Of so many messages beyond the rate one is answered by "ask over TCP". */
+const slip = 4;
+/** How long a TCP source beyond its rate waits before it is looked at again, in milliseconds. */
+const throttleMs = 20;
+/** How often at most it is told of a source that it asks for too much, in milliseconds. */
+const tellMs = 60_000;
 
 /**
  * A DNS server on one address, UDP and TCP. The address may not exist yet, or go away and come back (Docker makes and removes
@@ -51,18 +67,36 @@ export class DnsServer {
   readonly #clock: Clock;
   #port: number | undefined;
   #failure: string | undefined = 'has not started';
-  readonly #perSource = new Map<string, number>();
-  readonly #udpPerSource = new Map<string, number>();
+  readonly #sources: Sources;
+  #endSession: () => void = () => undefined;
   #udpPending = 0;
+  #connections = 0;
+  /** Connections that wait for a query, the longest first. */
+  readonly #idle = new Set<Socket>();
 
   constructor(options: DnsServerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#sources = new Sources({
+      allowed: options.allowed,
+      clock: this.#clock,
+      queriesPerSecond: options.queriesPerSecond ?? 10_000,
+    });
+  }
+
+  /** Counts `queries` more to what `source` has asked; false when that is more than it may. */
+  charge(source: string, queries: number): boolean {
+    return this.#sources.find(source)?.bucket.tryTake(queries) === true;
   }
 
   /** Where it listens, while it does. */
   get port(): number | undefined {
     return this.#port;
+  }
+
+  /** Opens new sockets in place of those that it has. */
+  rebind(): void {
+    this.#endSession();
   }
 
   /** Why it does not listen; undefined while it does. */
@@ -76,9 +110,12 @@ export class DnsServer {
     let backoff = new Backoff({ baseMs: 50, capMs: 300 });
     while (!signal.aborted) {
       const session = new AbortController();
+      // Each connection and each query that is passed on listens.
+      setMaxListeners(0, session.signal);
       const end = (): void => {
         session.abort();
       };
+      this.#endSession = end;
       signal.addEventListener('abort', end, { once: true });
       try {
         await this.#session(session, () => {
@@ -105,7 +142,14 @@ export class DnsServer {
   async #session(session: AbortController, bound: () => void): Promise<void> {
     const { address } = this.#options;
     const { signal } = session;
-    const udp = createSocket({ type: 'udp4', recvBufferSize: 1024 * 1024 });
+    const udp = createSocket({
+      type: 'udp4',
+      recvBufferSize: 1024 * 1024,
+      // Where to send is always an address: looking it up would put each answer off by a turn of the loop.
+      lookup: (address, _options, found) => {
+        found(null, address, 4);
+      },
+    });
     const tcp = createServer({ noDelay: true, allowHalfOpen: true });
     let failed: Error | undefined;
     const fail = (error: Error): void => {
@@ -141,55 +185,107 @@ export class DnsServer {
   }
 
   #serveUdp(socket: UdpSocket, signal: AbortSignal): void {
-    const { allowed, answer, log } = this.#options;
-    const serve = async (message: Buffer, source: string, port: number): Promise<void> => {
-      const reply = await answer(message, source, 'udp', signal);
-      if (reply === undefined || signal.aborted) return;
-      socket.send(reply, port, source, (error) => {
-        if (error !== null) log.debug({ err: error, source }, 'answer not sent');
-      });
+    const { answer, log, maxUdpPending = 2_000, maxUdpPendingPerSource = 200 } = this.#options;
+    const failed = (error: unknown, address: string): void => {
+      log.error({ err: asError(error), source: address }, 'no answer');
     };
-    const { maxUdpPending = 2_000, maxUdpPendingPerSource = 200 } = this.#options;
-    socket.on('message', (message, from) => {
-      const { address } = from;
-      if (!allowed(address) || from.port === 0 || this.#udpPending >= maxUdpPending) return;
-      if ((this.#udpPerSource.get(address) ?? 0) >= maxUdpPendingPerSource) return;
-      this.#udpPending += count(this.#udpPerSource, address, 1);
-      serve(message, address, from.port)
+    const send = (reply: Buffer | undefined, port: number, address: string): void => {
+      // Without a callback, which would cost each answer a turn of the loop: what cannot be sent is asked again.
+      if (reply !== undefined && !signal.aborted) socket.send(reply, port, address);
+    };
+    socket.on('message', (message, { address, port }) => {
+      const source = port === 0 ? undefined : this.#sources.find(address);
+      if (source === undefined) return;
+      if (!source.bucket.tryTake()) {
+        if (this.#exceeds(source, address)) send(encodeAskOverTcp(message), port, address);
+        return;
+      }
+      if (this.#udpPending >= maxUdpPending || source.udpPending >= maxUdpPendingPerSource) return;
+      let reply: ReturnType<AnswerMessage>;
+      try {
+        reply = answer(message, address, 'udp', signal);
+      } catch (error) {
+        failed(error, address);
+        return;
+      }
+      if (!(reply instanceof Promise)) {
+        send(reply, port, address);
+        return;
+      }
+      this.#udpPending += 1;
+      source.udpPending += 1;
+      reply
+        .then((late) => {
+          send(late, port, address);
+        })
         .catch((error: unknown) => {
-          log.error({ err: asError(error), source: address }, 'no answer');
+          failed(error, address);
         })
         .finally(() => {
-          this.#udpPending += count(this.#udpPerSource, address, -1);
+          this.#udpPending -= 1;
+          source.udpPending -= 1;
         });
     });
   }
 
+  /** Counts a message beyond the rate; true for those that are told to come over TCP. */
+  #exceeds(source: Source, address: string): boolean {
+    const now = this.#clock.monotonic();
+    if (now - source.toldAt >= tellMs) {
+      source.toldAt = now;
+      this.#options.log.warn({ source: address }, 'asks for more names than one may; slowed down');
+    }
+    source.excess = (source.excess + 1) % slip;
+    return source.excess === 1;
+  }
+
   #serveTcp(server: Server, signal: AbortSignal): void {
-    const { allowed, maxConnectionsPerSource = 32 } = this.#options;
-    server.maxConnections = this.#options.maxConnections ?? 256;
+    const { maxConnections = 256, maxConnectionsPerSource = 32 } = this.#options;
     server.on('connection', (socket) => {
-      const source = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
-      const open = this.#perSource.get(source) ?? 0;
+      const address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
       socket.on('error', () => socket.destroy());
-      if (!allowed(source) || open >= maxConnectionsPerSource || signal.aborted) {
+      const source = this.#sources.find(address);
+      if (
+        source === undefined ||
+        source.connections >= maxConnectionsPerSource ||
+        signal.aborted ||
+        (this.#connections >= maxConnections && !this.#makeRoom())
+      ) {
         socket.destroy();
         return;
       }
-      count(this.#perSource, source, 1);
-      socket.once('close', () => {
-        count(this.#perSource, source, -1);
-      });
-      this.#serveConnection(socket, source, signal);
+      source.connections += 1;
+      this.#connections += 1;
+      let open = true;
+      const close = (): void => {
+        if (!open) return;
+        open = false;
+        source.connections -= 1;
+        this.#connections -= 1;
+        this.#idle.delete(socket);
+      };
+      socket.once('close', close);
+      this.#serveConnection(socket, source, address, signal);
     });
   }
 
-  #serveConnection(socket: Socket, source: string, signal: AbortSignal): void {
+  /** Closes the connection that has been idle longest; false when none is. */
+  #makeRoom(): boolean {
+    for (const socket of this.#idle) {
+      this.#idle.delete(socket);
+      socket.destroy();
+      return true;
+    }
+    return false;
+  }
+
+  #serveConnection(socket: Socket, source: Source, address: string, signal: AbortSignal): void {
     const { answer, log, idleMs = 10_000 } = this.#options;
-    const reader = new FrameReader(maxQueryBytes);
+    const reader = new FrameReader();
     const waiting: Buffer[] = [];
     let pending = 0;
     let ended = false;
+    let cancelThrottle: (() => void) | undefined;
     const hangUp = (): void => {
       socket.destroy();
     };
@@ -199,31 +295,46 @@ export class DnsServer {
       cancelIdle();
       cancelIdle = this.#clock.schedule(hangUp, idleMs);
     };
+    this.#idle.add(socket);
     signal.addEventListener('abort', hangUp, { once: true });
     socket.once('close', () => {
       cancelIdle();
+      cancelThrottle?.();
       signal.removeEventListener('abort', hangUp);
     });
+    const work = async (message: Buffer): Promise<void> => {
+      try {
+        const reply = await answer(message, address, 'tcp', signal);
+        if (reply !== undefined && !socket.destroyed) socket.write(frame(reply));
+      } catch (error) {
+        log.error({ err: asError(error), source: address }, 'no answer');
+        socket.destroy();
+      }
+      pending -= 1;
+      next();
+    };
+    const later = (): void => {
+      cancelThrottle = undefined;
+      next();
+    };
     const next = (): void => {
-      while (pending < maxPipelined) {
-        const message = waiting.shift();
+      // A peer that does not read its answers has to wait for new ones.
+      while (pending < maxPipelined && !socket.writableNeedDrain && cancelThrottle === undefined) {
+        const message = waiting[0];
         if (message === undefined) break;
+        if (!source.bucket.tryTake()) {
+          cancelThrottle = this.#clock.schedule(later, throttleMs);
+          break;
+        }
+        waiting.shift();
         pending += 1;
         touch();
-        answer(message, source, 'tcp', signal)
-          .then((reply) => {
-            if (reply !== undefined && !socket.destroyed) socket.write(frame(reply));
-          })
-          .catch((error: unknown) => {
-            log.error({ err: asError(error), source }, 'no answer');
-            socket.destroy();
-          })
-          .finally(() => {
-            pending -= 1;
-            next();
-          });
+        void work(message);
       }
-      // A peer that does not read its answers, or asks faster than we answer, has to wait.
+      if (socket.destroyed) return;
+      this.#idle.delete(socket);
+      if (pending === 0 && waiting.length === 0) this.#idle.add(socket);
+      // So does one that asks faster than we answer.
       if (waiting.length > 0 || socket.writableNeedDrain) socket.pause();
       else if (!ended) socket.resume();
       if (ended && pending === 0 && waiting.length === 0) socket.end();
@@ -231,10 +342,7 @@ export class DnsServer {
     socket.on('drain', next);
     socket.on('data', (chunk) => {
       const messages = reader.push(chunk);
-      if (messages === undefined) {
-        hangUp();
-        return;
-      }
+      if (messages.length === 0) return;
       waiting.push(...messages);
       next();
     });
@@ -260,12 +368,4 @@ function listening(socket: UdpSocket | Server, start: () => void): Promise<void>
     socket.once('listening', done);
     start();
   });
-}
-
-/** Adds to a source's number, which is forgotten when it is 0; gives `change`. */
-function count(numbers: Map<string, number>, source: string, change: 1 | -1): number {
-  const next = (numbers.get(source) ?? 0) + change;
-  if (next === 0) numbers.delete(source);
-  else numbers.set(source, next);
-  return change;
 }

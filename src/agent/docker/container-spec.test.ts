@@ -31,6 +31,17 @@ function request(over: Partial<CreateRequest['container']> = {}): CreateRequest 
 }
 
 describe('createBody', () => {
+  it('gives links as lines of /etc/hosts and as variables, which the own ones hide', () => {
+    const links = {
+      hosts: { db: '10.78.0.1', cache: '10.78.0.2' },
+      environment: { DB_PORT: 'tcp://10.78.0.1:5432', DB_NAME: '/a/db' },
+    };
+    const body = createBody(request({ links, environment: { DB_NAME: 'mine' } }));
+    expect(body.HostConfig.ExtraHosts).toEqual(['cache:10.78.0.2', 'db:10.78.0.1']);
+    expect(body.Env).toEqual(['DB_NAME=mine', 'DB_PORT=tcp://10.78.0.1:5432']);
+    expect(createBody(request()).HostConfig).not.toHaveProperty('ExtraHosts');
+  });
+
   it('mounts paths with a propagation, memory, and delivered files that must exist', () => {
     const mounts = [
       { type: 'bind', source: '/mnt', target: '/mnt', readOnly: true, propagation: 'rslave' },

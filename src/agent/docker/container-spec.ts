@@ -6,6 +6,7 @@ import type {
   Mount,
   PortMapping,
 } from '../../registry/records/index.ts';
+import { stopHooksLabel } from '../hooks/stop-hooks.ts';
 import { engineRestarts } from '../restart/decision.ts';
 import type { CreateRequest, DeliveredFile } from './engine.ts';
 
@@ -20,7 +21,7 @@ import type { CreateRequest, DeliveredFile } from './engine.ts';
  * stays stopped for the engine, too; the agent sees it and starts it. The engine's pauses grow as 0.1 s · 2^n
  * up to 60 s and start anew after a run of 10 s (moby restartmanager); crash-loop.ts knows them, so that they can be shown.
  *
- * All other policies, and `always` with restartSec or startLimit: the agent, by systemd's table (restart/decision.ts); the
+ * All other policies, and `always` with restartSec, startLimit or hooks: the agent, by systemd's table (restart/decision.ts); the
  * engine is told "no". Docker's `on-failure` comes near the one of systemd, but also restarts what a SIGTERM, SIGINT,
  * SIGHUP or SIGPIPE has ended, knows no pause of one's own, and a limit on the number of starts but not in an interval; for
  * on-success, on-abnormal and on-abort it has nothing. The price: such a container stays down while its agent is away.
@@ -41,7 +42,17 @@ export interface CreateBody {
   readonly StopTimeout: number;
   readonly ExposedPorts: Record<string, Record<string, never>>;
   readonly HostConfig: HostConfig;
-  readonly NetworkingConfig: { readonly EndpointsConfig: Record<string, Record<string, never>> };
+  readonly NetworkingConfig: { readonly EndpointsConfig: Record<string, EndpointConfig> };
+}
+
+/** The place of a container in a network. */
+interface EndpointConfig {
+  readonly IPAMConfig?: { readonly IPv4Address: string };
+}
+
+/** @param address undefined: the engine chooses one */
+export function endpointConfig(address: string | undefined): EndpointConfig {
+  return address === undefined ? {} : { IPAMConfig: { IPv4Address: address } };
 }
 
 /** Durations are nanoseconds; absent parts are the image's. */
@@ -65,6 +76,7 @@ interface HostConfig {
   readonly NetworkMode: string;
   readonly Dns: string[];
   readonly DnsSearch: string[];
+  readonly ExtraHosts?: string[];
   readonly RestartPolicy: { readonly Name: 'unless-stopped' | 'no' };
   readonly PortBindings: Record<string, { HostIp: string; HostPort: string }[]>;
   readonly Binds: string[];
@@ -78,7 +90,7 @@ interface HostConfig {
 }
 
 /** Logs are rotated, or a chatty container fills the host's disk. */
-const logConfig = { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } };
+export const logConfig = { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } };
 
 /** `nap_<ns>_<project>_<service>_<ordinal>_<8>`: for people, and never the form of a service's DNS name. */
 export function containerName(key: InstanceKey, placementId: string): string {
@@ -87,7 +99,9 @@ export function containerName(key: InstanceKey, placementId: string): string {
 }
 
 /** The labels by which the agent knows its containers again. */
-export function ownershipLabels(request: Omit<CreateRequest, 'container' | 'network'>) {
+export function ownershipLabels(request: Omit<CreateRequest, 'network'>) {
+  const { fencing } = request.container;
+  const stopHooks = stopHooksLabel(request.container);
   return {
     [labels.host]: request.host,
     [labels.namespace]: request.key.namespace,
@@ -97,6 +111,8 @@ export function ownershipLabels(request: Omit<CreateRequest, 'container' | 'netw
     ...(isSecondSeat(request.key.ordinal) && { [labels.seat]: 'b' }),
     [labels.instance]: request.placementId,
     [labels.specHash]: request.specHash,
+    ...(stopHooks !== undefined && { [labels.stopHooks]: stopHooks }),
+    ...(fencing !== undefined && { [labels.fencing]: fencing }),
   };
 }
 
@@ -109,10 +125,17 @@ export function createBody(request: CreateRequest): CreateBody {
     Hostname: spec.hostname,
     ...(spec.command && { Cmd: spec.command }),
     ...(spec.entrypoint && { Entrypoint: spec.entrypoint }),
-    Env: Object.entries({ ...request.delivered?.environment, ...spec.environment })
+    Env: Object.entries({
+      ...spec.links?.environment,
+      ...request.delivered?.environment,
+      ...spec.environment,
+    })
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, value]) => `${name}=${value}`),
-    Labels: { ...spec.labels, ...ownershipLabels(request) },
+    Labels: {
+      ...spec.labels,
+      ...ownershipLabels(request),
+    },
     ...(spec.user !== undefined && { User: spec.user }),
     ...(spec.workingDir !== undefined && { WorkingDir: spec.workingDir }),
     ...healthcheck(spec.healthCheck),
@@ -124,6 +147,11 @@ export function createBody(request: CreateRequest): CreateBody {
       Dns: [network.gateway],
       // "." means: no search list. Otherwise the host's own search domains leak into containers.
       DnsSearch: ['.'],
+      ...(spec.links && {
+        ExtraHosts: Object.entries(spec.links.hosts)
+          .sort(([a], [b]) => (a < b ? -1 : 1))
+          .map(([name, address]) => `${name}:${address}`),
+      }),
       RestartPolicy: { Name: engineRestarts(spec) ? 'unless-stopped' : 'no' },
       PortBindings: portBindings(spec.ports),
       ...mounts(spec.mounts, request.delivered?.files ?? []),
@@ -135,7 +163,7 @@ export function createBody(request: CreateRequest): CreateBody {
       }),
       ...(spec.limits.pids !== undefined && { PidsLimit: spec.limits.pids }),
     },
-    NetworkingConfig: { EndpointsConfig: { [network.name]: {} } },
+    NetworkingConfig: { EndpointsConfig: { [network.name]: endpointConfig(request.address) } },
   };
 }
 

@@ -1,4 +1,4 @@
-import { Agent } from 'node:http';
+import { Agent, type ClientRequest, type IncomingMessage } from 'node:http';
 import { inspect } from 'node:util';
 import Docker from 'dockerode';
 
@@ -24,8 +24,8 @@ export interface DockerClients {
  * @param version API version to pin, e.g. "1.41"; absent: whatever the engine takes (only for the first ping).
  */
 export function dockerClients(socketPath: string, version?: string): DockerClients {
-  const callAgent = terse(new Agent({ keepAlive: true, maxSockets: maxCallConnections }));
-  const streamAgent = terse(new Agent({ keepAlive: false }));
+  const callAgent = terse(new EngineAgent({ keepAlive: true, maxSockets: maxCallConnections }));
+  const streamAgent = terse(new EngineAgent({ keepAlive: false }));
   const make = (agent: Agent): Docker =>
     new Docker({
       ...fromEnvironment,
@@ -42,6 +42,25 @@ export function dockerClients(socketPath: string, version?: string): DockerClien
       streamAgent.destroy();
     },
   };
+}
+
+/** The part of an agent that Node calls for each request; its types do not have it. */
+interface Dispatching {
+  addRequest(request: ClientRequest, ...rest: unknown[]): void;
+}
+
+/**
+ * docker-modem hears of errors of a request, and of the end of its answer: an answer that breaks off after its first byte, as that to
+ * "wait" does when the engine dies, it would wait for for ever (docker-modem 5, lib/modem.js, buildRequest). This has it told as an
+ * error of the request.
+ */
+class EngineAgent extends Agent {
+  addRequest(request: ClientRequest, ...rest: unknown[]): void {
+    request.prependOnceListener('response', (response: IncomingMessage) => {
+      response.once('error', (error) => request.emit('error', error));
+    });
+    (Agent.prototype as unknown as Dispatching).addRequest.call(this, request, ...rest);
+  }
 }
 
 /**

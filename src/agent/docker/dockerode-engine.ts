@@ -2,9 +2,11 @@ import type Docker from 'dockerode';
 import { labels } from '../../api/v1alpha1/group.ts';
 import { linkSignals } from '../../runtime/linked-signal.ts';
 import { negotiateApiVersion } from './api-version.ts';
-import { createBody } from './container-spec.ts';
+import { besideBody } from './beside.ts';
+import { createBody, endpointConfig } from './container-spec.ts';
 import { dockerClients, type DockerClients } from './docker-client.ts';
 import type {
+  BesideRequest,
   CreateRequest,
   Engine,
   EngineEvent,
@@ -13,16 +15,18 @@ import type {
   ListedContainer,
   NetworkState,
   NetworkWanted,
+  OnceRequest,
   PullProgress,
   VolumeDriver,
 } from './engine.ts';
 import { EngineError, isNotFound, isNotModified, toEngineError } from './errors.ts';
-import { execInContainer, type ExecResult } from './exec.ts';
+import { execInContainer, withoutFrames, type ExecResult } from './exec.ts';
 import { followedActions, followEvents } from './events.ts';
 import { inspected, listed, networkState } from './from-docker.ts';
 import { replaceableNetwork, networkBody } from './network.ts';
 import { readJsonLines } from './ndjson.ts';
 import { followPull, pullMessage } from './pull.ts';
+import { removeLeftOvers, runOnce } from './run-once.ts';
 
 /** How long a plain call may take. Creating on a loaded disk takes seconds; a minute means that dockerd is stuck. */
 const callTimeoutMs = 60_000;
@@ -116,6 +120,83 @@ export class DockerodeEngine implements Engine {
         } as Docker.ContainerCreateOptions),
     );
     return container.id;
+  }
+
+  async createBeside(request: BesideRequest, signal?: AbortSignal): Promise<string> {
+    const { containerId } = request;
+    return this.#call(`create container ${request.name}`, callTimeoutMs, signal, async (s) => {
+      const other = await this.#docker.getContainer(containerId).inspect({ abortSignal: s });
+      const image = await untyped(this.#docker.getImage(other.Image)).inspect({ abortSignal: s });
+      const body = besideBody(other, image.Config?.Env ?? [], request);
+      const { id } = await this.#docker.createContainer({ ...body, abortSignal: s });
+      return id;
+    });
+  }
+
+  async readdress(
+    containerId: string,
+    network: string,
+    address: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#call(
+      `give container ${containerId} another address`,
+      callTimeoutMs,
+      signal,
+      async (abortSignal) => {
+        const handle = untyped(this.#docker.getNetwork(network));
+        await handle.disconnect({ Container: containerId, Force: true, abortSignal });
+        const EndpointConfig = endpointConfig(address);
+        await handle.connect({ Container: containerId, EndpointConfig, abortSignal });
+      },
+    );
+  }
+
+  async rename(containerId: string, name: string, signal?: AbortSignal): Promise<void> {
+    try {
+      await this.#call(`rename container ${containerId}`, quickTimeoutMs, signal, (abortSignal) =>
+        this.#docker.getContainer(containerId).rename({ name, abortSignal }),
+      );
+    } catch (error) {
+      // "Renaming a container with the same name as its current name" is an error to the engine.
+      if (!(error instanceof EngineError && /same name/.test(error.message))) throw error;
+    }
+  }
+
+  async wait(
+    containerId: string,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<number | undefined> {
+    const timeout = AbortSignal.timeout(timeoutMs);
+    try {
+      return await this.#call(
+        `wait for ${containerId}`,
+        timeoutMs + quickTimeoutMs,
+        signal,
+        async (s) => {
+          const either = AbortSignal.any([s, timeout]);
+          // It answers when the container has ended: as many as are waited for would block as many pooled connections.
+          const end: unknown = await this.#streams
+            .getContainer(containerId)
+            .wait({ abortSignal: either });
+          return (end as { StatusCode: number }).StatusCode;
+        },
+      );
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (timeout.aborted) return undefined;
+      throw error;
+    }
+  }
+
+  async lastLines(containerId: string, lines: number, signal?: AbortSignal): Promise<string> {
+    const frames = await this.#call(`logs of ${containerId}`, quickTimeoutMs, signal, (s) =>
+      this.#docker
+        .getContainer(containerId)
+        .logs({ stdout: true, stderr: true, follow: false, tail: lines, abortSignal: s }),
+    );
+    return withoutFrames(frames).toString('utf8');
   }
 
   async start(containerId: string, signal?: AbortSignal): Promise<void> {
@@ -267,6 +348,36 @@ export class DockerodeEngine implements Engine {
       if (isNotFound(error)) return false;
       throw error;
     }
+  }
+
+  async volumeDirectory(name: string, signal?: AbortSignal): Promise<string | undefined> {
+    try {
+      const { Driver, Mountpoint, Options } = await this.#call(
+        `inspect volume ${name}`,
+        quickTimeoutMs,
+        signal,
+        (abortSignal) => this.#docker.getVolume(name).inspect({ abortSignal }),
+      );
+      // With options it is something that is mounted there while a container uses it.
+      const plain = Driver === 'local' && Object.keys(Options ?? {}).length === 0;
+      return plain && Mountpoint !== '' ? Mountpoint : undefined;
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  runOnce(run: OnceRequest, signal?: AbortSignal): Promise<ExecResult> {
+    const doing = `run ${run.command[0] ?? ''} in a container of its own`;
+    return this.#call(doing, run.timeoutMs + callTimeoutMs, signal, (either) =>
+      runOnce(this.#connected, run, either),
+    );
+  }
+
+  async removeLeftOvers(host: string, madeBefore: number, signal?: AbortSignal): Promise<void> {
+    await this.#call('remove what was left behind', callTimeoutMs, signal, (either) =>
+      removeLeftOvers(this.#connected, host, madeBefore, either),
+    );
   }
 
   async removeVolume(name: string, signal?: AbortSignal): Promise<void> {
@@ -424,12 +535,19 @@ export class DockerodeEngine implements Engine {
 /** Calls that take options, though their published types do not say so. */
 interface Untyped {
   version(options: object): Promise<Docker.DockerVersion>;
+  connect(options: object): Promise<unknown>;
+  disconnect(options: object): Promise<unknown>;
   info(options: object): Promise<EngineFacts>;
-  inspect(options: object): Promise<Docker.NetworkInspectInfo>;
+  inspect(options: object): Promise<Docker.NetworkInspectInfo & ImageFacts>;
 }
 
 function untyped(subject: object): Untyped {
   return subject as Untyped;
+}
+
+/** The part of an image that is used. */
+interface ImageFacts {
+  readonly Config?: { readonly Env?: readonly string[] | null } | null;
 }
 
 /** The part of "info" that is used. */

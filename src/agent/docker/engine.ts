@@ -25,6 +25,27 @@ export interface Engine {
   inspect(containerId: string, signal?: AbortSignal): Promise<InspectedContainer>;
   /** Creates but does not start. Returns the container's id. Throws Conflict when the name is taken. */
   create(request: CreateRequest, signal?: AbortSignal): Promise<string>;
+  /**
+   * Creates, but does not start, a container beside another one: with its network, volumes and files, environment and limits.
+   * Throws NotFound when the other one or the image is not there, Conflict when the name is taken.
+   */
+  createBeside(request: BesideRequest, signal?: AbortSignal): Promise<string>;
+  /**
+   * Gives a container that does not run another address in a network, and only that: its file system stays.
+   * @param address undefined: the engine chooses
+   */
+  readdress(
+    containerId: string,
+    network: string,
+    address: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<void>;
+  /** Gives the container another name. Does nothing when it has it. */
+  rename(containerId: string, name: string, signal?: AbortSignal): Promise<void>;
+  /** Waits until the container runs no more, at most `timeoutMs`; returns its exit code, or undefined if it still runs. */
+  wait(containerId: string, timeoutMs: number, signal?: AbortSignal): Promise<number | undefined>;
+  /** The last lines that the container has written. */
+  lastLines(containerId: string, lines: number, signal?: AbortSignal): Promise<string>;
   /** Does nothing when it runs already. */
   start(containerId: string, signal?: AbortSignal): Promise<void>;
   /** Sends the stop signal, then SIGKILL after `graceMs`. Does nothing when it does not run, or is gone. */
@@ -64,6 +85,15 @@ export interface Engine {
     signal?: AbortSignal,
   ): Promise<void>;
   hasVolume(name: string, signal?: AbortSignal): Promise<boolean>;
+  /** Where the volume lies on the host; undefined when it is no plain directory there, or does not exist. */
+  volumeDirectory(name: string, signal?: AbortSignal): Promise<string | undefined>;
+  /**
+   * Runs a command in a container of its own, made as `request` says but with other files and without ports, and removes it.
+   * What has not ended after `timeoutMs` is killed.
+   */
+  runOnce(run: OnceRequest, signal?: AbortSignal): Promise<ExecResult>;
+  /** Removes containers that a `runOnce` which was cut off has left behind, if made before that time (wall clock, ms). */
+  removeLeftOvers(host: string, madeBefore: number, signal?: AbortSignal): Promise<void>;
   /** Removes the volume with its data. Does nothing when it is gone. Throws Conflict while a container has it. */
   removeVolume(name: string, signal?: AbortSignal): Promise<void>;
   /** Sends a signal to the container's first process. Throws Conflict when it does not run. */
@@ -119,6 +149,8 @@ export interface InspectedContainer extends ListedContainer {
   readonly name: string;
   /** IPv4 address on each network by network name; only while it runs. */
   readonly addresses: Readonly<Record<string, string>>;
+  /** IPv4 address that it was created with and gets at each start, by network name. Absent: the engine chooses. */
+  readonly assigned?: Readonly<Record<string, string>>;
   /** DNS servers that the container was created with. */
   readonly dns: readonly string[];
   readonly exitCode: number;
@@ -135,6 +167,8 @@ export interface InspectedContainer extends ListedContainer {
   readonly health?: EngineHealth | undefined;
   /** Grace that the container itself was created with. */
   readonly stopGraceMs: number | undefined;
+  /** Of its first process, on the host; undefined while it does not run. */
+  readonly pid?: number | undefined;
 }
 
 export interface EngineHealth {
@@ -163,11 +197,38 @@ export interface CreateRequest {
   readonly specHash: string;
   readonly container: ContainerSpec;
   readonly network: { readonly name: string; readonly gateway: string };
+  /** IPv4 address that it gets at each start. Absent: the engine chooses one, another one each time. */
+  readonly address?: string;
   /** What was delivered apart from the container spec. */
   readonly delivered?: {
     readonly files: readonly DeliveredFile[];
     readonly environment: Readonly<Record<string, string>>;
   };
+}
+
+/** A container that shares what another one has, and runs something else. */
+export interface BesideRequest {
+  /** Id of the other container, running or not. */
+  readonly containerId: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Absent: the image that the other one was made from. */
+  readonly image?: string;
+  /** The program with its arguments. Absent: what the image runs by itself. */
+  readonly command?: readonly string[];
+  /** IPv4 address on the other one's network. Absent: the engine chooses. */
+  readonly address?: string;
+}
+
+/** One run of a command. */
+export interface OnceRequest {
+  readonly request: CreateRequest;
+  readonly command: readonly string[];
+  /** Files of the host at places in the container; they win over those of `request`. */
+  readonly files: readonly DeliveredFile[];
+  /** Id of a running container whose network is used, and whose names are therefore known. Absent: an own address. */
+  readonly networkOf?: string;
+  readonly timeoutMs: number;
 }
 
 /** How far a pull is, over all layers that the engine has announced so far. */

@@ -13,6 +13,8 @@ export type EngineErrorReason =
   | 'Conflict'
   /** A host port that the container publishes is held by another process or container. */
   | 'PortInUse'
+  /** Another container has the address in the overlay that this one was created with. */
+  | 'AddressInUse'
   /** The registry has no such image, refuses access, or cannot be reached. */
   | 'ImagePullFailed'
   /** The container's program cannot be started (no such file, not executable, bad user or directory). */
@@ -87,8 +89,15 @@ export function toEngineError(error: unknown, doing: string): EngineError {
   return new EngineError(reasonOf(status, message), message, status);
 }
 
-/** The reason that a sentence of the engine's stands for. Sources: moby daemon/start.go, libnetwork/portallocator. */
+/**
+ * The reason that a sentence of the engine's stands for. Sources: moby daemon/start.go, libnetwork/portallocator,
+ * libnetwork/ipamapi (ErrIPAlreadyAllocated).
+ */
 function reasonOf(status: number, message: string): EngineErrorReason {
+  // With a capital letter and nothing of "bind" before it: not a port.
+  if (/^(failed to set up container networking: )?Address already in use$/.test(message)) {
+    return 'AddressInUse';
+  }
   if (
     /port is already allocated|address already in use|failed to bind (host )?port/i.test(message)
   ) {

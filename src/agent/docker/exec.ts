@@ -11,6 +11,8 @@ export interface ExecResult {
   readonly exitCode: number | undefined;
   /** The first 4 KiB of standard output and standard error. */
   readonly output: string;
+  /** The last 4 KiB. */
+  readonly tail: string;
 }
 
 /**
@@ -37,14 +39,12 @@ export async function execInContainer(
     stream.destroy();
   };
   either.addEventListener('abort', destroy, { once: true });
-  const chunks: Buffer[] = [];
-  let size = 0;
+  const kept = new Kept();
   try {
     if (either.aborted) destroy();
     for await (const chunk of stream as AsyncIterable<Buffer>) {
-      // The rest is read, so that the program is not held up, but not kept.
-      if (size < keptBytes + 64 * frameHeaderBytes) chunks.push(chunk);
-      size += chunk.length;
+      // All is read, so that the program is not held up.
+      kept.push(chunk);
     }
   } catch (error) {
     if (!timeout.aborted) throw error;
@@ -52,10 +52,42 @@ export async function execInContainer(
     either.removeEventListener('abort', destroy);
   }
   signal?.throwIfAborted();
-  const output = withoutFrames(Buffer.concat(chunks)).subarray(0, keptBytes).toString('utf8');
-  if (timeout.aborted) return { id: exec.id, exitCode: undefined, output };
+  const said = { id: exec.id, ...kept.text() };
+  if (timeout.aborted) return { ...said, exitCode: undefined };
   const { Running, ExitCode } = await exec.inspect();
-  return { id: exec.id, exitCode: Running ? undefined : (ExitCode ?? undefined), output };
+  return { ...said, exitCode: Running ? undefined : (ExitCode ?? undefined) };
+}
+
+/** Beginning and end of a stream of frames, however long it is. */
+class Kept {
+  #unread: Buffer = Buffer.alloc(0);
+  #head: Buffer = Buffer.alloc(0);
+  #tail: Buffer = Buffer.alloc(0);
+
+  push(chunk: Buffer): void {
+    const data = Buffer.concat([this.#unread, chunk]);
+    let at = 0;
+    while (at + frameHeaderBytes <= data.length) {
+      const next = at + frameHeaderBytes + data.readUInt32BE(at + 4);
+      if (next > data.length) break;
+      at = next;
+    }
+    this.#take(data.subarray(0, at));
+    this.#unread = data.subarray(at);
+  }
+
+  text(): { output: string; tail: string } {
+    this.#take(this.#unread);
+    this.#unread = Buffer.alloc(0);
+    return { output: this.#head.toString('utf8'), tail: this.#tail.toString('utf8') };
+  }
+
+  #take(frames: Buffer): void {
+    const payload = withoutFrames(frames);
+    const free = keptBytes - this.#head.length;
+    if (free > 0) this.#head = Buffer.concat([this.#head, payload.subarray(0, free)]);
+    this.#tail = Buffer.concat([this.#tail, payload.subarray(-keptBytes)]).subarray(-keptBytes);
+  }
 }
 
 /**

@@ -28,8 +28,11 @@ export function listed(info: Docker.ContainerInfo): ListedContainer {
 /** An "inspect container" answer. */
 export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer {
   const addresses: Record<string, string> = {};
+  const assigned: Record<string, string> = {};
   for (const [name, endpoint] of Object.entries(info.NetworkSettings.Networks)) {
     if (endpoint.IPAddress !== '') addresses[name] = endpoint.IPAddress;
+    const { IPv4Address: fixed = '' } = (endpoint.IPAMConfig ?? {}) as { IPv4Address?: string };
+    if (fixed !== '') assigned[name] = fixed;
   }
   const config = info.Config as { Labels?: Record<string, string> | null; StopTimeout?: number };
   return {
@@ -38,6 +41,7 @@ export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer
     state: stateOf(info.State.Status),
     labels: config.Labels ?? {},
     addresses,
+    ...(Object.keys(assigned).length > 0 && { assigned }),
     dns: (info.HostConfig.Dns as string[] | null | undefined) ?? [],
     exitCode: info.State.ExitCode,
     oomKilled: info.State.OOMKilled,
@@ -46,6 +50,7 @@ export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer
     startedAt: timeOf(info.State.StartedAt),
     finishedAt: timeOf(info.State.FinishedAt),
     health: healthOf(info.State.Health),
+    pid: info.State.Pid > 0 ? info.State.Pid : undefined,
     stopGraceMs: config.StopTimeout === undefined ? undefined : config.StopTimeout * 1000,
   };
 }

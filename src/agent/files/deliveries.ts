@@ -1,3 +1,4 @@
+import type { ContentBundle } from '../../api/v1alpha1/content.ts';
 import type { ConfigFile } from '../../api/v1alpha1/container-spec.ts';
 import { openBundle } from '../../registry/delivery-bundle.ts';
 import { deliveryRecords } from '../../registry/records/delivery.ts';
@@ -6,7 +7,10 @@ import { SealError, type HostKey } from '../../registry/seal.ts';
 import type { Store } from '../../registry/store.ts';
 import type { DesiredInstance } from '../desired.ts';
 import type { CreateRequest, Engine } from '../docker/engine.ts';
+import type { TemplateKeeper } from '../templates/template-keeper.ts';
+import { TemplateTrouble } from '../templates/apply-template.ts';
 import type { FilesOf, FileStore } from './file-store.ts';
+import { ReloadError, tellContainer } from './tell.ts';
 
 /** Why an instance does not have its files. CamelCase: becomes the `reason` in instance records. */
 export type DeliveryErrorReason =
@@ -18,16 +22,14 @@ export type DeliveryErrorReason =
 export class DeliveryError extends Error {
   override readonly name = 'DeliveryError';
   readonly retryable = true;
-  readonly reason: DeliveryErrorReason;
+  /** DeliveryErrorReason, or what is wrong with a template. */
+  readonly reason: string;
 
-  constructor(reason: DeliveryErrorReason, message: string) {
+  constructor(reason: string, message: string) {
     super(message);
     this.reason = reason;
   }
 }
-
-/** How long a reload command may take, milliseconds. */
-const reloadTimeoutMs = 30_000;
 
 export interface DeliveriesDeps {
   readonly host: string;
@@ -35,6 +37,8 @@ export interface DeliveriesDeps {
   readonly engine: Pick<Engine, 'exec' | 'signal'>;
   readonly files: FileStore;
   readonly key: HostKey;
+  /** Absent: templates are not taken here. */
+  readonly templates?: TemplateKeeper;
 }
 
 /** Brings the contents that were delivered for an instance into its files, and tells its container. */
@@ -51,7 +55,10 @@ export class Deliveries {
 
   /** Hash of the contents that the container of this placement and spec has. */
   version(desired: DesiredInstance): string | undefined {
-    return this.#deps.files.version(filesOf(desired));
+    const version = this.#deps.files.version(filesOf(desired));
+    if (version === undefined || desired.placement.container.templates === undefined)
+      return version;
+    return this.#deps.templates?.ready(desired, version) === true ? version : undefined;
   }
 
   /**
@@ -62,13 +69,15 @@ export class Deliveries {
     key: InstanceKey,
     desired: DesiredInstance,
     running: string | undefined,
+    show: (message: string) => void,
     signal: AbortSignal,
   ): Promise<void> {
     const { delivery, container } = desired.placement;
     if (delivery === undefined) return;
     const bundle = await this.#fetch(key, delivery.hash, signal);
     const files = container.files ?? [];
-    if (bundle.files.length !== files.length) {
+    const fits = (bundle.templates ?? []).length === (container.templates ?? []).length;
+    if (bundle.files.length !== files.length || !fits) {
       throw new DeliveryError('ConfigUnavailable', 'what was delivered does not fit the container');
     }
     const of = filesOf(desired);
@@ -80,6 +89,7 @@ export class Deliveries {
         signal,
       );
     }
+    await this.#adopt(key, desired, bundle, running !== undefined, show, signal);
     await this.#deps.files.commit(of, bundle.hash);
   }
 
@@ -87,16 +97,46 @@ export class Deliveries {
   async forCreation(desired: DesiredInstance): Promise<CreateRequest['delivered']> {
     const { delivery, container } = desired.placement;
     if (delivery === undefined) return undefined;
+    const { files, environment } = await this.ofConfigs(desired);
+    const rendered = container.templates === undefined ? [] : this.#deps.templates?.mounts(desired);
+    return { files: [...files, ...(rendered ?? [])], environment };
+  }
+
+  /** The part of it that comes from configs. */
+  async ofConfigs(desired: DesiredInstance): Promise<NonNullable<CreateRequest['delivered']>> {
     const of = filesOf(desired);
     return {
-      files: this.#deps.files.mounts(of, container.files ?? []),
+      files: this.#deps.files.mounts(of, desired.placement.container.files ?? []),
       environment: await this.#deps.files.environment(of),
     };
   }
 
   /** Forgets what belongs to none of these. */
   async sweep(keep: Iterable<FilesOf>): Promise<void> {
-    await this.#deps.files.sweep(keep);
+    const kept = [...keep];
+    await this.#deps.files.sweep(kept);
+    await this.#deps.templates?.sweep(kept);
+  }
+
+  async #adopt(
+    key: InstanceKey,
+    desired: DesiredInstance,
+    { hash, templates }: ContentBundle,
+    running: boolean,
+    show: (message: string) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (templates === undefined) return;
+    const { templates: keeper } = this.#deps;
+    if (keeper === undefined) {
+      throw new DeliveryError('TemplateFailed', 'this agent has no place for rendered files');
+    }
+    try {
+      await keeper.adopt(key, desired, { hash, templates }, running, show, signal);
+    } catch (error) {
+      if (!(error instanceof TemplateTrouble)) throw error;
+      throw new DeliveryError(error.reason, error.message);
+    }
   }
 
   async #fetch(key: InstanceKey, hash: string, signal: AbortSignal) {
@@ -136,15 +176,12 @@ export class Deliveries {
     );
     for (const name of signals) await engine.signal(containerId, name, signal);
     for (const command of commands.values()) {
-      const { exitCode, output } = await engine.exec(containerId, command, reloadTimeoutMs, signal);
-      if (exitCode === 0) continue;
-      const words = command.join(' ');
-      throw new DeliveryError(
-        'ReloadFailed',
-        exitCode === undefined
-          ? `${words}: has not ended after ${String(reloadTimeoutMs / 1000)} s`
-          : `${words}: exit code ${String(exitCode)}${output === '' ? '' : `: ${output.trim()}`}`,
-      );
+      try {
+        await tellContainer(engine, containerId, { command }, signal);
+      } catch (error) {
+        if (!(error instanceof ReloadError)) throw error;
+        throw new DeliveryError('ReloadFailed', error.message);
+      }
     }
   }
 }

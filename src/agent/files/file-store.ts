@@ -123,12 +123,16 @@ export class FileStore {
 }
 
 /** Ids and hashes come from the registry: nothing in them may lead out of the directory. */
-function nameOf({ placementId, specHash }: FilesOf): string {
+export function nameOf({ placementId, specHash }: FilesOf): string {
   return `${placementId}-${specHash.slice(0, 16)}`.replaceAll(/[^a-zA-Z0-9-]/g, '_');
 }
 
 /** One write of all bytes, then the new length: who reads meanwhile sees the old text, the new one, or the new one with a tail. */
-async function writeInPlace(path: string, bytes: Uint8Array, file: ConfigFile): Promise<void> {
+export async function writeInPlace(
+  path: string,
+  bytes: Uint8Array,
+  file: Pick<ConfigFile, 'mode' | 'uid' | 'gid'>,
+): Promise<void> {
   const handle = await open(path, 'a', 0o600).then(async (created) => {
     await created.close();
     return open(path, 'r+');

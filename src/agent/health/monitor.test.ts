@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { ownedContainer, webKey } from '../../../test/support/instances.ts';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
 import type { HealthCheckSpec } from '../../api/v1alpha1/health-check.ts';
 import type { OwnedContainer } from '../ownership.ts';
@@ -6,7 +7,7 @@ import { HealthMonitor } from './monitor.ts';
 import type { ProbeTarget } from './probe.ts';
 import type { CheckResult } from './state.ts';
 
-const key = { namespace: 'default', project: 'shop', service: 'web', ordinal: '1' };
+const key = webKey;
 const check: HealthCheckSpec = {
   probe: { type: 'tcp', port: 80 },
   intervalMs: 10_000,
@@ -40,27 +41,8 @@ beforeEach(() => {
   });
 });
 
-function container(over: Partial<OwnedContainer> = {}): OwnedContainer {
-  return {
-    id: 'c1',
-    name: 'c1',
-    state: 'running',
-    labels: {},
-    key,
-    placementId: 'a',
-    specHash: '1',
-    addresses: { nap: '10.77.1.2' },
-    dns: [],
-    exitCode: 0,
-    oomKilled: false,
-    error: '',
-    restartCount: 0,
-    startedAt: new Date(clock.now()).toISOString(),
-    finishedAt: undefined,
-    stopGraceMs: 0,
-    ...over,
-  };
-}
+const container = (over: Partial<OwnedContainer> = {}) =>
+  ownedContainer({ startedAt: new Date(clock.now()).toISOString(), ...over });
 
 function observe(...containers: OwnedContainer[]) {
   return monitor.observe('web/1', { key, containers, current: containers[0]?.id, check });

@@ -119,8 +119,8 @@ describe('an exec check', () => {
 
   it('goes by the exit code, with the first words of the output', async () => {
     results.push(
-      { id: '1', exitCode: 0, output: 'fine' },
-      { id: '2', exitCode: 2, output: 'no\n  way\n' },
+      { id: '1', exitCode: 0, output: 'fine', tail: '' },
+      { id: '2', exitCode: 2, output: 'no\n  way\n', tail: '' },
     );
     expect(await ask()).toEqual({ type: 'pass' });
     expect(await ask()).toEqual({ type: 'fail', message: 'check: exit code 2: no way' });
@@ -128,8 +128,8 @@ describe('an exec check', () => {
 
   it('does not start another program while one has not ended', async () => {
     results.push(
-      { id: '1', exitCode: undefined, output: '' },
-      { id: '2', exitCode: 0, output: '' },
+      { id: '1', exitCode: undefined, output: '', tail: '' },
+      { id: '2', exitCode: 0, output: '', tail: '' },
     );
     expect(await ask()).toEqual({ type: 'fail', message: 'check: no result in 2 s' });
     expect(await ask()).toEqual({ type: 'fail', message: 'check does not end' });

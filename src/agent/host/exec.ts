@@ -62,6 +62,12 @@ export class ExecError extends Error {
   }
 }
 
+/** Whether `error` only says that the caller wanted no more. */
+export function isCancelled(error: unknown): boolean {
+  if (error instanceof ExecError) return error.cancelled;
+  return error instanceof Error && error.name === 'AbortError';
+}
+
 /** Runs commands on this machine, each with `prefix` in front (for example `nsenter --net=…`). */
 export function hostExec(prefix: readonly string[] = []): Exec {
   return (command, args, options = {}, signal) =>

@@ -1,6 +1,14 @@
-import { blockOf, formatIpv4, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
+import { blockOf, formatCidr, formatIpv4, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
 import type { OverlayConfig } from '../../network/overlay-config.ts';
-import { dockerForwardRules, overlayChains, type RulesetInput } from '../../network/ruleset.ts';
+import { declarationLines } from '../../network/nft-elements.ts';
+import {
+  dockerForwardRules,
+  overlayChains,
+  type Chain,
+  type RulesetInput,
+} from '../../network/ruleset.ts';
+import { meshChains, meshSets } from '../../network/mesh-rules.ts';
+import { virtualIpChains, virtualIpSets } from '../../network/virtual-ip-rules.ts';
 import {
   desiredTables,
   diffTables,
@@ -9,11 +17,15 @@ import {
   type OverlayTables,
   type Peer,
   type RefusedPeer,
+  type TableOp,
 } from '../../network/vxlan.ts';
+import { findings, type Finding } from '../audit/finding.ts';
 import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
 import type { Exec } from './exec.ts';
-import { applyTables, readTables } from './kernel-tables.ts';
+import { applyTables, ensureVirtualRoutes, readTables } from './kernel-tables.ts';
+import { ensureBridge, ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
 import { ensureChains } from './nft.ts';
+import { ensureSysctls } from './sysctl.ts';
 import type { Underlay } from './underlay.ts';
 import { ensureVxlanDevice, readVxlanDevice, type VxlanSpec } from './vxlan-device.ts';
 
@@ -26,6 +38,34 @@ export interface HostNetworkSpec {
   readonly device: string;
   readonly bridge: string;
   readonly checksumOffload: boolean;
+}
+
+/** Those who keep elements in sets and maps of nap's table. */
+export interface ElementKeeper {
+  /** Chains that elements go to. */
+  readonly chains: Iterable<Chain>;
+  /** The table was made anew, or parts of it. */
+  distrust(): void;
+  /** The other hosts, as this one reaches them. */
+  setPeers(network: Cidr, tables: OverlayTables): void;
+}
+
+/** Several as one; undefined if there are none. */
+export function joinedKeepers(
+  keepers: readonly (Pick<ElementKeeper, 'distrust' | 'setPeers'> & Partial<ElementKeeper>)[],
+): ElementKeeper | undefined {
+  if (keepers.length === 0) return undefined;
+  return {
+    get chains() {
+      return keepers.flatMap(({ chains }) => [...(chains ?? [])]);
+    },
+    distrust() {
+      for (const keeper of keepers) keeper.distrust();
+    },
+    setPeers(network, tables) {
+      for (const keeper of keepers) keeper.setPeers(network, tables);
+    },
+  };
 }
 
 /** The largest packet that fits through the overlay. */
@@ -59,10 +99,21 @@ export class HostNetwork {
   readonly #rules: RulesetInput;
   /** What the tables hold, as far as is known; undefined after anything that may have changed them. */
   #believed: OverlayTables | undefined;
+  readonly #elements: ElementKeeper | undefined;
+  /** Where virtual IPs are; undefined: not known yet, so what is there stays. */
+  #virtualRanges: readonly Cidr[] | undefined;
+  #localProblem: string | undefined;
+  /** It was there at the last look. */
+  #bridgeKnown = false;
+  #peersTold = false;
+  /** What base and tables were made for when they last stood. */
+  #stoodFor: string | undefined;
+  #stood: OverlayTables | undefined;
 
-  constructor(exec: Exec, spec: HostNetworkSpec) {
+  constructor(exec: Exec, spec: HostNetworkSpec, elements?: ElementKeeper) {
     this.#exec = exec;
     this.#spec = spec;
+    this.#elements = elements;
     this.#rules = {
       network: spec.config.network,
       subnet: spec.subnet,
@@ -71,30 +122,99 @@ export class HostNetwork {
     };
   }
 
-  /** Device, kernel parameters and packet filter. Returns what had to be changed. Throws ExecError or DeviceConflictError. */
-  async ensureBase(signal?: AbortSignal): Promise<readonly string[]> {
-    const changes: string[] = [];
+  /**
+   * Device, kernel parameters and packet filter. Returns what somebody else had changed: nothing where another thing is wanted than the
+   * last time. Throws ExecError or DeviceConflictError.
+   */
+  async ensureBase(signal?: AbortSignal): Promise<readonly Finding[]> {
+    const changes: Finding[] = [];
     const device = await ensureVxlanDevice(this.#exec, this.#deviceSpec(), signal);
     // The kernel drops routes when a device goes down or away.
     if (device.length > 0) this.#believed = undefined;
-    changes.push(...device);
-    changes.push(...(await ensureChains(this.#exec, overlayChains(this.#rules), signal)));
-    changes.push(...(await ensureForwarding(this.#exec, signal)));
+    changes.push(...findings('device', device));
+    changes.push(...(await this.#ensureLocalRouting(signal)));
+    changes.push(...findings('chain', await this.#ensureChains(signal)));
+    if (this.#virtualRanges !== undefined) {
+      const ranges = this.#virtualRanges.map(formatCidr);
+      const source = formatIpv4(this.#spec.subnet.base);
+      const { device: dev } = this.#spec;
+      const routes = await ensureVirtualRoutes(this.#exec, dev, ranges, source, signal);
+      changes.push(...findings('route', routes));
+    }
+    changes.push(...findings('sysctl', await ensureForwarding(this.#exec, signal)));
+    // Clients of mesh ports come out of the overlay under addresses that lie elsewhere (strict would drop them).
+    const filter = `net/ipv4/conf/${this.#spec.device}/rp_filter`;
+    const filters = await ensureSysctls(this.#exec, { [filter]: '2' }, signal);
+    changes.push(...findings('sysctl', filters));
     const forward = dockerForwardRules(this.#rules);
-    changes.push(...(await ensureDockerForward(this.#exec, forward, signal)));
+    const docker = await ensureDockerForward(this.#exec, forward, signal);
+    changes.push(...findings('docker-chain', docker));
+    const wanted = JSON.stringify([this.#virtualRanges, this.#localProblem]);
+    const isSame = this.#stoodFor === wanted;
+    this.#stoodFor = wanted;
+    return isSame ? changes : [];
+  }
+
+  /** Virtual IPs are in these ranges. The next `ensureBase` heeds it. */
+  set virtualRanges(ranges: readonly Cidr[]) {
+    this.#virtualRanges = ranges;
+  }
+
+  /** Why instances of this host cannot speak through virtual IPs as those of several hosts do. */
+  get localProblem(): string | undefined {
+    return this.#localProblem;
+  }
+
+  /** Has the bridge stand as Docker made it, and instances of this host meet in the packet filter. */
+  async #ensureLocalRouting(signal?: AbortSignal): Promise<readonly Finding[]> {
+    const known = this.#bridgeKnown;
+    const bridge = await ensureBridge(this.#exec, this.#spec, known, signal);
+    this.#bridgeKnown = bridge.exists;
+    const outcome = await ensureLocalRouting(this.#exec, this.#spec, signal);
+    this.#localProblem = outcome.problem;
+    // What a new bridge needs is no repair.
+    const chain = known ? findings('chain', outcome.changes) : [];
+    return [...findings('bridge', bridge.changes), ...chain];
+  }
+
+  /** An instance's port has come to the bridge. */
+  async ensurePorts(signal?: AbortSignal): Promise<void> {
+    await ensureHairpin(this.#exec, this.#spec.bridge, signal);
+  }
+
+  async #ensureChains(signal?: AbortSignal): Promise<readonly string[]> {
+    const ranges = this.#virtualRanges;
+    const hideLocal = this.#localProblem !== undefined;
+    const virtual =
+      this.#elements === undefined
+        ? []
+        : [
+            ...virtualIpChains(this.#rules, ranges ?? [], hideLocal),
+            ...meshChains(this.#rules, hideLocal),
+            ...this.#elements.chains,
+          ];
+    const declarations =
+      virtual.length === 0 ? [] : declarationLines([...virtualIpSets, ...meshSets]);
+    const chains = [...overlayChains(this.#rules), ...virtual];
+    const changes = await ensureChains(this.#exec, chains, declarations, signal);
+    if (changes.length > 0) this.#elements?.distrust();
     return changes;
   }
 
   /**
    * Routes, neighbours and forwarding entries for the peers of `view`. Hosts whose records cannot be read keep what
    * the kernel has for them. Trusts its memory of what the kernel holds, unless `audit` is
-   * set. Returns the number of operations, and the peers that were refused. Throws ExecError; the next call reads the kernel.
+   * set. Returns the number of operations, what an audit has found changed by somebody else, and the peers that were refused. Throws ExecError; the next call reads the kernel.
    */
   async ensurePeers(
     view: { peers(): Iterable<Peer>; unreadable(): Iterable<Cidr> },
     audit: boolean,
     signal?: AbortSignal,
-  ): Promise<{ readonly operations: number; readonly refused: readonly RefusedPeer[] }> {
+  ): Promise<{
+    readonly operations: number;
+    readonly repairs: readonly TableOp[];
+    readonly refused: readonly RefusedPeer[];
+  }> {
     const { config, subnet, mac, underlay, device } = this.#spec;
     const self = { network: config.network, subnet, mac, address: underlay.address };
     const observed =
@@ -104,10 +224,16 @@ export class HostNetwork {
       ...[...view.unreadable()].flatMap((lost) => peerInTables(observed, lost)),
     ]);
     const ops = diffTables(observed, tables);
+    const repairs = audit && this.#stood !== undefined ? diffTables(observed, this.#stood) : [];
     this.#believed = undefined;
     if (ops.length > 0) await applyTables(this.#exec, device, ops, signal);
     this.#believed = tables;
-    return { operations: ops.length, refused };
+    this.#stood = tables;
+    if (ops.length > 0 || !this.#peersTold) {
+      this.#elements?.setPeers(config.network, tables);
+      this.#peersTold = true;
+    }
+    return { operations: ops.length, repairs, refused };
   }
 
   #deviceSpec(): VxlanSpec {

@@ -3,6 +3,9 @@ import { normalizeMac, type OverlayTables, type TableOp } from '../../network/vx
 import { ExecError, type Exec } from './exec.ts';
 import { parseTool } from './tool-output.ts';
 
+/** Marks routes of virtual IPs, which are no matter of these tables. A number that nobody else has. */
+const virtualProtocol = '178';
+
 const routeList = z.array(
   z.looseObject({
     dst: z.string(),
@@ -38,6 +41,7 @@ export async function readTables(
     forwarding: new Map<string, string>(),
   };
   for (const route of parseTool(routeList, routes.stdout, 'ip route')) {
+    if (route.protocol === virtualProtocol) continue;
     const destination = route.dst.includes('/') ? route.dst : `${route.dst}/32`;
     tables.routes.set(destination, route.gateway ?? '');
   }
@@ -52,6 +56,34 @@ export async function readTables(
     tables.forwarding.set(mac, entry.dst);
   }
   return tables;
+}
+
+/**
+ * Routes virtual IPs to `device`: a host with no other route would not even try to send to them, and their packets are turned
+ * to endpoints on the way. Returns what was changed.
+ * @param source address that the host itself speaks to them with
+ */
+export async function ensureVirtualRoutes(
+  exec: Exec,
+  device: string,
+  ranges: readonly string[],
+  source: string,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  const all = ['-4', '-j', 'route', 'show', 'dev', device, 'proto', virtualProtocol];
+  const { stdout } = await exec('ip', all, {}, signal);
+  const present = parseTool(routeList, stdout, 'ip route').map(({ dst }) => dst);
+  const lines = [
+    ...ranges
+      .filter((range) => !present.includes(range))
+      .map((range) => `replace ${range} src ${source} scope link`),
+    ...present.filter((range) => !ranges.includes(range)).map((range) => `del ${range}`),
+  ];
+  for (const line of lines) {
+    const route = ['route', ...line.split(' '), 'dev', device, 'proto', virtualProtocol];
+    await exec('ip', route, {}, signal);
+  }
+  return lines.map((line) => `route of virtual IPs: ${line}`);
 }
 
 /**

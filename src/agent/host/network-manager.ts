@@ -1,4 +1,6 @@
 import { formatCidr, formatIpv4, parseCidr, type Cidr } from '../../network/cidr.ts';
+import { usableRanges } from '../../network/virtual-range.ts';
+import { vxlanOverheadBytes } from '../../network/vxlan.ts';
 import {
   defaultNetworkConfig,
   overlayConfig,
@@ -10,27 +12,37 @@ import {
   networkConfigRecords,
   subnetRecords,
 } from '../../registry/records/subnet.ts';
+import { virtualRangePath, virtualRangeRecords } from '../../registry/records/virtual-range.ts';
+import { versionsIn } from '../../registry/versions-in.ts';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
 import { asError } from '../../runtime/errors.ts';
 import { runPeriodically } from '../../runtime/periodic.ts';
+import { runUntil } from '../../runtime/run-until.ts';
 import { supervise } from '../../runtime/supervise.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import { ExecError, hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
-import { HostNetwork, overlayMtu, readPrevious } from './host-network.ts';
+import type { DataPlanePart } from '../data-plane.ts';
+import { tableFindings, type Finding } from '../audit/finding.ts';
+import { hostExec, hostFollow, isCancelled, type Exec, type Follow } from './exec.ts';
+import { HostNetwork, joinedKeepers, overlayMtu, readPrevious } from './host-network.ts';
+import { IsolationKeeper } from './isolation-keeper.ts';
 import type {
   NetworkCounters,
   NetworkManagerOptions,
   NetworkProblem,
   OverlayInfo,
 } from './network-options.ts';
+import { kernelHints } from './kernel-events.ts';
+import { PathMtu } from './path-mtu.ts';
 import { PeerView } from './peer-view.ts';
 import { SubnetHolder } from './subnet-lease.ts';
 import { findUnderlay } from './underlay.ts';
+import { VirtualIpKeeper } from './virtual-ip-keeper.ts';
 import { checksumOffloadIsSafe } from './vxlan-device.ts';
 
 /** Shortest time between two audits that hints asked for. */
 const auditGapMs = 500;
+const defaultAuditMs = 30_000;
 
 interface Setup {
   readonly info: OverlayInfo;
@@ -39,6 +51,9 @@ interface Setup {
   readonly mac: string;
   readonly host: HostNetwork;
   readonly view: PeerView;
+  readonly pathMtu: PathMtu;
+  readonly virtualIps?: VirtualIpKeeper;
+  readonly isolation?: IsolationKeeper;
 }
 
 /**
@@ -56,10 +71,14 @@ export class NetworkManager {
   readonly #holder: SubnetHolder;
   readonly #device: string;
   readonly #bridge: string;
+  readonly #auditMs: number;
+  readonly #bridgeHint = new Trigger();
   readonly #auditHint = new Trigger();
   readonly #ownHint = new Trigger();
   readonly #open = new Map<string, string>();
   readonly #listeners = new Set<() => void>();
+  /** Virtual IPs that an earlier agent has left lead where they led, until this one has applied all changes. */
+  readonly #part: DataPlanePart | undefined;
   #setup: Setup | undefined;
   /** Kernel changes wait for one another. */
   #last: Promise<unknown> = Promise.resolve();
@@ -72,6 +91,8 @@ export class NetworkManager {
     this.#clock = options.clock ?? systemClock;
     this.#device = options.device ?? 'nap.1';
     this.#bridge = options.bridge ?? 'nap0';
+    this.#auditMs = options.auditIntervalMs ?? defaultAuditMs;
+    this.#part = options.services?.dataPlane.part(() => this.#setup?.virtualIps?.catchUp());
     this.#holder = new SubnetHolder({
       store: options.store,
       log: this.#log,
@@ -104,11 +125,8 @@ export class NetworkManager {
   async ensure(signal?: AbortSignal): Promise<OverlayInfo> {
     return this.#guard('setup', () =>
       this.#exclusive(async () => {
-        const before = this.#setup;
         const setup = (this.#setup ??= await this.#prepare(signal));
-        const changes = await setup.host.ensureBase(signal);
-        // What has to be done again was undone by somebody.
-        if (setup === before) this.#reportRepairs(changes);
+        this.#reportRepairs(await setup.host.ensureBase(signal));
         return setup.info;
       }),
     );
@@ -117,22 +135,24 @@ export class NetworkManager {
   /** Asks for an audit now. */
   requestAudit(): void {
     this.#auditHint.fire();
+    this.#setup?.virtualIps?.requestAudit();
+    this.#setup?.isolation?.requestAudit();
   }
 
   /**
    * Compares the kernel with what it should hold, repairs, counts and reports. Returns what was wrong. Throws
    * ExecError when a repair failed. Calls `ensure` first if need be.
    */
-  async audit(signal?: AbortSignal): Promise<readonly string[]> {
+  async audit(signal?: AbortSignal): Promise<readonly Finding[]> {
     const found = await this.#exclusive(async () => {
       const setup = (this.#setup ??= await this.#prepare(signal));
       const changes = [...(await setup.host.ensureBase(signal))];
       if (setup.view.synced) {
-        const { operations, refused } = await setup.host.ensurePeers(setup.view, true, signal);
-        if (operations > 0)
-          changes.push(`${operations} routes, neighbours or forwarding entries restored`);
+        const { repairs, refused } = await setup.host.ensurePeers(setup.view, true, signal);
+        changes.push(...tableFindings(repairs));
         this.#reportRecords(setup.view, refused);
       }
+      this.#keepProblem('local routing', setup.host.localProblem);
       return changes;
     });
     this.counters.audits += 1;
@@ -157,19 +177,39 @@ export class NetworkManager {
       signal,
     );
     if (signal.aborted) return;
+    const { virtualIps, isolation, pathMtu } = this.#ready();
+    const leave = this.#options.audits?.onRequest(() => {
+      this.requestAudit();
+    });
     try {
       await supervise(
         [
+          ...(virtualIps === undefined
+            ? []
+            : [
+                { name: 'virtual IPs', run: (s: AbortSignal) => virtualIps.run(s) },
+                {
+                  name: 'ranges of virtual IPs',
+                  run: (s: AbortSignal) => this.#followRanges(virtualIps, s),
+                  restart,
+                },
+              ]),
+          ...(isolation === undefined
+            ? []
+            : [{ name: 'isolation', run: (s: AbortSignal) => isolation.run(s) }]),
+          { name: 'bridge', run: (s) => this.#keepBridge(s), restart },
           { name: 'peers', run: (s) => this.#followPeers(s), restart },
           { name: 'network config', run: (s) => this.#followConfig(s), restart },
           { name: 'kernel events', run: (s) => this.#followKernel(s), restart },
           { name: 'own subnet', run: (s) => this.#keepSubnet(s), restart },
           { name: 'network audit', run: (s) => this.#auditLoop(s), restart },
+          { name: 'path MTU', run: (s) => pathMtu.run(s) },
         ],
         { log: this.#log, clock: this.#clock },
         signal,
       );
     } finally {
+      leave?.();
       this.#holder.abandon();
     }
   }
@@ -183,18 +223,25 @@ export class NetworkManager {
     const held = await this.#holder.acquire({ config, address, previous, mac: before.mac }, signal);
     const offload = this.#options.checksumOffload ?? 'auto';
     const { subnet, mac } = held;
-    const host = new HostNetwork(this.#exec, {
-      config,
-      subnet,
-      mac,
-      underlay,
-      device: this.#device,
-      bridge: this.#bridge,
-      checksumOffload:
-        offload === 'auto'
-          ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
-          : offload === 'on',
-    });
+    const checksumOffload =
+      offload === 'auto'
+        ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
+        : offload === 'on';
+    const virtualIps = this.#virtualIpKeeper(config.network, subnet);
+    const isolation = this.#isolationKeeper(config.network, subnet);
+    const host = new HostNetwork(
+      this.#exec,
+      {
+        config,
+        subnet,
+        mac,
+        underlay,
+        device: this.#device,
+        bridge: this.#bridge,
+        checksumOffload,
+      },
+      joinedKeepers([virtualIps, isolation].filter((keeper) => keeper !== undefined)),
+    );
     const mtu = overlayMtu(config, underlay);
     const info: OverlayInfo = {
       subnet: formatCidr(subnet),
@@ -212,7 +259,53 @@ export class NetworkManager {
     };
     this.#log.info({ ...info, mac }, 'overlay subnet held');
     const view = new PeerView({ subnet, address, mac }, config.vni);
-    return { info, config, subnet, mac, host, view };
+    const { exec, clock, log, onProblem } = this.#keeperOptions();
+    const pathMtu = new PathMtu({
+      ...{ exec, clock, log, onProblem },
+      packetBytes: mtu + vxlanOverheadBytes,
+      peers: () => Array.from(view.peers(), (peer) => peer.address),
+    });
+    const parts = { info, config, subnet, mac, host, view, pathMtu };
+    return { ...parts, ...(virtualIps && { virtualIps }), ...(isolation && { isolation }) };
+  }
+
+  #isolationKeeper(network: Cidr, subnet: Cidr): IsolationKeeper | undefined {
+    const { services, addresses } = this.#options;
+    if (services === undefined || addresses === undefined) return undefined;
+    return new IsolationKeeper({
+      ...this.#keeperOptions(),
+      ...{ services, addresses },
+      rules: { network, subnet, device: this.#device, bridge: this.#bridge },
+      onRepairs: (found) => {
+        this.#reportRepairs(found);
+      },
+    });
+  }
+
+  #virtualIpKeeper(network: Cidr, subnet: Cidr): VirtualIpKeeper | undefined {
+    const { services: feed } = this.#options;
+    const part = this.#part;
+    if (feed === undefined || part === undefined) return undefined;
+    return new VirtualIpKeeper({
+      ...this.#keeperOptions(),
+      ...{ feed, part, network, subnet },
+      onRepairs: (count) => {
+        const what = 'elements of virtual IPs in nftables restored';
+        this.#reportRepairs([{ kind: 'element', count, what }]);
+      },
+    });
+  }
+
+  #keeperOptions() {
+    return {
+      exec: this.#exec,
+      clock: this.#clock,
+      log: this.#log,
+      auditIntervalMs: this.#auditMs,
+      onProblem: (key: string, message: string | undefined): void => {
+        this.#keepProblem(key, message);
+      },
+    };
   }
 
   #previousSubnet(): Cidr | undefined {
@@ -257,13 +350,7 @@ export class NetworkManager {
   async #followConfig(signal: AbortSignal): Promise<void> {
     const setup = this.#ready();
     for await (const batch of this.#options.store.watch(networkConfigPath, {}, signal)) {
-      const entries =
-        batch.type === 'snapshot'
-          ? batch.entries
-          : batch.type === 'events'
-            ? batch.events.flatMap((event) => (event.type === 'put' ? [event.entry] : []))
-            : [];
-      for (const entry of entries.filter((e) => e.key === networkConfigPath)) {
+      for (const entry of versionsIn(batch, networkConfigPath)) {
         await this.#guard('config', () => {
           const config = parseConfig(entry.value);
           if (JSON.stringify(config) !== JSON.stringify(setup.config)) {
@@ -276,19 +363,57 @@ export class NetworkManager {
     }
   }
 
+  /** Learns where virtual IPs are. A record that is gone or unreadable takes nothing back. */
+  async #followRanges(virtualIps: VirtualIpKeeper, signal: AbortSignal): Promise<void> {
+    const setup = this.#ready();
+    for await (const batch of this.#options.store.watch(virtualRangePath, {}, signal)) {
+      for (const entry of versionsIn(batch, virtualRangePath)) {
+        await this.#guard('ranges of virtual IPs', async () => {
+          const { ranges } = virtualRangeRecords.decode(entry.value);
+          const { network } = setup.config;
+          const usable = usableRanges(ranges, network, setup.info.address);
+          virtualIps.ranges = usable;
+          if (setup.isolation !== undefined) setup.isolation.ranges = usable;
+          setup.host.virtualRanges = usable;
+          await this.#exclusive(() => setup.host.ensureBase(signal));
+        }).catch(() => {
+          this.#auditHint.fire();
+        });
+      }
+      // Read, and there is none, or none that could be read before.
+      const { isolation } = setup;
+      if (batch.type === 'snapshot' && isolation?.hasRanges === false) isolation.ranges = [];
+    }
+  }
+
+  /** What instances of this host send each other has to come by the packet filter, from their bridge's first day. */
+  async #keepBridge(signal: AbortSignal): Promise<void> {
+    const setup = this.#ready();
+    await runPeriodically(
+      {
+        name: 'bridge',
+        intervalMs: this.#auditMs,
+        trigger: this.#bridgeHint,
+        minGapMs: 100,
+        log: this.#log,
+        clock: this.#clock,
+      },
+      (s) => this.#exclusive(() => setup.host.ensurePorts(s)),
+      signal,
+    );
+  }
+
   /** The kernel tells of changes at once; the audit then decides what they mean. */
   async #followKernel(signal: AbortSignal): Promise<void> {
     const setup = this.#ready();
-    const wanted = [this.#device, setup.info.bridge].map(escaped).join('|');
-    // The device that a line is about, or that a route leads to; not the bridge that a container's veth is plugged into.
-    const pattern = new RegExp(`^(Deleted )?(\\d+: |.* dev )(${wanted})([\\s:@]|$)`);
+    const hintOf = kernelHints(this.#device, setup.info.bridge);
     await this.#follow(
       'ip',
       ['-o', '-4', 'monitor', 'link', 'address', 'route'],
       (line) => {
-        // Something of ours is gone, or a device is not up (its flags stand in angle brackets).
-        const bad = line.startsWith('Deleted ') || /<(?![^>]*\bUP\b)/.test(line);
-        if (bad && pattern.test(line)) this.#auditHint.fire();
+        const hint = hintOf(line);
+        if (hint === 'audit') this.#auditHint.fire();
+        else if (hint === 'ports') this.#bridgeHint.fire();
       },
       signal,
     );
@@ -303,7 +428,7 @@ export class NetworkManager {
     await runPeriodically(
       {
         name: 'own subnet',
-        intervalMs: this.#options.auditIntervalMs ?? 30_000,
+        intervalMs: this.#auditMs,
         trigger: this.#ownHint,
         minGapMs: auditGapMs,
         log: this.#log,
@@ -341,7 +466,7 @@ export class NetworkManager {
     await runPeriodically(
       {
         name: 'network audit',
-        intervalMs: this.#options.auditIntervalMs ?? 30_000,
+        intervalMs: this.#auditMs,
         trigger: this.#auditHint,
         minGapMs: auditGapMs,
         log: this.#log,
@@ -373,7 +498,7 @@ export class NetworkManager {
       this.#solve(key);
       return result;
     } catch (error) {
-      if (!isAbort(error)) this.#openProblem(key, asError(error).message);
+      if (!isCancelled(error)) this.#openProblem(key, asError(error).message);
       throw error;
     }
   }
@@ -395,9 +520,15 @@ export class NetworkManager {
     for (const [key, message] of current) this.#openProblem(key, message);
   }
 
-  #reportRepairs(changes: readonly string[]): void {
-    this.counters.repairs += changes.length;
-    for (const message of changes) this.#notify({ key: 'kernel', message, state: 'repaired' });
+  #keepProblem(key: string, message: string | undefined): void {
+    if (message === undefined) this.#solve(key);
+    else this.#openProblem(key, message);
+  }
+
+  #reportRepairs(found: readonly Finding[]): void {
+    this.counters.repairs += found.length;
+    for (const { what } of found) this.#notify({ key: 'kernel', message: what, state: 'repaired' });
+    this.#options.audits?.repaired(found);
   }
 
   #openProblem(key: string, message: string): void {
@@ -427,28 +558,4 @@ function parseConfig(text: string): OverlayConfig {
   } catch (error) {
     throw new OverlayConfigError(`${networkConfigPath}: ${asError(error).message}`);
   }
-}
-
-/** Runs `body` until it is told to stop by its argument or by `signal`. */
-async function runUntil(
-  body: (stop: () => void, signal: AbortSignal) => Promise<void>,
-  signal: AbortSignal,
-): Promise<void> {
-  const done = new AbortController();
-  const forward = (): void => {
-    done.abort();
-  };
-  signal.addEventListener('abort', forward, { once: true });
-  if (signal.aborted) forward();
-  await body(forward, done.signal);
-  signal.removeEventListener('abort', forward);
-}
-
-function escaped(text: string): string {
-  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-}
-
-function isAbort(error: unknown): boolean {
-  if (error instanceof ExecError) return error.cancelled;
-  return error instanceof Error && error.name === 'AbortError';
 }

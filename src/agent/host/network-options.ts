@@ -1,7 +1,10 @@
 import type { Store } from '../../registry/store.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import type { AuditBook } from '../audit/audit-book.ts';
+import type { ServiceFeed } from '../service-feed.ts';
 import type { Exec, Follow } from './exec.ts';
+import type { OverlayAddresses } from './isolation-keeper.ts';
 
 /** The host's place in the overlay. The first five fields are what Docker's network `nap` must be made with. */
 export interface OverlayInfo {
@@ -37,6 +40,10 @@ export interface NetworkProblem {
 export interface NetworkManagerOptions {
   readonly store: Store;
   readonly log: Logger;
+  /** What services there are. Default: the host has no virtual IPs. */
+  readonly services?: ServiceFeed;
+  /** Who may speak to whom is kept with them. Absent: everybody may. Needs `services`. */
+  readonly addresses?: OverlayAddresses;
   /** The host's address on the network that joins the hosts. Default: that of the default route's interface. */
   readonly address?: string | undefined;
   /** A subnet (CIDR) that the host had before, if the caller knows one (from Docker's network). */
@@ -52,6 +59,8 @@ export interface NetworkManagerOptions {
   /** Lifetime of the subnet record after the agent's last sign of life. Default 24 h. */
   readonly subnetTtlMs?: number;
   readonly onProblem?: (problem: NetworkProblem) => void;
+  /** Told what was put right, and asks for audits. */
+  readonly audits?: AuditBook;
   readonly exec?: Exec;
   readonly follow?: Follow;
   readonly clock?: Clock;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { expectedTags, rulesetScript, tableName, type BaseChain } from '../../network/ruleset.ts';
+import { expectedTags, rulesetScript, tableName, type Chain } from '../../network/ruleset.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { parseTool } from './tool-output.ts';
 
@@ -8,69 +8,87 @@ const listing = z.looseObject({
     z.looseObject({
       chain: z
         .looseObject({
+          family: z.string(),
+          table: z.string(),
           name: z.string(),
           type: z.string().optional(),
           hook: z.string().optional(),
           prio: z.number().optional(),
         })
         .optional(),
-      rule: z.looseObject({ chain: z.string(), comment: z.string().optional() }).optional(),
+      rule: z
+        .looseObject({
+          family: z.string(),
+          table: z.string(),
+          chain: z.string(),
+          comment: z.string().optional(),
+        })
+        .optional(),
     }),
   ),
 });
 
-/** Makes nap's chains exactly as given, in one transaction. Returns what was wrong; nothing when all was well. */
+type ListedChain = NonNullable<z.infer<typeof listing>['nftables'][number]['chain']>;
+
+/**
+ * Makes nap's chains exactly as given, in one transaction, with the sets and maps that they look into (lines that declare
+ * them). Returns what was wrong; nothing when all was well.
+ */
 export async function ensureChains(
   exec: Exec,
-  chains: readonly BaseChain[],
+  chains: readonly Chain[],
+  declarations: readonly string[] = [],
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
   const wrong = await wrongChains(exec, chains, signal);
   if (wrong.length === 0) return [];
+  // Only what is wrong is touched, with all that it may go to.
+  const made = chains.filter((chain) => wrong.includes(chain) || chain.base === undefined);
   try {
-    await exec('nft', ['-f', '-'], { input: rulesetScript(chains) }, signal);
+    await exec('nft', ['-f', '-'], { input: rulesetScript(made, declarations) }, signal);
   } catch (error) {
-    if (!(error instanceof ExecError) || error.notFound) throw error;
+    if (!(error instanceof ExecError) || error.notFound || error.cancelled) throw error;
     // A base chain's hook cannot be changed in place: make those chains anew, still in one transaction.
-    const drop = wrong.map(
-      (name) =>
-        `add chain ip ${tableName} ${name}\nflush chain ip ${tableName} ${name}\n` +
-        `delete chain ip ${tableName} ${name}\n`,
-    );
-    const input = `add table ip ${tableName}\n${drop.join('')}${rulesetScript(chains)}`;
+    const drop = wrong
+      .filter(({ base }) => base !== undefined)
+      .map(({ family = 'ip', name }) => {
+        const chain = `${family} ${tableName} ${name}`;
+        return `add table ${family} ${tableName}\nadd chain ${chain}\nflush chain ${chain}\ndelete chain ${chain}\n`;
+      });
+    const input = `${drop.join('')}${rulesetScript(made, declarations)}`;
     await exec('nft', ['-f', '-'], { input }, signal);
   }
-  return wrong.map((name) => `rules of chain ${name} in nftables table ${tableName} restored`);
+  return wrong.map(({ name }) => `rules of chain ${name} in nftables table ${tableName} restored`);
 }
 
 async function wrongChains(
   exec: Exec,
-  chains: readonly BaseChain[],
+  chains: readonly Chain[],
   signal?: AbortSignal,
-): Promise<readonly string[]> {
-  let stdout: string;
-  try {
-    ({ stdout } = await exec('nft', ['-j', 'list', 'table', 'ip', tableName], {}, signal));
-  } catch (error) {
-    if (error instanceof ExecError && error.stderr.includes('No such file or directory')) {
-      return chains.map((chain) => chain.name);
-    }
-    throw error;
-  }
+): Promise<readonly Chain[]> {
+  // Of all tables: nft 1.0.6 reads every element, even with --terse, when it is asked for one table.
+  const { stdout } = await exec('nft', ['-j', '-t', 'list', 'ruleset'], {}, signal);
   const { nftables } = parseTool(listing, stdout, 'nft list');
+  const heads = new Map<string, ListedChain>();
+  const rules = new Map<string, string[]>();
+  for (const { chain, rule } of nftables) {
+    if (chain?.table === tableName) heads.set(`${chain.family} ${chain.name}`, chain);
+    if (rule?.table !== tableName) continue;
+    const name = `${rule.family} ${rule.chain}`;
+    const list = rules.get(name) ?? [];
+    list.push(rule.comment ?? '');
+    rules.set(name, list);
+  }
   const tags = expectedTags(chains);
-  return chains
-    .filter((chain) => {
-      const head = nftables.find((item) => item.chain?.name === chain.name)?.chain;
-      const rules = nftables.flatMap((item) =>
-        item.rule?.chain === chain.name ? [item.rule.comment ?? ''] : [],
-      );
-      return (
-        head?.type !== chain.type ||
-        head.hook !== chain.hook ||
-        head.prio !== chain.priority ||
-        rules.join() !== tags.get(chain.name)?.join()
-      );
-    })
-    .map((chain) => chain.name);
+  return chains.filter((chain) => {
+    const name = `${chain.family ?? 'ip'} ${chain.name}`;
+    const head = heads.get(name);
+    return (
+      head === undefined ||
+      head.type !== chain.base?.type ||
+      head.hook !== chain.base?.hook ||
+      head.prio !== chain.base?.priority ||
+      (rules.get(name) ?? []).join() !== tags.get(chain.name)?.join()
+    );
+  });
 }

@@ -31,6 +31,18 @@ describe('endCause', () => {
   });
 });
 
+describe('endCause of a oneshot', () => {
+  it.each([
+    [0, 'clean'],
+    [1, 'exit-code'],
+    [129, 'signal'],
+    [143, 'signal'],
+    [137, 'signal'],
+  ] as const)('exit code %d: %s', (exitCode, cause) => {
+    expect(endCause({ exitCode, oomKilled: false }, true)).toBe(cause);
+  });
+});
+
 const start = Date.parse('2026-01-01T00:00:00Z');
 const iso = (ms: number): string => new Date(start + ms).toISOString();
 
@@ -190,5 +202,31 @@ describe('the restarts that are counted', () => {
     expect(after({ restart: 'on-failure' }, [0, 10], [500, 510], [900, 910]).earlierRestarts).toBe(
       2,
     );
+  });
+});
+
+describe('a oneshot', () => {
+  const spec = (restart: 'no' | 'on-failure'): Spec => ({ restart, oneshot: true });
+
+  it.each([
+    // The host went down: what had not come to its end begins anew, what had stays.
+    ['no', 143, true, false, 'start'],
+    ['no', 255, true, false, 'start'],
+    ['on-failure', 0, true, false, 'stay'],
+    ['no', 0, true, false, 'stay'],
+    // Nothing happened to the host.
+    ['no', 1, false, false, 'stay'],
+    ['no', 143, false, false, 'stay'],
+    ['on-failure', 1, false, false, 'start'],
+    ['on-failure', 143, false, false, 'start'],
+    ['on-failure', 0, false, false, 'stay'],
+    // The operator has taken note of the end.
+    ['no', 255, true, true, 'stay'],
+    ['on-failure', 1, false, true, 'stay'],
+  ] as const)('restart %s, exit code %d, interrupted %s, finished %s: %s', (...row) => {
+    const [restart, exitCode, interrupted, finished, expected] = row;
+    const ended = run(0, 1_000, exitCode);
+    const decision = decideRestart(ended, spec(restart), blankMemory, interrupted, finished);
+    expect(decision.type).toBe(expected);
   });
 });

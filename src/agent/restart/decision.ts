@@ -1,7 +1,7 @@
 import { restartsAfter, type EndCause } from '../../api/v1alpha1/restart-policy.ts';
 import type { ContainerSpec } from '../../registry/records/index.ts';
 import type { InspectedContainer } from '../docker/engine.ts';
-import type { InstanceMemory } from '../memory.ts';
+import type { InstanceMemory, StartFailure } from '../memory.ts';
 import { endCause } from './end-cause.ts';
 
 /** The engine's own first pause, and what systemd calls DefaultRestartSec. */
@@ -22,14 +22,24 @@ export type RestartDecision =
   /** The policy starts it again, but it has started too often. */
   | { readonly type: 'limit'; readonly cause: EndCause; readonly starts: number };
 
-type Restarts = Pick<ContainerSpec, 'restart' | 'restartMs' | 'startLimit'>;
+type Restarts = Pick<
+  ContainerSpec,
+  'restart' | 'restartMs' | 'startLimit' | 'hooks' | 'oneshot' | 'fencing'
+>;
 
 /**
  * Whether the engine restarts a container by its own policy; else the agent does, or nobody. See
  * docker/container-spec.ts for why.
  */
 export function engineRestarts(spec: Restarts): boolean {
-  return spec.restart === 'always' && spec.restartMs === undefined && spec.startLimit === undefined;
+  // The engine would restart what is fenced after a reboot, whether or not the host may run it.
+  return (
+    spec.restart === 'always' &&
+    spec.restartMs === undefined &&
+    spec.startLimit === undefined &&
+    spec.hooks === undefined &&
+    spec.fencing === undefined
+  );
 }
 
 /**
@@ -37,21 +47,45 @@ export function engineRestarts(spec: Restarts): boolean {
  * reached stays reached.
  *
  * @param interrupted the run was ended by the end of its engine or machine, and says nothing about the program: it
- *   goes on as services do after a boot, unless it may run only once.
+ *   goes on as services do after a boot, unless it may run only once. A oneshot that had not come to its end begins anew,
+ *   as it would on another host; one that had, stays.
+ * @param finished the operator has taken note of how a oneshot ended
  */
 export function decideRestart(
   ended: Pick<InspectedContainer, 'id' | 'exitCode' | 'oomKilled' | 'startedAt' | 'finishedAt'>,
   spec: Restarts,
   memory: InstanceMemory,
   interrupted = false,
+  finished = false,
 ): RestartDecision {
-  const cause = causeOf(ended, memory);
+  const { oneshot = false } = spec;
+  const cause = causeOf(ended, memory, oneshot);
+  if (finished) return { type: 'stay', cause };
   const endedMs = Date.parse(ended.finishedAt ?? ended.startedAt ?? '') || 0;
-  if (interrupted && spec.restart !== 'no') {
+  if (interrupted && (oneshot ? cause !== 'clean' : spec.restart !== 'no')) {
     return { type: 'start', cause: 'interrupted', atMs: endedMs, pauseMs: 0 };
   }
+  return afterCause(cause, endedMs, memory.crash?.shortRuns ?? 0, spec, memory);
+}
+
+/** The same for a start that failed. Pure. */
+export function decideStartFailure(
+  { cause, at, count }: StartFailure,
+  spec: Restarts,
+  memory: InstanceMemory,
+): RestartDecision {
+  return afterCause(cause, at, count, spec, memory);
+}
+
+function afterCause(
+  cause: EndCause,
+  endedMs: number,
+  failures: number,
+  spec: Restarts,
+  memory: InstanceMemory,
+): RestartDecision {
   if (!restartsAfter(spec.restart, cause)) return { type: 'stay', cause };
-  const pauseMs = restartPauseMs(spec.restartMs, memory.crash?.shortRuns ?? 0);
+  const pauseMs = restartPauseMs(spec.restartMs, failures);
   const atMs = endedMs + pauseMs;
   const limit = spec.startLimit;
   if (limit !== undefined) {
@@ -65,10 +99,11 @@ export function decideRestart(
 export function causeOf(
   ended: Pick<InspectedContainer, 'id' | 'exitCode' | 'oomKilled' | 'startedAt'>,
   memory: InstanceMemory,
+  oneshot = false,
 ): EndCause {
   const { stoppedFor } = memory;
   const ours = stoppedFor?.containerId === ended.id && stoppedFor.startedAt === ended.startedAt;
-  return ours ? 'timeout' : endCause(ended);
+  return ours ? 'timeout' : endCause(ended, oneshot);
 }
 
 /**

@@ -9,9 +9,12 @@ const lastSignal = 64;
 /**
  * How a container's last run ended, from what the engine tells. It writes death by signal n as exit code 128 + n, so a
  * program that exits with such a code itself (a shell whose child was killed) cannot be told from one that was killed.
+ *
+ * @param oneshot it had something to finish, and a signal kept it from that (systemd's Type=oneshot is as strict)
  */
 export function endCause(
   ended: Pick<InspectedContainer, 'exitCode' | 'oomKilled'>,
+  oneshot = false,
 ): Exclude<EndCause, 'timeout'> {
   const { exitCode, oomKilled } = ended;
   if (exitCode === 0) return 'clean';
@@ -19,5 +22,5 @@ export function endCause(
   if (oomKilled) return 'oom';
   const signal = exitCode - firstSignalCode;
   if (signal < 1 || signal > lastSignal) return 'exit-code';
-  return cleanSignals.has(signal) ? 'clean' : 'signal';
+  return cleanSignals.has(signal) && !oneshot ? 'clean' : 'signal';
 }

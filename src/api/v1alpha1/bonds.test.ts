@@ -39,6 +39,22 @@ describe('validateBonds', () => {
       { a: { conflictsWith: ['b'] }, b: { conflictsWith: ['a'] } },
       'spec.services.a.conflictsWith[0]: each stops the other',
     ],
+    [
+      { web: { wants: ['db'], dependsOn: { db: {} } }, db: {} },
+      'spec.services.web.wants[0]: dependsOn waits for "db" whatever happens',
+    ],
+    [{ web: { wants: ['cache'] } }, 'spec.services.web.wants[0]: there is no service "cache"'],
+    [
+      { a: { wants: ['b'] }, b: { wants: ['a'] } },
+      'spec.services.a: depends on itself in a circle, so none of them could ever start: a → b → a',
+    ],
+    [
+      {
+        web: { dependsOn: { data: { condition: 'completed' as const } } },
+        data: { start: false, restart: 'always' },
+      },
+      'spec.services.web.dependsOn.data.condition: "data" is never started',
+    ],
   ])('refuses %j', (services, message) => {
     expect(errors(services)[0]).toContain(message);
   });

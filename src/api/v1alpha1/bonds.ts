@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { fieldPath, type FieldError } from './field-error.ts';
+import { restartPolicyOf } from './restart-policy.ts';
 
 /** Most bonds of one kind of one service. */
 const maxBonds = 32;
@@ -42,6 +43,11 @@ export const bonds = {
     'Services without which this one does not run: [db]. It stops while one of them is scaled to 0, is not started while all ' +
       'instances of one have failed, and starts anew when its first instance was replaced.',
   ),
+  wants: serviceNames(
+    'Services that come first if they can, and are missed by nobody: [cache]. New instances are made, and updates go on, once all ' +
+      'instances of each run or have failed, or it cannot start (no host has room, it waits or is stopped itself). What becomes ' +
+      'of them later changes nothing here.',
+  ),
   bindsTo: serviceNames(
     'As requires, and stops as soon as no instance of the other service is left that runs or starts: [gpu-driver].',
   ),
@@ -57,13 +63,18 @@ export const bonds = {
 export type Bonds = z.output<z.ZodObject<typeof bonds>>;
 type BondsInput = z.input<z.ZodObject<typeof bonds>>;
 
-const listed = ['requires', 'bindsTo', 'partOf', 'conflictsWith'] as const;
+const listed = ['requires', 'wants', 'bindsTo', 'partOf', 'conflictsWith'] as const;
 
 /** All that is wrong with the bonds between a project's services: unknown names, contradictions, and circles. */
 export function validateBonds(
   services: readonly (readonly [
     string,
-    BondsInput & { readonly restart?: string; readonly replicas?: number },
+    BondsInput & {
+      readonly type?: string | undefined;
+      readonly restart?: string | undefined;
+      readonly replicas?: number;
+      readonly start?: boolean | undefined;
+    },
   ])[],
 ): FieldError[] {
   const errors: FieldError[] = [];
@@ -80,13 +91,32 @@ export function validateBonds(
         fail(path, other, `there is no service "${other}" in this project: it has ${names}`);
       }
     };
+    for (const other of Object.keys(spec.dependsOn ?? {})) {
+      const index = spec.wants?.indexOf(other) ?? -1;
+      if (index < 0) continue;
+      fail(
+        at('wants', index),
+        other,
+        `dependsOn waits for "${other}" whatever happens, wants does not: drop one of the two`,
+      );
+    }
     for (const [other, { condition }] of Object.entries(spec.dependsOn ?? {})) {
       check(at('dependsOn', other), other);
-      if (condition === 'completed' && specs.get(other)?.restart === 'always') {
+      const target = specs.get(other);
+      if (condition === 'completed' && target?.start === false) {
         fail(
           at('dependsOn', other, 'condition'),
           condition,
-          `"${other}" is started again whenever it ends (restart: always), so it is never completed: give it restart: "no" or on-failure`,
+          `"${other}" is never started (start: false), so it is never completed: use condition: started`,
+        );
+        continue;
+      }
+      const endless = target !== undefined && restartPolicyOf(target) === 'always';
+      if (condition === 'completed' && endless) {
+        fail(
+          at('dependsOn', other, 'condition'),
+          condition,
+          `"${other}" is started again whenever it ends (restart: always), so it is never completed: give it type: oneshot, or restart: "no" or on-failure`,
         );
       }
     }
@@ -97,6 +127,7 @@ export function validateBonds(
         const needed = [
           ...Object.keys(spec.dependsOn ?? {}),
           ...(spec.requires ?? []),
+          ...(spec.wants ?? []),
           ...(spec.bindsTo ?? []),
         ];
         if (needed.includes(other)) {
@@ -116,19 +147,7 @@ export function validateBonds(
       }
     }
   }
-  const circle = circleOf(
-    new Map(
-      services.map(([name, spec]) => [
-        name,
-        [
-          ...Object.keys(spec.dependsOn ?? {}),
-          ...(spec.requires ?? []),
-          ...(spec.bindsTo ?? []),
-          ...(spec.partOf ?? []),
-        ],
-      ]),
-    ),
-  );
+  const circle = circleOf(new Map(services.map(([name, spec]) => [name, [...predecessors(spec)]])));
   if (circle !== undefined) {
     const [first = '', second = ''] = circle;
     errors.push({
@@ -139,6 +158,12 @@ export function validateBonds(
     });
   }
   return errors;
+}
+
+/** Services that come before one. */
+function predecessors({ dependsOn, requires, wants, bindsTo, partOf }: BondsInput): string[] {
+  const named = [requires, wants, bindsTo, partOf].flatMap((names) => names ?? []);
+  return [...Object.keys(dependsOn ?? {}), ...named];
 }
 
 /** A circle in the graph, its first node repeated at its end; undefined when there is none. */
@@ -173,14 +198,7 @@ export function inOrder(services: readonly (readonly [string, BondsInput])[]): s
   const visit = (name: string): void => {
     if (order.has(name) || visiting.has(name) || !specs.has(name)) return;
     visiting.add(name);
-    const { dependsOn, requires, bindsTo, partOf } = specs.get(name) ?? {};
-    const before = [
-      ...Object.keys(dependsOn ?? {}),
-      ...(requires ?? []),
-      ...(bindsTo ?? []),
-      ...(partOf ?? []),
-    ];
-    for (const other of before) visit(other);
+    for (const other of predecessors(specs.get(name) ?? {})) visit(other);
     order.add(name);
   };
   for (const [name] of services) visit(name);

@@ -49,35 +49,73 @@ export const configDefinition = z.object(contentSource).meta({
   ],
 });
 
-/** What is done in a container that runs when the content of one of its files changes, instead of replacing it. */
-export const onChange = z
-  .object({
-    signal: z
-      .string()
-      .max(20)
-      .meta({ description: 'Signal to the container\'s first process: "SIGHUP".' })
-      .optional(),
-    command: z
-      .array(z.string().max(4096))
-      .min(1)
-      .max(64)
-      .meta({
-        description: 'Command run in the container: [nginx, -s, reload].',
-        'x-kubernetes-list-type': 'atomic',
-      })
-      .optional(),
-  })
-  .meta({
-    description:
-      'What to do when the content changes: {signal: SIGHUP} or {command: [nginx, -s, reload]} after the file was written ' +
-      'anew in place. Default: the instances are replaced one after the other, as for any change of the spec.',
-    'x-kubernetes-validations': [
-      rule(
-        'has(self.signal) != has(self.command)',
-        'say either signal or command; leave onChange out to have instances replaced',
-      ),
-    ],
-  });
+/** What is done in a container that runs when the content of one of its files changes. */
+export const changeAction = {
+  signal: z
+    .string()
+    .max(20)
+    .meta({ description: 'Signal to the container\'s first process: "SIGHUP".' })
+    .optional(),
+  command: z
+    .array(z.string().max(4096))
+    .min(1)
+    .max(64)
+    .meta({
+      description: 'Command run in the container: [nginx, -s, reload].',
+      'x-kubernetes-list-type': 'atomic',
+    })
+    .optional(),
+};
+
+const onChange = z.object(changeAction).meta({
+  description:
+    'What to do when the content changes: {signal: SIGHUP} or {command: [nginx, -s, reload]} after the file was written ' +
+    'anew in place. Default: the instances are replaced one after the other, as for any change of the spec.',
+  'x-kubernetes-validations': [
+    rule(
+      'has(self.signal) != has(self.command)',
+      'say either signal or command; leave onChange out to have instances replaced',
+    ),
+  ],
+});
+
+/** Where a file stands in the container. */
+export const configTarget = (description: string) =>
+  z
+    .string()
+    .max(4096)
+    .meta({
+      description,
+      'x-kubernetes-validations': [
+        rule("self.startsWith('/')", 'a target is an absolute path, e.g. /etc/app.conf'),
+      ],
+    });
+
+/** Whose a file is, and who may read it. */
+export const fileOwner = (modeDescription: string) => ({
+  mode: z
+    .string()
+    .max(4)
+    .meta({
+      description: modeDescription,
+      'x-kubernetes-validations': [
+        rule("self.matches('^0?[0-7]{3}$')", 'a mode is octal, e.g. "0440"'),
+      ],
+    })
+    .optional(),
+  uid: z
+    .int()
+    .min(0)
+    .max(4_294_967_294)
+    .meta({ description: 'Owner of the file, as a number. Default 0.' })
+    .optional(),
+  gid: z
+    .int()
+    .min(0)
+    .max(4_294_967_294)
+    .meta({ description: 'Group of the file, as a number. Default 0.' })
+    .optional(),
+});
 
 /** Service.spec.configs[]: a file in the container. */
 export const configMount = z
@@ -89,39 +127,11 @@ export const configMount = z
       .meta({ description: "Name of an entry of the Project's spec.configs." })
       .optional(),
     ...contentSource,
-    target: z
-      .string()
-      .max(4096)
-      .meta({
-        description:
-          'Absolute path of the file in the container: "/etc/nginx/nginx.conf"; for all keys of a ConfigMap or Secret, of ' +
-          'the directory that they go into.',
-        'x-kubernetes-validations': [
-          rule("self.startsWith('/')", 'a target is an absolute path, e.g. /etc/app.conf'),
-        ],
-      }),
-    mode: z
-      .string()
-      .max(4)
-      .meta({
-        description: 'Permissions, octal, in quotes. Default "0444", from a Secret "0400".',
-        'x-kubernetes-validations': [
-          rule("self.matches('^0?[0-7]{3}$')", 'a mode is octal, e.g. "0440"'),
-        ],
-      })
-      .optional(),
-    uid: z
-      .int()
-      .min(0)
-      .max(4_294_967_294)
-      .meta({ description: 'Owner of the file, as a number. Default 0.' })
-      .optional(),
-    gid: z
-      .int()
-      .min(0)
-      .max(4_294_967_294)
-      .meta({ description: 'Group of the file, as a number. Default 0.' })
-      .optional(),
+    target: configTarget(
+      'Absolute path of the file in the container: "/etc/nginx/nginx.conf"; for all keys of a ConfigMap or Secret, of ' +
+        'the directory that they go into.',
+    ),
+    ...fileOwner('Permissions, octal, in quotes. Default "0444", from a Secret "0400".'),
     onChange: onChange.optional(),
   })
   .meta({

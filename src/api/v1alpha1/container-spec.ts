@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { healthCheckSpec } from './health-check.ts';
+import { resolvedHooks } from './hooks.ts';
 import { restartPolicy } from './restart-policy.ts';
 import { propagations } from './volume-string.ts';
 
@@ -60,8 +61,20 @@ export const containerSpec = z.looseObject({
   ports: z.array(portMapping),
   mounts: z.array(mount),
   files: z.array(configFile).optional(),
+  /** Files whose content the agent renders; what they are made from is delivered apart, in the same order. */
+  templates: z.array(z.object({ target: z.string() })).optional(),
   /** Variables whose values are delivered apart, like files. */
   sealedEnvironment: z.object({ names: z.array(z.string()), hash: z.string() }).optional(),
+  /**
+   * What its links give it. The variables are no part of the hash: as in Docker they are those of the time when the container is
+   * made, and a change of the linked service's ports or variables replaces nobody else's containers.
+   */
+  links: z
+    .object({
+      hosts: z.record(z.string(), z.string()),
+      environment: z.record(z.string(), z.string()),
+    })
+    .optional(),
   /** User's labels; nap's own (`nap.dev/…`) are added by the agent. */
   labels: z.record(z.string(), z.string()),
   hostname: z.string(),
@@ -69,12 +82,24 @@ export const containerSpec = z.looseObject({
   workingDir: z.string().optional(),
   pullPolicy: z.enum(['always', 'missing', 'never']),
   restart: restartPolicy,
+  /** It comes to an end: exit code 0 alone is success, and it does not run again after that. */
+  oneshot: z.boolean().optional(),
   /** Pause before the first restart. Absent: the engine's 100 ms. */
   restartMs: z.int().optional(),
   /** Absent: restarted for ever. */
   startLimit: z.object({ burst: z.int(), intervalMs: z.int() }).optional(),
+  /** It stops when its host's lease cannot be proved any more. Absent: it goes on. */
+  fencing: z.literal('stop').optional(),
   /** Absent: the image's own HEALTHCHECK, if it has one, and nothing is done about an unhealthy container. */
   healthCheck: healthCheckSpec.optional(),
+  /** What is run around the main program. */
+  hooks: resolvedHooks.optional(),
+  /** Of the hooks before a start, and from the start until it is ready. Absent: see agent/hooks/stop-hooks.ts. 0: no limit. */
+  timeoutStartMs: z.int().optional(),
+  /** Of the hooks of a stop, and again of those after it. */
+  timeoutStopMs: z.int().optional(),
+  /** False: created but never started. Absent: true. */
+  start: z.literal(false).optional(),
   stopSignal: z.string().optional(),
   stopGracePeriodMs: z.int(),
   /** Limits enforced by the engine. */

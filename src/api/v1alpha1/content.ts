@@ -1,9 +1,13 @@
 import { createHash, createHmac } from 'node:crypto';
 import { canonicalJson } from '../json.ts';
+import { cleanPath } from './clean-path.ts';
 import type { ConfigMount } from './config-mount.ts';
 import { maxContentBytes } from './config-mount.ts';
 import type { ConfigFile, ContainerSpec } from './container-spec.ts';
+import { acmeSecretName } from './route.ts';
 import type { ServiceSpec } from './service-spec.ts';
+import { parseWatch, type DeliveredTemplate, type TemplateSpec } from './template-spec.ts';
+import { maxTemplateBytes, parseTemplate, TemplateError } from './template-text.ts';
 
 /** Names a ConfigMap or Secret of the service's namespace. */
 export interface ContentRef {
@@ -18,6 +22,7 @@ export type FoundContent =
       readonly uid: string;
       /** By key. */
       readonly data: ReadonlyMap<string, Uint8Array>;
+      readonly annotations?: Readonly<Record<string, string>>;
     }
   | { readonly type: 'missing' }
   /** Not to be told (yet): not read, or not to be read for the reason given. */
@@ -29,11 +34,13 @@ export interface ContentBundle {
   readonly hash: string;
   readonly files: readonly Uint8Array[];
   readonly environment: Readonly<Record<string, string>>;
+  /** In the order of the container spec's. Absent: none. */
+  readonly templates?: readonly DeliveredTemplate[];
 }
 
 /** What a container gets from configs. */
 export interface ResolvedContent {
-  readonly container: Pick<ContainerSpec, 'files' | 'sealedEnvironment'>;
+  readonly container: Pick<ContainerSpec, 'files' | 'templates' | 'sealedEnvironment'>;
   /** From ConfigMaps: not secret, and part of the container spec. Explicit variables go before them. */
   readonly environment: Readonly<Record<string, string>>;
   /** Absent when nothing is to be delivered. */
@@ -48,7 +55,9 @@ export type ContentOutcome =
 export type BlockReason = 'ConfigMissing' | 'ConfigUnreadable' | 'ConfigInvalid';
 
 /** The ConfigMaps and Secrets that a service names, each once. */
-export function contentRefs(spec: Pick<ServiceSpec, 'configs' | 'envFrom'>): ContentRef[] {
+export function contentRefs(
+  spec: Pick<ServiceSpec, 'configs' | 'envFrom' | 'routes' | 'templates'>,
+): ContentRef[] {
   const refs = new Map<string, ContentRef>();
   const add = (kind: ContentRef['kind'], name: string | undefined): void => {
     if (name !== undefined) refs.set(`${kind}/${name}`, { kind, name });
@@ -57,9 +66,15 @@ export function contentRefs(spec: Pick<ServiceSpec, 'configs' | 'envFrom'>): Con
     add('ConfigMap', config.configMap?.name);
     add('Secret', config.secret?.name);
   }
+  for (const template of spec.templates ?? []) add('ConfigMap', template.configMap?.name);
   for (const source of spec.envFrom ?? []) {
     add('ConfigMap', source.configMap);
     add('Secret', source.secret);
+  }
+  for (const { host, tls, basicAuth } of spec.routes ?? []) {
+    add('Secret', tls?.secret);
+    if (tls?.acme !== undefined) add('Secret', acmeSecretName(host));
+    add('Secret', basicAuth?.secret);
   }
   return [...refs.values()];
 }
@@ -72,7 +87,7 @@ export function contentRefs(spec: Pick<ServiceSpec, 'configs' | 'envFrom'>): Con
  * made anew counts as changed.)
  */
 export function resolveContent(
-  spec: Pick<ServiceSpec, 'configs' | 'envFrom' | 'environment'>,
+  spec: Pick<ServiceSpec, 'configs' | 'envFrom' | 'environment' | 'templates'>,
   lookup: (ref: ContentRef) => FoundContent,
 ): ContentOutcome {
   try {
@@ -94,7 +109,7 @@ class Blocked extends Error {
 type Lookup = (ref: ContentRef) => FoundContent;
 
 function resolve(
-  spec: Pick<ServiceSpec, 'configs' | 'envFrom' | 'environment'>,
+  spec: Pick<ServiceSpec, 'configs' | 'envFrom' | 'environment' | 'templates'>,
   lookup: Lookup,
 ): ResolvedContent {
   const files: ConfigFile[] = [];
@@ -117,7 +132,9 @@ function resolve(
     }
   }
   const { open, sealed } = variables(spec, lookup);
+  const templates = (spec.templates ?? []).map((template) => templateOf(template, lookup));
   const size =
+    templates.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0) +
     contents.reduce((sum, bytes) => sum + bytes.length, 0) +
     Object.values(sealed.values).reduce((sum, value) => sum + Buffer.byteLength(value), 0);
   if (size > maxContentBytes) {
@@ -127,17 +144,74 @@ function resolve(
     );
   }
   const names = Object.keys(sealed.values).sort();
-  const hash = sha256(canonicalJson({ hashes, environment: sealed.hash }));
+  const hash = sha256(
+    canonicalJson({
+      hashes,
+      environment: sealed.hash,
+      ...(templates.length === 0 ? {} : { templates }),
+    }),
+  );
   return {
     container: {
       ...(files.length === 0 ? {} : { files }),
+      ...(templates.length === 0 ? {} : { templates: templates.map(({ target }) => ({ target })) }),
       ...(names.length === 0 ? {} : { sealedEnvironment: { names, hash: sealed.hash } }),
     },
     environment: open,
-    ...(files.length + names.length === 0
+    ...(files.length + names.length + templates.length === 0
       ? {}
-      : { bundle: { hash, files: contents, environment: sealed.values } }),
+      : {
+          bundle: {
+            hash,
+            files: contents,
+            environment: sealed.values,
+            ...(templates.length === 0 ? {} : { templates }),
+          },
+        }),
   };
+}
+
+function templateOf(template: TemplateSpec, lookup: Lookup): DeliveredTemplate {
+  const { uid = 0, gid = 0, waitFor = 0, check, reload } = template;
+  const target = cleanPath(template.target) ?? template.target;
+  const text = templateText(template, lookup);
+  if (Buffer.byteLength(text) > maxTemplateBytes) {
+    const most = String(maxTemplateBytes);
+    throw new Blocked('ConfigInvalid', `the template of ${target} has more than ${most} bytes`);
+  }
+  try {
+    parseTemplate(text);
+  } catch (error) {
+    if (!(error instanceof TemplateError)) throw error;
+    throw new Blocked('ConfigInvalid', `the template of ${target}: ${error.message}`);
+  }
+  return {
+    text,
+    target,
+    mode: Number.parseInt(template.mode ?? '444', 8),
+    uid,
+    gid,
+    watch: template.watch.map(parseWatch),
+    waitFor,
+    ...(check === undefined ? {} : { check }),
+    ...(reload === undefined
+      ? {}
+      : {
+          reload: {
+            ...defined(reload),
+            ...(reload.service === undefined ? {} : { service: reload.service }),
+          },
+        }),
+  };
+}
+
+function templateText({ content, configMap, target }: TemplateSpec, lookup: Lookup): string {
+  if (content !== undefined) return content;
+  if (configMap === undefined) throw new Blocked('ConfigInvalid', `${target} has no source`);
+  const bytes = look({ kind: 'ConfigMap', name: configMap.name }, lookup).data.get(configMap.key);
+  if (bytes !== undefined) return Buffer.from(bytes).toString('utf8');
+  const { name, key } = configMap;
+  throw new Blocked('ConfigMissing', `ConfigMap ${name} has no key ${key}`);
 }
 
 interface FoundFile {
@@ -226,7 +300,8 @@ function look(ref: ContentRef, lookup: Lookup): Extract<FoundContent, { type: 'f
   throw new Blocked('ConfigUnreadable', `${ref.kind} ${ref.name}: ${found.why}`);
 }
 
-function hashOf(kind: ContentRef['kind'], uid: string, bytes: Uint8Array): string {
+/** Of one content; keyed when it comes from a Secret (see `resolveContent`). */
+export function hashOf(kind: ContentRef['kind'], uid: string, bytes: Uint8Array): string {
   return kind === 'ConfigMap'
     ? sha256(bytes)
     : createHmac('sha256', `nap secret ${uid}`).update(bytes).digest('hex');
@@ -236,9 +311,10 @@ function sha256(data: string | Uint8Array): string {
   return createHash('sha256').update(data).digest('hex');
 }
 
-function defined(
-  change: NonNullable<ConfigMount['onChange']>,
-): NonNullable<ConfigFile['onChange']> {
+function defined(change: {
+  readonly signal?: string | undefined;
+  readonly command?: string[] | undefined;
+}): NonNullable<ConfigFile['onChange']> {
   return {
     ...(change.signal === undefined ? {} : { signal: change.signal }),
     ...(change.command === undefined ? {} : { command: change.command }),

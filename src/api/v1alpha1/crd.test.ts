@@ -284,7 +284,7 @@ describe('what kubectl shows', () => {
         scope: 'Namespaced',
         shortNames: ['proj'],
         categories: ['nap', 'all'],
-        columns: 'READY SERVICES INSTANCES STATUS AGE',
+        columns: 'READY SERVICES INSTANCES STATUS URL AGE',
         subresources: ['status'],
       },
       {
@@ -292,7 +292,7 @@ describe('what kubectl shows', () => {
         scope: 'Namespaced',
         shortNames: ['napsvc'],
         categories: ['nap', 'all'],
-        columns: 'READY STATUS INSTANCES IMAGE AGE',
+        columns: 'READY STATUS INSTANCES COMPLETIONS IMAGE AGE',
         subresources: ['status', 'scale'],
       },
       {

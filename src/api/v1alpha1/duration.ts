@@ -1,7 +1,11 @@
 import { InvalidValueError } from './invalid-value.ts';
+import { exampleFirst } from './schema-extensions.ts';
 
 /** Shape of a duration, for the CRD: `1m30s`, `500ms`, `1.5h`. */
 export const durationPattern = '^([0-9]+(\\.[0-9]+)?(h|ms|m|s|us))+$';
+
+/** The same, with examples for who reads it in an error. */
+export const durationExample = exampleFirst(durationPattern, '30s', '1m30s');
 
 /** Longest duration, milliseconds: what a timer can hold (2^31 - 1 ms, nearly 25 days). */
 export const maxDurationMs = 2 ** 31 - 1;

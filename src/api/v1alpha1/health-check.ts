@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { durationPattern, parseDuration } from './duration.ts';
+import { durationExample, parseDuration } from './duration.ts';
 import { restartsAfter, type RestartPolicy } from './restart-policy.ts';
 
 const duration = (description: string) =>
-  z.string().max(40).meta({ description, pattern: durationPattern }).optional();
+  z.string().max(40).meta({ description, pattern: durationExample }).optional();
 
 const port = z
   .int()

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { conditions } from './conditions.ts';
-import { durationPattern } from './duration.ts';
+import { durationExample } from './duration.ts';
 import type { KubeObject } from './meta.ts';
 
 export const hostSpec = z.object({
@@ -13,7 +13,7 @@ export const hostSpec = z.object({
       deadline: z.string().max(40).optional().meta({
         description:
           'After this long the rest moves at once, without waiting until replacements serve: "10m". Default: it waits.',
-        pattern: durationPattern,
+        pattern: durationExample,
       }),
     })
     .optional()

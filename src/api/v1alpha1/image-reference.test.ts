@@ -32,11 +32,10 @@ describe('isImageReference', () => {
     expect(isImageReference(text)).toBe(false);
   });
 
-  it('answers hostile text at once', () => {
-    const start = performance.now();
+  // An expression that goes back and forth over this would not end within the time limit of the test.
+  it('answers hostile text', () => {
     expect(isImageReference(`${'a-'.repeat(255)}!`)).toBe(false);
     expect(isImageReference(`${'a'.repeat(511)}!`)).toBe(false);
     expect(isImageReference('a'.repeat(1_000_000))).toBe(false);
-    expect(performance.now() - start).toBeLessThan(500);
   });
 });

@@ -6,6 +6,8 @@ describe('parseLink', () => {
   it('reads a service with and without an alias', () => {
     expect(parseLink('redis-master')).toEqual({ service: 'redis-master', alias: 'redis-master' });
     expect(parseLink('redis-master:db')).toEqual({ service: 'redis-master', alias: 'db' });
+    expect(parseLink('shop/db')).toEqual({ project: 'shop', service: 'db', alias: 'db' });
+    expect(parseLink('_/db:x')).toEqual({ project: '_', service: 'db', alias: 'x' });
   });
 
   it.each([
@@ -18,15 +20,19 @@ describe('parseLink', () => {
     ['db.other', /"db.other" is not/],
     ['-db', /"-db" is not/],
     [`db:${'a'.repeat(64)}`, /at most 63/],
+    ['/db', /the project "" is not/],
+    ['a/b/c', /"b\/c" is not/],
+    ['Shop/db', /the project "Shop" is not/],
+    ['db:a/b', /the project "db:a" is not/],
   ])('refuses %s', (text, message) => {
     expect(() => parseLink(text)).toThrow(message);
   });
 
   it('takes nothing that the CRD refuses', () => {
     fc.assert(
-      fc.property(fc.stringMatching(/^[aA0:._-]{0,12}$/), (text) => {
+      fc.property(fc.stringMatching(/^[aA0:._/-]{0,12}$/), (text) => {
         const accepted = new RegExp(linkStringPattern).test(text);
-        if (accepted) expect(parseLink(text).service).toBe(text.split(':')[0]);
+        if (accepted) expect(parseLink(text).service).toBe(/^(?:.*\/)?([^:]*)/.exec(text)?.[1]);
         else expect(() => parseLink(text)).toThrow();
       }),
       { numRuns: 1000 },

@@ -24,7 +24,6 @@ describe('parseProject', () => {
       ports: ['6379'],
       volumes: ['data:/data'],
       replicas: 1,
-      restart: 'always',
       pullPolicy: 'missing',
       stopGracePeriod: '10s',
     });

@@ -1,3 +1,4 @@
+import { fillHooks, hookTexts } from './hooks.ts';
 import { maxLabelLength } from './names.ts';
 import type { ServiceSpec } from './service-spec.ts';
 
@@ -56,7 +57,7 @@ export function fillText(text: string, values: PlaceholderValues): string {
 
 /**
  * The spec of one instance: placeholders filled in command, entrypoint, environment, hostname, labels, volumes (with their
- * definitions) and ports. A spec without any comes back as it is.
+ * definitions), ports and the commands of hooks. A spec without any comes back as it is.
  */
 export function fillSpec(spec: ServiceSpec, values: PlaceholderValues): ServiceSpec {
   if (!hasPlaceholders(spec)) return spec;
@@ -73,6 +74,7 @@ export function fillSpec(spec: ServiceSpec, values: PlaceholderValues): ServiceS
       filled[field] = Object.fromEntries(Object.entries(map).map(([k, v]) => [k, fillAny(v)]));
     }
   }
+  Object.assign(filled, fillHooks(spec, fill));
   if (spec.hostname !== undefined) filled['hostname'] = fitHostname(fill(spec.hostname));
   const definitions: unknown = (spec as { volumeDefinitions?: unknown }).volumeDefinitions;
   if (typeof definitions === 'object' && definitions !== null) {
@@ -113,6 +115,7 @@ export function* placeholderTexts(
       if (typeof text === 'string') yield { path: [field, key], text };
     }
   }
+  yield* hookTexts(spec);
   if (spec.hostname !== undefined) yield { path: ['hostname'], text: spec.hostname };
 }
 

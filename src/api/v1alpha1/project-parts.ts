@@ -1,15 +1,16 @@
 import type { ConfigMount } from './config-mount.ts';
 import type { ProjectSpecInput } from './project.ts';
 import type { ServiceSpecInput } from './service-spec.ts';
+import type { TemplateSpec } from './template-spec.ts';
 import { parseVolume } from './volume-string.ts';
 
 /**
  * The spec of a Project's service with what it takes from the rest of the Project filled in, so that it stands by itself
- * in the Service object: definitions of the volumes that it mounts, contents of configs, volumes of another service.
+ * in the Service object: definitions of the volumes that it mounts, contents of configs, volumes of another service, isolation.
  * Returns `spec` itself when it takes nothing. Pure; expects a project that `validateProject` finds no error in.
  */
 export function withProjectParts(
-  project: Pick<ProjectSpecInput, 'services' | 'volumes' | 'configs'>,
+  project: Pick<ProjectSpecInput, 'services' | 'volumes' | 'configs' | 'network'>,
   spec: ServiceSpecInput,
 ): ServiceSpecInput {
   let result = spec;
@@ -36,7 +37,25 @@ export function withProjectParts(
   if (spec.configs?.some((config) => config.source !== undefined) === true) {
     result = { ...result, configs: spec.configs.map((config) => withSource(project, config)) };
   }
-  return result;
+  if (spec.templates?.some((template) => template.source !== undefined) === true) {
+    const templates = spec.templates.map(({ source, ...rest }) => ({
+      ...rest,
+      ...(source === undefined ? {} : templateSource(project.configs?.[source])),
+    }));
+    result = { ...result, templates };
+  }
+  const { isolation } = project.network ?? {};
+  return isolation === undefined ? result : { ...result, network: { isolation } };
+}
+
+/** Never a Secret: what is rendered is kept on disk. */
+function templateSource(
+  config: NonNullable<ProjectSpecInput['configs']>[string] | undefined,
+): Pick<TemplateSpec, 'content' | 'configMap'> {
+  const { content, configMap } = config ?? {};
+  if (content !== undefined) return { content };
+  const { name, key } = configMap ?? {};
+  return name === undefined || key === undefined ? {} : { configMap: { name, key } };
 }
 
 function withSource(project: Pick<ProjectSpecInput, 'configs'>, config: ConfigMount): ConfigMount {

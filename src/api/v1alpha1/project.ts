@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { conditions } from './conditions.ts';
 import type { KubeObject } from './meta.ts';
 import { projectPlacementRules } from './placement-spec.ts';
+import { networkSpec } from './network-spec.ts';
 import { rule } from './schema-extensions.ts';
 import { configDefinition } from './config-mount.ts';
 import { serviceSpec } from './service-spec.ts';
@@ -22,12 +23,17 @@ export const projectSpec = z.object({
         'names of services are made of lower-case letters, digits and "-", beginning and ending with a letter or digit, e.g. redis-master',
       ),
       rule(
-        "self.all(name, !has(self[name].links) || self[name].links.all(link, link.split(':')[0] in self))",
-        'a link must name a service of this project (SERVICE or SERVICE:ALIAS): one of the links names none',
+        "self.all(name, !has(self[name].links) || self[name].links.all(link, link.contains('/') || link.split(':')[0] in self))",
+        'a link must name a service of this project (SERVICE or SERVICE:ALIAS) or of another one (PROJECT/SERVICE): one of the links names none',
+      ),
+      rule(
+        'self.all(name, !has(self[name].network))',
+        'in a Project, isolation is the same for all its services: say it once, under spec.network',
       ),
       ...projectPlacementRules,
     ],
   }),
+  network: networkSpec('How the network treats the project: {isolation: strict}.'),
   volumes: volumeDefinitions(
     'How the named volumes of the project are made and how long they live, by the name that services mount them under; ' +
       'one that is not defined here is a local one that is retained: {data: {reclaimPolicy: delete}, "logs-%i": {driver: local}}.',
@@ -39,6 +45,17 @@ export const projectSpec = z.object({
         'Contents of files that services mount (as source, under configs of a service): ' +
         '{app: {content: "debug = false"}, key: {secret: {name: tls, key: tls.key}}}.',
       maxProperties: 100,
+    })
+    .optional(),
+  preDeploy: z
+    .string()
+    .max(63)
+    .meta({
+      description:
+        'A oneshot of the project that runs to its end on each new revision, before any other service is made or changed: ' +
+        'migrate. If it fails, the release has failed: nothing else is touched, and the last revision that was ready goes on. ' +
+        'Once for each revision: neither a rollback nor rollbackTo runs it again for one that it has succeeded for; ' +
+        'what it did is not undone. It may depend on no other service of the project.',
     })
     .optional(),
   rebalance: z
@@ -101,6 +118,9 @@ export const projectStatus = z.object({
     'x-kubernetes-list-type': 'atomic',
   }),
   instances: z.string().optional().meta({ description: 'Ready instances of all: "6/6".' }),
+  url: z.string().optional().meta({
+    description: 'First of the URLs of its services, which have all of theirs in their status.',
+  }),
   revision: z
     .int()
     .optional()
@@ -132,6 +152,10 @@ export interface Project extends KubeObject {
 
 /** Rules over the whole object: what they need is not all under spec. */
 export const projectRules = [
+  rule(
+    '!has(self.spec.preDeploy) || self.spec.preDeploy in self.spec.services',
+    'preDeploy must name a service of this project',
+  ),
   rule(
     "!self.metadata.name.contains('.')",
     'the name of a project becomes part of host names: use lower-case letters, digits and "-" only, no "."',

@@ -5,9 +5,12 @@ import type { ContainerSpec } from './container-spec.ts';
 import { parseCpuQuantity } from './cpu-quantity.ts';
 import { parseDuration } from './duration.ts';
 import { resolveHealthCheck } from './health-check.ts';
+import { resolveHooks } from './hooks.ts';
 import type { ResolvedContent } from './content.ts';
 import { instanceName, type ServiceIdentity } from './names.ts';
-import { parsePorts } from './port-string.ts';
+import { containerPorts } from './published-ports.ts';
+import type { ResolvedLinks } from './resolve-links.ts';
+import { restartPolicyOf } from './restart-policy.ts';
 import { resolveMounts } from './resolve-volumes.ts';
 import type { ServiceSpec } from './service-spec.ts';
 
@@ -21,8 +24,10 @@ export function resolveContainerSpec(
   spec: ServiceSpec,
   ordinal: number,
   content?: ResolvedContent,
+  links?: ResolvedLinks,
 ): ContainerSpec {
   const limits = spec.resources?.limits;
+  const restart = restartPolicyOf(spec);
   return {
     image: spec.image,
     ...given({
@@ -36,21 +41,32 @@ export function resolveContainerSpec(
       ...Object.entries(content?.environment ?? {}),
       ...Object.entries(spec.environment ?? {}).map(([name, value]) => [name, String(value)]),
     ]) as Record<string, string>,
-    ports: (spec.ports ?? []).flatMap(parsePorts),
+    ports: containerPorts(spec),
     mounts: resolveMounts(identity, spec),
     ...content?.container,
+    ...(links === undefined
+      ? {}
+      : { links: { hosts: { ...links.hosts }, environment: { ...links.environment(ordinal) } } }),
     labels: { ...spec.labels },
     hostname: spec.hostname ?? instanceName({ ...identity, ordinal: String(ordinal) }),
     pullPolicy: spec.pullPolicy,
-    restart: spec.restart,
+    restart,
+    ...(spec.type === 'oneshot' ? { oneshot: true } : {}),
     ...given({
-      restartMs: spec.restartSec === undefined ? undefined : parseDuration(spec.restartSec),
+      // Of a job it is the operator's, between two tries.
+      restartMs:
+        spec.restartSec === undefined || spec.job !== undefined
+          ? undefined
+          : parseDuration(spec.restartSec),
       startLimit: spec.startLimit && {
         burst: spec.startLimit.burst,
         intervalMs: parseDuration(spec.startLimit.interval ?? '10s'),
       },
-      healthCheck: resolveHealthCheck(spec.healthCheck, spec.restart),
+      fencing: spec.fencing === 'stop' ? ('stop' as const) : undefined,
+      healthCheck: resolveHealthCheck(spec.healthCheck, restart),
     }),
+    ...resolveHooks(spec),
+    ...(spec.start === false && { start: false as const }),
     stopGracePeriodMs: parseDuration(spec.stopGracePeriod),
     limits: { ...amounts(limits), ...given({ pids: limits?.pids }) },
     reservations: amounts(spec.resources?.reservations),
@@ -59,10 +75,13 @@ export function resolveContainerSpec(
 
 /**
  * SHA-256 (hex) of a container spec. The order of keys and absent fields do not matter; the order of lists does.
- * Scale, placement and labels of Kubernetes objects are not part of a container spec, so they never change it.
+ * Scale, placement and labels of Kubernetes objects are not part of a container spec, so they never change it. Of links, the
+ * addresses count.
  */
 export function specHash(container: ContainerSpec): string {
-  return createHash('sha256').update(canonicalJson(container)).digest('hex');
+  const { links, ...rest } = container;
+  const hashed = links === undefined ? rest : { ...rest, links: links.hosts };
+  return createHash('sha256').update(canonicalJson(hashed)).digest('hex');
 }
 
 function amounts(

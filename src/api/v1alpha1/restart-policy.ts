@@ -40,3 +40,11 @@ const restarted: Readonly<Record<RestartPolicy, readonly EndCause[]>> = {
 export function restartsAfter(policy: RestartPolicy, cause: EndCause): boolean {
   return restarted[policy].includes(cause);
 }
+
+/** The policy of a service, said or not. */
+export function restartPolicyOf<R extends string = RestartPolicy>(spec: {
+  readonly type?: string | undefined;
+  readonly restart?: R | undefined;
+}): R | 'no' | 'always' {
+  return spec.restart ?? (spec.type === 'oneshot' ? 'no' : 'always');
+}

@@ -25,3 +25,17 @@ export interface SchemaExtensions {
   readonly 'x-kubernetes-list-map-keys'?: readonly string[];
   readonly 'x-kubernetes-validations'?: readonly ValidationRule[];
 }
+
+/**
+ * A `pattern` that shows what would be right. An API server answers a value that breaks one with the pattern and nothing else
+ * ("should match '…'"), and a rule with words of its own is too expensive where integers are allowed, too (service-spec.ts).
+ * So the pattern begins with examples, as alternatives of their own: they are values that it allows anyway.
+ */
+export function exampleFirst(pattern: string, ...examples: readonly string[]): string {
+  for (const example of examples) {
+    if (!new RegExp(pattern).test(example) || /[\\^$.|?*+()[\]{}]/.test(example)) {
+      throw new Error(`${example} is no example of ${pattern}`);
+    }
+  }
+  return `^(${examples.join('|')})$|${pattern}`;
+}

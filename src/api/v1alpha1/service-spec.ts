@@ -2,15 +2,20 @@ import { z } from 'zod';
 import { bonds } from './bonds.ts';
 import { byteSizePattern } from './byte-size.ts';
 import { cpuQuantityPattern } from './cpu-quantity.ts';
-import { durationPattern } from './duration.ts';
+import { durationExample, durationPattern } from './duration.ts';
 import { healthCheck } from './health-check.ts';
+import { hookFields } from './hooks.ts';
+import { jobRules, jobs } from './job-spec.ts';
 import { linkStringPattern } from './link-string.ts';
+import { networkSpec } from './network-spec.ts';
 import { placement, placementRules } from './placement-spec.ts';
 import { portStringPattern } from './port-string.ts';
 import { restartPolicy } from './restart-policy.ts';
-import { rule, type SchemaExtensions } from './schema-extensions.ts';
+import { maxRoutes, routeSpec } from './route.ts';
+import { exampleFirst, rule, type SchemaExtensions } from './schema-extensions.ts';
 import { updateSpec } from './update-policy.ts';
 import { configMount, envFromSource } from './config-mount.ts';
+import { templateSpec } from './template-spec.ts';
 import { tmpfsStringPattern } from './tmpfs-string.ts';
 import { volumeDefinitions } from './volume-definition.ts';
 import { volumeStringPattern } from './volume-string.ts';
@@ -37,7 +42,7 @@ export const pullPolicy = z.enum(['always', 'missing', 'never']);
 
 const cpus = (what: string) =>
   intOrString(`${what} "0.5" (in quotes) is half of one processor, 2 are two, "250m" a quarter.`, {
-    pattern: cpuQuantityPattern,
+    pattern: exampleFirst(cpuQuantityPattern, '2', '250m'),
     maxLength: 20,
     minimum: 0,
   }).optional();
@@ -45,7 +50,7 @@ const cpus = (what: string) =>
 const memory = (what: string) =>
   intOrString(
     `${what} Bytes, or with a unit as in compose: "64M", "1.5G", "512k"; units are powers of 1024.`,
-    { pattern: byteSizePattern, maxLength: 20, minimum: 0 },
+    { pattern: exampleFirst(byteSizePattern, '64M', '512k'), maxLength: 20, minimum: 0 },
   ).optional();
 
 export const resources = z.object({
@@ -130,7 +135,7 @@ export const serviceSpec = z
     ports: z
       .array(
         intOrString('[[HOST_IP:]HOST_PORT:]CONTAINER_PORT[/tcp|udp|sctp], e.g. "8080:80".', {
-          pattern: portStringPattern,
+          pattern: exampleFirst(portStringPattern, '8080:80', '53:53/udp', '80'),
           maxLength: 80,
           minimum: 1,
           maximum: 65_535,
@@ -147,12 +152,13 @@ export const serviceSpec = z
       .optional(),
     links: z
       .array(
-        text(127).meta({
-          description: 'SERVICE[:ALIAS], e.g. "redis-master:db".',
+        text(191).meta({
+          description: '[PROJECT/]SERVICE[:ALIAS], e.g. "redis-master:db" or "shop/db".',
           'x-kubernetes-validations': [
             rule(
               `self.matches('${linkStringPattern}')`,
-              'a link is SERVICE or SERVICE:ALIAS, both of lower-case letters, digits and "-", e.g. redis-master:db',
+              'a link is SERVICE or SERVICE:ALIAS, both of lower-case letters, digits and "-", e.g. redis-master:db; ' +
+                'PROJECT/SERVICE:ALIAS leads to another project',
             ),
           ],
         }),
@@ -160,8 +166,63 @@ export const serviceSpec = z
       .max(32)
       .meta({
         description:
-          'Other services of the project under further names: "redis-master:db" lets this service reach redis-master as ' +
-          'db. Services find each other under their own names without links.',
+          'Other services under further names: "redis-master:db" lets this service reach redis-master as db; "shop/redis:cache" ' +
+          'leads to another project of the namespace, "_/redis" to a Service of no project. As with docker run --link, the names ' +
+          'stand in /etc/hosts, and variables tell of ports (DB_PORT_6379_TCP_ADDR, …) and of what the spec of a linked service ' +
+          'of the same project says under environment (DB_ENV_…), both on the virtual IP. An instance waits (reason ' +
+          'LinkMissing or LinkPending) until that is there. Services of a project find each other under their own names without links.',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
+    publish: z
+      .enum(['host', 'mesh'])
+      .meta({
+        description:
+          'Where the ports of hosts in `ports` answer. host (default): on the hosts that have an instance, one for each. ' +
+          'mesh: on every host, also those without one; connections are led to the instances that are ready, which see the ' +
+          "client's own address, and several may share a host. A port that another service has, or that a process of a host " +
+          'listens on, is left to it.',
+      })
+      .optional(),
+    endpointMode: z
+      .enum(['vip', 'dns'])
+      .meta({
+        description:
+          'What the name of the service stands for. vip (default): a virtual IP, the same for as long as the service exists, ' +
+          'which leads each connection, to any port, to one of the instances that are ready, and is refused at once when none is. ' +
+          'dns: the addresses of those instances, for clients that choose themselves. tasks.NAME always means the instances.',
+      })
+      .optional(),
+    sessionAffinity: z
+      .enum(['none', 'clientIP'])
+      .meta({
+        description:
+          'Which instance the virtual IP leads to. none (default): any, for each connection; clientIP: connections from one ' +
+          'address go to the same instance, from whichever host, for as long as it is ready; when instances come or go, only ' +
+          'their own share of clients changes.',
+      })
+      .optional(),
+    trafficPolicy: z
+      .enum(['cluster', 'preferLocal'])
+      .meta({
+        description:
+          'cluster (default): the virtual IP leads to instances on all hosts alike; preferLocal: to those on the own host of ' +
+          'who asks, as long as one of them is ready.',
+      })
+      .optional(),
+    network: networkSpec(
+      'How the network treats the service: {isolation: open}. For a Service that stands alone; a Project says it under ' +
+        'spec.network, for all its services, and fills it in here.',
+    ),
+    routes: z
+      .array(routeSpec)
+      .max(maxRoutes)
+      .meta({
+        description:
+          'Requests from outside that the routers bring to this service: [{host: shop.example.com, path: /api, port: 8080, ' +
+          'tls: {secret: shop-tls}}]. HTTP/1.1, HTTP/2 over TLS, WebSocket, server-sent events; the client is named in ' +
+          'X-Forwarded-For. Two services that claim one host and path: the older one has it. Needs routers: nap up or nap ' +
+          'operator with --router-image.',
         'x-kubernetes-list-type': 'atomic',
       })
       .optional(),
@@ -192,7 +253,7 @@ export const serviceSpec = z
       .array(
         text(255).meta({
           description: '/TARGET[:OPTION,…], e.g. "/run:size=64M,mode=1777".',
-          pattern: tmpfsStringPattern,
+          pattern: exampleFirst(tmpfsStringPattern, '/run', '/tmp:size=64M'),
         }),
       )
       .max(32)
@@ -207,7 +268,7 @@ export const serviceSpec = z
       .array(
         text(80).meta({
           description: 'SERVICE[:ro], e.g. "data".',
-          pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(:(ro|rw))?$',
+          pattern: exampleFirst('^[a-z0-9]([-a-z0-9]*[a-z0-9])?(:(ro|rw))?$', 'data', 'data:ro'),
         }),
       )
       .max(1)
@@ -233,6 +294,18 @@ export const serviceSpec = z
         'x-kubernetes-list-type': 'atomic',
       })
       .optional(),
+    templates: z
+      .array(templateSpec)
+      .max(16)
+      .meta({
+        description:
+          "Files that follow the ready instances of services, written by the host's agent in the Liquid language: {{ i.name }}, ordinal, host, " +
+          'address, port and ports of each i in services.NAME.instances, which are in order of their ordinals; also {{ project }}, ' +
+          '{{ namespace }}, {{ service }}, instance.name and ordinal, host.name, address and metadata. Changes of text, check or ' +
+          'reload restart nothing.',
+        'x-kubernetes-list-type': 'atomic',
+      })
+      .optional(),
     envFrom: z
       .array(envFromSource)
       .max(16)
@@ -247,26 +320,29 @@ export const serviceSpec = z
       description: 'How many instances run. `kubectl scale` changes it on the Service object.',
       format: 'int32',
     }),
-    restart: restartPolicy.default('always').meta({
-      description:
-        'When a container that has ended is started again, as in systemd. always; "no" never (in quotes: a bare no is ' +
-        'false in YAML); on-success after exit code 0 or SIGHUP, SIGINT, SIGTERM, SIGPIPE; on-failure after anything ' +
-        'else; on-abnormal after another signal, lack of memory or a timeout (failed health checks), but no exit code; ' +
-        'on-abort after such a signal only. Pauses grow from start to start, up to a minute; a run of 10 seconds resets them.',
-    }),
+    ...jobs,
+    restart: restartPolicy
+      .meta({
+        description:
+          'When a container that has ended is started again, as in systemd. always (default; of a oneshot: no); "no" never (in ' +
+          'quotes: a bare no is false in YAML); on-success after exit code 0 or SIGHUP, SIGINT, SIGTERM, SIGPIPE; on-failure after anything ' +
+          'else; on-abnormal after another signal, lack of memory or a timeout (failed health checks), but no exit code; ' +
+          'on-abort after such a signal only. Pauses grow from start to start, up to a minute; a run of 10 seconds resets them.',
+      })
+      .optional(),
     restartSec: text(40)
       .meta({
         description:
           'Pause before the first restart; it doubles with each short run, up to a minute (or restartSec if that is ' +
           'more). Default 100ms. Example: "5s".',
-        pattern: durationPattern,
+        pattern: durationExample,
       })
       .optional(),
     startLimit: z
       .object({
         burst: z.int().min(1).max(1000).meta({ description: 'Most starts in the interval: 5.' }),
         interval: text(40)
-          .meta({ description: 'Default 10s. Example: "1m".', pattern: durationPattern })
+          .meta({ description: 'Default 10s. Example: "1m".', pattern: durationExample })
           .optional(),
       })
       .meta({
@@ -274,6 +350,20 @@ export const serviceSpec = z
           'Gives an instance up that starts more often than this: it is Failed with reason StartLimitHit and stays so ' +
           'until its spec changes or its container is started by hand. Without it, restarts go on with growing pauses. ' +
           'Example: {burst: 5, interval: 1m}.',
+      })
+      .optional(),
+    fencing: z
+      .enum(['none', 'stop'])
+      .meta({
+        description:
+          'What happens on a host that loses touch with the cluster while its instances are replaced elsewhere. none (the ' +
+          'default): they go on running, so that there may be two of one ordinal until the host is back. stop, for single ' +
+          'writers: the host stops them before its 5 s lease can run out, and the replacement starts only when that must be ' +
+          'over, never two at a time. It costs: a loss of etcd for 5 s stops them too; failover takes stopGracePeriod and 10 s ' +
+          'longer; updates and moves stop the old one first; only the agent restarts them. The host must run its agent under a supervisor ' +
+          'that restarts it, as the systemd unit does: an agent that is killed and never comes back stops nothing. An agent that ' +
+          'was stopped on purpose and stays away is not taken for dead: its instances are replaced when it is back or its Host is deleted. ' +
+          'A machine that was suspended acts for an instant when it wakes.',
       })
       .optional(),
     healthCheck: healthCheck
@@ -364,8 +454,30 @@ export const serviceSpec = z
           ),
         ],
       }),
+    drainTimeout: text(40)
+      .meta({
+        description:
+          'How long open connections may go on before it is asked to stop, once no host leads new ones to it: "30s", "0s". ' +
+          'It is asked as soon as none is open. Default: 10s.',
+        'x-kubernetes-validations': [
+          rule(
+            `self.matches('${durationPattern.replaceAll('\\', '\\\\')}')`,
+            'a duration is made of numbers with units h, m, s or ms, e.g. 30s or 1m30s',
+          ),
+        ],
+      })
+      .optional(),
     resources: resources
       .meta({ description: 'What an instance is promised and what it may use at most.' })
+      .optional(),
+    ...hookFields,
+    start: z
+      .boolean()
+      .meta({
+        description:
+          'false: a data-only container, created but never started. It counts as ready when it has been created, and other ' +
+          'services take its volumes with volumesFrom. Example: {image: busybox, start: false, volumes: ["data:/data"]}.',
+      })
       .optional(),
     ...bonds,
     update: updateSpec
@@ -382,7 +494,7 @@ export const serviceSpec = z
       })
       .optional(),
   })
-  .meta({ 'x-kubernetes-validations': placementRules });
+  .meta({ 'x-kubernetes-validations': [...placementRules, ...jobRules] });
 /** As the user wrote it: fields with defaults may be absent. */
 export type ServiceSpecInput = z.input<typeof serviceSpec>;
 /** With the defaults filled in. */

@@ -30,6 +30,31 @@ export const instanceStatus = z.object({
 });
 export type InstanceStatus = z.infer<typeof instanceStatus>;
 
+const time = (description: string) =>
+  z.string().optional().meta({ format: 'date-time', description });
+
+const runSummary = z.object({
+  name: z.string().meta({ description: 'Name of its Service object.' }),
+  scheduledAt: z.string().meta({ format: 'date-time', description: 'The time that it is for.' }),
+  state: z.string().meta({ description: 'Running, Completed, Failed …' }),
+  completionTime: time('When it was done.'),
+});
+
+const scheduleStatus = z.object({
+  observed: z.string().optional().meta({
+    description: 'Cron expression and time zone that nextScheduleTime was computed from.',
+  }),
+  lastScheduleTime: time('The last time that a run was started for, or left out.'),
+  lastSuccessfulTime: time('When a run was last done.'),
+  nextScheduleTime: time('When the next run is due.'),
+  active: z.int().optional().meta({ description: 'Runs that have not ended.' }),
+  runs: z.array(runSummary).optional().meta({
+    description: 'The runs that are kept, the latest first.',
+    'x-kubernetes-list-type': 'atomic',
+  }),
+});
+export type ScheduleStatus = z.infer<typeof scheduleStatus>;
+
 export const serviceStatus = z.object({
   observedGeneration: z
     .int()
@@ -42,11 +67,32 @@ export const serviceStatus = z.object({
     .string()
     .optional()
     .meta({ description: 'Ready instances of all wanted, for people: "3/3".' }),
+  virtualIP: z.string().optional().meta({
+    description:
+      'Address in the overlay that stands for all instances; absent with endpointMode dns, or while there is none to be had.',
+  }),
   selector: z.string().optional().meta({ description: 'For kubectl scale and autoscalers.' }),
   state: z
     .string()
     .optional()
     .meta({ description: 'One word for people: Running, Pending, Updating, Failed …' }),
+  run: z.string().optional().meta({
+    description: 'Of a oneshot: the run (annotation nap.dev/run) that this status is about.',
+  }),
+  completions: z
+    .string()
+    .optional()
+    .meta({ description: 'Of a oneshot: instances that have succeeded, of all: "2/4".' }),
+  succeeded: z.int().optional().meta({ description: 'Instances that have ended with success.' }),
+  failed: z.int().optional().meta({ description: 'Tries that have failed.' }),
+  active: z.int().optional().meta({ description: 'Instances that run, or are about to.' }),
+  startTime: time('When the present run began.'),
+  completionTime: time('When all of it was done.'),
+  schedule: scheduleStatus.optional().meta({ description: 'Of a scheduled service: its runs.' }),
+  urls: z.array(z.string()).optional().meta({
+    description: 'Where its routes are served.',
+    'x-kubernetes-list-type': 'atomic',
+  }),
   conditions: conditions.optional(),
   instances: z
     .array(instanceStatus)

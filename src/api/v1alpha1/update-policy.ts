@@ -39,6 +39,10 @@ export const updateSpec = z.object({
   monitor: duration(
     'How long a new instance has to be ready before it counts as updated: "5s". Default: 2s.',
   ).optional(),
+  progressDeadline: duration(
+    'How long an update waits for a new instance to be ready; then the instance counts as failed, and failureAction says ' +
+      'what follows: "5m". "0s": for ever. Default: 10m, or what timeoutStart needs if that is more.',
+  ).optional(),
   failureAction: z
     .enum(['pause', 'rollback', 'continue'])
     .default('pause')
@@ -63,16 +67,22 @@ export interface UpdatePolicy {
   readonly delayMs: number;
   /** Undefined: what the operator does by default. */
   readonly monitorMs?: number;
+  /** How long a new instance may take to be ready before it counts as failed. Undefined: for ever. */
+  readonly progressDeadlineMs?: number;
   readonly failureAction: 'pause' | 'rollback' | 'continue';
   /** 0 to 1. */
   readonly maxFailureRatio: number;
 }
+
+/** A new instance that is not ready after this counts as failed. */
+const defaultProgressDeadlineMs = 600_000;
 
 /** What holds when the user says nothing. */
 export const defaultUpdatePolicy: UpdatePolicy = {
   parallelism: 1,
   order: 'stop-first',
   delayMs: 0,
+  progressDeadlineMs: defaultProgressDeadlineMs,
   failureAction: 'pause',
   maxFailureRatio: 0,
 };
@@ -80,13 +90,20 @@ export const defaultUpdatePolicy: UpdatePolicy = {
 /**
  * The policy by which a service is updated.
  * @param ports of its containers: two instances cannot publish one port of a host.
+ * @param timeoutStart of its containers.
  * @throws {InvalidValueError} for what `validateUpdate` would have refused
  */
 export function updatePolicyOf(
   update: UpdateSpec | undefined,
   ports: readonly PortMapping[],
+  timeoutStart?: string,
 ): UpdatePolicy {
-  if (update === undefined) return defaultUpdatePolicy;
+  const deadline = progressDeadlineMs(update?.progressDeadline, timeoutStart);
+  if (update === undefined) {
+    return deadline.progressDeadlineMs === defaultProgressDeadlineMs
+      ? defaultUpdatePolicy
+      : { ...defaultUpdatePolicy, ...deadline };
+  }
   const published = ports.find((port) => port.hostPort !== undefined);
   const falls = update.order === 'start-first' && published !== undefined;
   return {
@@ -97,21 +114,46 @@ export function updatePolicyOf(
     }),
     delayMs: update.delay === undefined ? 0 : parseDuration(update.delay),
     ...(update.monitor === undefined ? {} : { monitorMs: parseDuration(update.monitor) }),
+    ...deadline,
     failureAction: update.failureAction,
     maxFailureRatio: update.maxFailureRatio,
   };
+}
+
+function progressDeadlineMs(
+  given: string | undefined,
+  timeoutStart: string | undefined,
+): { progressDeadlineMs?: number } {
+  // The hooks before a start may take that long, and what follows the start as long again.
+  const startMs = timeoutStart === undefined ? 0 : 2 * parseDuration(timeoutStart);
+  const ms =
+    given === undefined ? Math.max(defaultProgressDeadlineMs, startMs) : parseDuration(given);
+  return ms === 0 ? {} : { progressDeadlineMs: ms };
 }
 
 /** What is wrong with an update section beyond its schema. @param path of the service's spec */
 export function validateUpdate(
   update: UpdateSpec | undefined,
   path: readonly PropertyKey[],
+  timeoutStart?: string,
 ): FieldError[] {
   const errors: FieldError[] = [];
-  for (const field of ['delay', 'monitor'] as const) {
+  for (const field of ['delay', 'monitor', 'progressDeadline'] as const) {
     const value = update?.[field];
     if (value === undefined) continue;
     attempt(errors, fieldPath(...path, 'update', field), value, () => parseDuration(value));
+  }
+  const deadline = update?.progressDeadline;
+  if (errors.length > 0 || deadline === undefined || timeoutStart === undefined) return errors;
+  const startMs = attempt([], '', timeoutStart, () => parseDuration(timeoutStart)) ?? 0;
+  const deadlineMs = parseDuration(deadline);
+  if (deadlineMs > 0 && deadlineMs < startMs) {
+    errors.push({
+      path: fieldPath(...path, 'update', 'progressDeadline'),
+      value: deadline,
+      message: `shorter than timeoutStart (${timeoutStart}), which a start may take: raise it, or lower timeoutStart`,
+      severity: 'error',
+    });
   }
   return errors;
 }

@@ -1,6 +1,7 @@
 import { attempt } from './attempt.ts';
 import { parseDuration } from './duration.ts';
 import type { FieldError } from './field-error.ts';
+import { restartPolicyOf } from './restart-policy.ts';
 import type { ServiceSpec } from './service-spec.ts';
 
 /** An engine refuses shorter times ("must be at least 1ms"), and checks without a pause would only load the host. */
@@ -58,8 +59,10 @@ export function validateHealthAndRestart(spec: ServiceSpec, at: At, errors: Fiel
   }
   duration(at('restartSec'), spec.restartSec, 0);
   duration(at('startLimit', 'interval'), spec.startLimit?.interval, 1);
-  if (spec.restart !== 'no') return;
+  if (restartPolicyOf(spec) !== 'no') return;
   for (const field of ['restartSec', 'startLimit'] as const) {
+    // A job is tried again by the operator.
+    if (field === 'restartSec' && spec.job !== undefined) continue;
     if (spec[field] !== undefined) {
       fail(
         at(field),

@@ -7,12 +7,15 @@ import { fieldPath, type FieldError } from './field-error.ts';
 import { isImageReference } from './image-reference.ts';
 import { parseLink } from './link-string.ts';
 import type { PortMapping } from './container-spec.ts';
+import { validateHooks } from './hooks.ts';
 import { fillSpec } from './placeholders.ts';
 import { formatPort, parsePorts } from './port-string.ts';
 import type { ServiceSpec } from './service-spec.ts';
 import { isSignal } from './signals.ts';
 import { validateHealthAndRestart } from './validate-health-check.ts';
+import { validateJobs } from './validate-jobs.ts';
 import { validatePlaceholders, validatePlacement } from './validate-placement.ts';
+import { validateRoutes } from './validate-routes.ts';
 import { validateUpdate } from './update-policy.ts';
 import { validateMounts } from './validate-volumes.ts';
 
@@ -96,6 +99,10 @@ export function validateServiceSpec(
   attempt(errors, at('stopGracePeriod'), spec.stopGracePeriod, () =>
     parseDuration(spec.stopGracePeriod),
   );
+  const { drainTimeout } = spec;
+  if (drainTimeout !== undefined) {
+    attempt(errors, at('drainTimeout'), drainTimeout, () => parseDuration(drainTimeout));
+  }
   const machineID = spec.placement?.machineID;
   if (machineID !== undefined && machineID.trim() === '') {
     fail(
@@ -104,23 +111,78 @@ export function validateServiceSpec(
       'name a host or give (the beginning of) a machine ID',
     );
   }
-  errors.push(...validateUpdate(spec.update, path));
+  errors.push(...validateUpdate(spec.update, path, spec.timeoutStart));
+  if (spec.fencing === 'stop' && spec.update?.order === 'start-first') {
+    fail(
+      at('update', 'order'),
+      spec.update.order,
+      'start-first runs two at a time, which fencing: stop rules out: use stop-first',
+    );
+  }
   validatePlacement(spec, at, errors, siblings);
   validatePorts(spec, at, errors);
+  validateRoutes(spec, at, errors);
   validateLinks(spec, at, errors, siblings);
   validateMounts(spec, at, errors, siblings);
   validateResources(spec, at, errors);
   validateHealthAndRestart(spec, at, errors);
+  validateHooks(spec, at, errors);
+  validateDataOnly(spec, at, errors);
+  validateJobs(spec, at, errors);
   return errors;
 }
 
 type At = (...segments: PropertyKey[]) => string;
+
+/** Fields that speak of a container that runs. */
+const ofRunningOnes = [
+  'command',
+  'entrypoint',
+  'ports',
+  'links',
+  'healthCheck',
+  'restartSec',
+  'startLimit',
+  'execStartPre',
+  'execStartPost',
+  'execStop',
+  'execStopPost',
+  'timeoutStart',
+  'timeoutStop',
+] as const;
+
+/** What is never started has nothing to say about a run. */
+function validateDataOnly(spec: ServiceSpec, at: At, errors: FieldError[]): void {
+  if (spec.start !== false) return;
+  for (const field of ofRunningOnes) {
+    if (spec[field] === undefined) continue;
+    errors.push({
+      path: at(field),
+      value: spec[field],
+      message: 'contradicts start: false: the container is never started; drop one of the two',
+      severity: 'error',
+    });
+  }
+}
+
+/** Why every host cannot answer on a port. */
+function unfitForMesh({ hostIP, protocol }: PortMapping): string | undefined {
+  if (hostIP !== undefined) {
+    return 'publish: mesh answers on all addresses of every host: leave the address out';
+  }
+  return protocol === 'sctp' ? 'publish: mesh takes tcp and udp only' : undefined;
+}
 
 function validatePorts(spec: ServiceSpec, at: At, errors: FieldError[]): void {
   const seen: { port: PortMapping; value: string | number }[] = [];
   for (const [index, value] of (spec.ports ?? []).entries()) {
     const path = at('ports', index);
     for (const port of attempt(errors, path, value, () => parsePorts(value)) ?? []) {
+      const unfit = spec.publish === 'mesh' ? unfitForMesh(port) : undefined;
+      if (unfit !== undefined) {
+        errors.push({ path, value, message: unfit, severity: 'error' });
+        break;
+      }
       const clash = seen.find((other) => samePublishedPort(other.port, port));
       seen.push({ port, value });
       if (clash === undefined) continue;
@@ -169,7 +231,8 @@ function validateLinks(
     const path = at('links', index);
     const link = attempt(errors, path, value, () => parseLink(value));
     if (link === undefined) continue;
-    if (siblings !== undefined && !siblings.includes(link.service)) {
+    const called = link.project === undefined ? link.service : `${link.project}/${link.service}`;
+    if (siblings !== undefined && link.project === undefined && !siblings.includes(link.service)) {
       errors.push({
         path,
         value,
@@ -182,10 +245,13 @@ function validateLinks(
       errors.push({
         path,
         value,
-        message: `the name ${JSON.stringify(link.alias)} is given twice, to ${taken} and ${link.service}: use another alias, e.g. "${link.service}:${link.alias}2"`,
+        message: `the name ${JSON.stringify(link.alias)} is given twice, to ${taken} and ${called}: use another alias, e.g. "${called}:${link.alias}2"`,
         severity: 'error',
       });
-    } else if (link.alias !== link.service && siblings?.includes(link.alias) === true) {
+    } else if (
+      (link.alias !== link.service || link.project !== undefined) &&
+      siblings?.includes(link.alias) === true
+    ) {
       errors.push({
         path,
         value,
@@ -193,7 +259,7 @@ function validateLinks(
         severity: 'warning',
       });
     }
-    aliases.set(link.alias, link.service);
+    aliases.set(link.alias, called);
   }
 }
 

@@ -1,4 +1,5 @@
 import { attempt } from './attempt.ts';
+import { cleanPath } from './clean-path.ts';
 import type { FieldError } from './field-error.ts';
 import { InvalidValueError } from './invalid-value.ts';
 import type { ProjectSpec } from './project.ts';
@@ -6,6 +7,7 @@ import type { ServiceSpec } from './service-spec.ts';
 import { isSignal } from './signals.ts';
 import { parseTmpfs } from './tmpfs-string.ts';
 import type { VolumeDefinition } from './volume-definition.ts';
+import { validateProjectTemplates, validateTemplates } from './validate-templates.ts';
 import { parseVolume } from './volume-string.ts';
 
 type At = (...segments: PropertyKey[]) => string;
@@ -41,6 +43,7 @@ export function validateMounts(
     if (mount !== undefined) take(mount.target, path, value);
   }
   validateConfigs(spec, at, errors, take, siblings !== undefined);
+  validateTemplates(spec, at, errors, take, siblings);
   validateVolumesFrom(spec, at, errors, siblings);
   const mounted = new Set((spec.volumes ?? []).map(volumeName));
   for (const [name, definition] of Object.entries(spec.volumeDefinitions ?? {})) {
@@ -61,6 +64,7 @@ export function validateMounts(
 /** spec.volumes and spec.configs of a Project, and what its services take from them. */
 export function validateProjectParts(spec: ProjectSpec, at: At): FieldError[] {
   const errors: FieldError[] = [];
+  validateProjectTemplates(spec, at, errors);
   const mounted = new Set(
     Object.values(spec.services).flatMap((service) => (service.volumes ?? []).map(volumeName)),
   );
@@ -244,12 +248,6 @@ function volumeName(volume: string): string | undefined {
     // Said elsewhere.
     return undefined;
   }
-}
-
-function cleanPath(path: string): string | undefined {
-  const segments = path.split('/').filter((segment) => segment !== '' && segment !== '.');
-  const fine = path.startsWith('/') && segments.length > 0 && !segments.includes('..');
-  return fine && !path.includes('\0') ? `/${segments.join('/')}` : undefined;
 }
 
 function isGiven(value: unknown): boolean {

@@ -7,6 +7,7 @@ import { dnsLabelPattern, isDnsLabel, maxLabelLength } from './names.ts';
 import { parsePorts } from './port-string.ts';
 import type { ProjectSpec } from './project.ts';
 import type { ServiceSpec } from './service-spec.ts';
+import { validateJobsTogether, validateRunNames } from './validate-jobs.ts';
 import { validatePlacementsTogether } from './validate-placement.ts';
 import { samePublishedPort, validateServiceSpec } from './validate-service-spec.ts';
 import { validateProjectParts } from './validate-volumes.ts';
@@ -34,8 +35,18 @@ export function validateProject(project: {
         severity: 'error',
       });
     }
+    if (spec.network !== undefined) {
+      errors.push({
+        path: fieldPath(...path, 'network'),
+        value: service,
+        message:
+          'in a Project, isolation is the same for all its services: say it once, under spec.network',
+        severity: 'error',
+      });
+    }
     errors.push(
       ...validateInstanceNames(`${name}-${service}`, spec, fieldPath(...path)),
+      ...validateRunNames(`${name}-${service}`, spec, fieldPath(...path)),
       ...validateInstanceClash(service, siblings, fieldPath(...path)),
       ...validateServiceSpec(spec, path, siblings),
     );
@@ -45,6 +56,7 @@ export function validateProject(project: {
   );
   errors.push(...validatePlacementsTogether(name, services));
   errors.push(...validateBonds(services));
+  errors.push(...validateJobsTogether(project.spec));
   // Only among ports whose number is known to be bearable: this runs in the operator, on what anybody may apply.
   if (!errors.some((error) => error.severity === 'error'))
     errors.push(...sharedHostPorts(services));
@@ -60,6 +72,7 @@ export function validateService(service: {
   return [
     ...validateObjectName(name, 'service'),
     ...validateInstanceNames(name, service.spec, 'metadata.name'),
+    ...validateRunNames(name, service.spec, 'metadata.name'),
     ...validateServiceSpec(service.spec, ['spec']),
   ];
 }

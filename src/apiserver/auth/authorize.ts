@@ -77,10 +77,16 @@ export const defaultGrants: readonly Grant[] = [
         resources: ['projects/status', 'services/status', 'hosts/status'],
         verbs: ['patch'],
       },
-      { apiGroups: ['nap.dev'], resources: ['projects/finalizers'], verbs: ['update'] },
+      {
+        apiGroups: ['nap.dev'],
+        resources: ['projects/finalizers', 'services/finalizers'],
+        verbs: ['update'],
+      },
       { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] },
       // Those that services name, each followed by name.
       { apiGroups: [''], resources: ['configmaps', 'secrets'], verbs: ['list', 'watch'] },
+      // Certificates that it obtains, and the account for that.
+      { apiGroups: [''], resources: ['secrets'], verbs: ['create', 'update'] },
     ],
   },
   {

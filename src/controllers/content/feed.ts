@@ -149,7 +149,7 @@ function keyOf(namespace: string, ref: ContentRef): string {
 }
 
 /** @param kind of the watch: items of lists do not name theirs. */
-function contentOf(kind: ContentRef['kind'], object: ConfigMap | Secret): FoundContent {
+export function contentOf(kind: ContentRef['kind'], object: ConfigMap | Secret): FoundContent {
   const data = new Map<string, Uint8Array>();
   if (kind === 'Secret') {
     for (const [key, value] of Object.entries((object as Secret).data ?? {})) {
@@ -162,5 +162,6 @@ function contentOf(kind: ContentRef['kind'], object: ConfigMap | Secret): FoundC
       data.set(key, Buffer.from(value, 'base64'));
     }
   }
-  return { type: 'found', uid: object.metadata.uid ?? '', data };
+  const { uid = '', annotations } = object.metadata;
+  return { type: 'found', uid, data, ...(annotations === undefined ? {} : { annotations }) };
 }

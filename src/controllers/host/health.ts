@@ -124,6 +124,17 @@ export class HostHealth {
     return until === undefined || until <= nowMs ? undefined : until - nowMs;
   }
 
+  /** For how long the host is known to be lost; undefined: it is not. */
+  lostForMs(host: string, nowMs: number): number | undefined {
+    if (this.standing(host, nowMs) !== 'lost') return undefined;
+    return nowMs - (this.#lost.get(host) ?? nowMs);
+  }
+
+  /** Whether the host's agent announced to be away, and has not come back since. */
+  leftOnPurpose(host: string): boolean {
+    return this.#grace.has(host);
+  }
+
   /**
    * Whether many hosts vanished at once. A loss counts for `massWindowMs`, and as long as instances of the host wait
    * to be moved.

@@ -17,7 +17,7 @@ import type { EventRecorder } from '../../kube/events.ts';
 import type { StatusWriter } from '../status-writer.ts';
 import type { HostHealth } from './health.ts';
 import type { HostKeeper } from './keeper.ts';
-import { hostStatus } from './status.ts';
+import { hostStatus, networkCondition } from './status.ts';
 
 export interface HostReconcilerOptions {
   readonly client: KubeClient;
@@ -92,9 +92,26 @@ export function hostReconciler(options: HostReconcilerOptions): Reconcile {
       },
       wholeSecondsTime(clock.now()),
     );
-    if (await status.write(object, next, signal)) announceDrain(options.events, object, next);
+    if (await status.write(object, next, signal)) {
+      announceDrain(options.events, object, next);
+      announceNetwork(options.events, object, next);
+    }
     return;
   };
+}
+
+/** Once for each thing that was wrong. */
+function announceNetwork(
+  events: Pick<EventRecorder, 'record'>,
+  before: Host,
+  after: NonNullable<Host['status']>,
+): void {
+  const was = findCondition(before.status?.conditions, networkCondition);
+  const is = findCondition(after.conditions, networkCondition);
+  const isTrouble = is?.reason === 'NetworkProblem' || is?.reason === 'Repaired';
+  if (is === undefined || !isTrouble || was?.message === is.message) return;
+  const reason = is.reason === 'Repaired' ? 'NetworkRepaired' : 'NetworkProblem';
+  events.record(before, 'Warning', reason, is.message);
 }
 
 /** Once for each time that the reason changes. */

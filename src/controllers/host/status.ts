@@ -7,6 +7,9 @@ import { mergeConditions, type ConditionClaim } from '../conditions.ts';
 import { drainedCondition } from './drain.ts';
 import type { HostStanding } from '../placement/types.ts';
 
+/** Type of the condition that tells how a host's network compares with the registry. */
+export const networkCondition = 'NetworkReady';
+
 /** What is known of a host. */
 export interface HostFacts {
   readonly standing: HostStanding;
@@ -55,7 +58,7 @@ export function hostStatus(
       previous?.conditions?.filter(
         ({ type }) => facts.drained !== undefined || type !== drainedCondition,
       ),
-      [ready, ...(facts.drained === undefined ? [] : [facts.drained])],
+      [ready, networkReadiness(facts), ...(facts.drained === undefined ? [] : [facts.drained])],
       generation,
       now,
     ),
@@ -109,6 +112,27 @@ function readiness(facts: HostFacts): Pick<Condition, 'type' | 'status' | 'reaso
   }
   return { type, status: 'True', reason: 'AgentReady', message: 'the agent takes instances' };
 }
+
+/** Whether the host's network is as the registry says, and what was not. */
+function networkReadiness({ standing, record }: FactsOfNetwork): ConditionClaim {
+  const type = networkCondition;
+  if (standing === 'lost' || standing === 'absent' || record?.network === undefined) {
+    const message = 'its agent does not say how its network is';
+    return { type, status: 'Unknown', reason: 'AgentSilent', message };
+  }
+  const { problems, repaired } = record.network;
+  if (problems.length > 0) {
+    return { type, status: 'False', reason: 'NetworkProblem', message: problems.join('; ') };
+  }
+  if (repaired.length > 0) {
+    const message = `was wrong in the last minute, and has been put right: ${repaired.join('; ')}`;
+    return { type, status: 'True', reason: 'Repaired', message };
+  }
+  const message = 'overlay, rules, names and routers are as the registry says';
+  return { type, status: 'True', reason: 'AsItShouldBe', message };
+}
+
+type FactsOfNetwork = Pick<HostFacts, 'standing' | 'record'>;
 
 function quantities(amounts: { readonly cpuMillis: number; readonly memoryBytes: number }): {
   cpu: string;

@@ -1,4 +1,5 @@
 import { seatKey } from '../../api/v1alpha1/seat.ts';
+import { hostRecords } from '../../registry/records/host.ts';
 import { placementRecords, type PlacementRecord } from '../../registry/records/placement.ts';
 import type { Condition, Operation } from '../../registry/store.ts';
 import { hostPorts } from '../../scheduler/filters/host-ports.ts';
@@ -44,6 +45,8 @@ export interface Change {
   readonly leftBehind?: Home;
   /** Paths whose standing in the ClusterState was changed in advance. */
   readonly touched: readonly string[];
+  /** Called when it is written. */
+  readonly written?: () => void;
 }
 
 /** Steps of one service that found no host. */
@@ -153,7 +156,9 @@ export function allocate(intents: readonly Intent[], context: AllocateContext): 
     if (asked.step.type === 'replace') book.restore([asked.step.placed.path]);
     const entry = unplaced.get(asked.intent.key) ?? { pending: 0, staying: 0, explanation: '' };
     entry.explanation = decision.explanation;
-    if (asked.step.type === 'create' || asked.step.reason === 'HostLost') entry.pending++;
+    const { reason } = asked.step;
+    if (asked.step.type === 'create' || reason === 'HostLost' || reason === 'Retried')
+      entry.pending++;
     else if (asked.step.reason === 'HostDrained' || asked.step.reason === 'Rebalanced') {
       entry.evicted = (entry.evicted ?? 0) + 1;
     } else entry.staying++;
@@ -209,8 +214,14 @@ function rewriting(
     const without: (keyof PlacementRecord)[] =
       step.reason === 'Proved'
         ? ['replaces', 'beside']
-        : [step.reason === 'Alone' ? 'beside' : 'hold'];
+        : step.reason === 'Alone'
+          ? ['beside']
+          : ['hold', 'follows'];
     return { ...base, ...rewritten(intent, placed, stripped(placed.record, without)) };
+  }
+  if (placed.record !== undefined && step.reason === 'Finished') {
+    context.state.unplace(placed.path);
+    return { ...base, ...rewritten(intent, placed, { ...placed.record, finished: true }) };
   }
   // What the agent runs keeps its identity if it is what is wanted: then nothing restarts.
   const running = context.instances.of(intent.key, placed);
@@ -314,7 +325,9 @@ function placing(asked: Request, host: string, state: ClusterState): Change {
   const second = step.type === 'accompany' ? !seated : seated;
   const moves = step.type === 'replace' && step.reason !== 'HostLost' && step.placed.host !== host;
   const made = onHost(asked.record, intent.run?.instances.instance(ordinal), host, state);
-  const record = moves ? { ...made, hold: true } : made;
+  const fenced = intent.run?.instances.fenced !== undefined;
+  const left = fenced && step.type !== 'create' ? { follows: step.placed.host } : {};
+  const record = moves ? { ...made, hold: true, ...left } : made;
   const key = { ...intent.identity, host, ordinal: seatKey(ordinal, second) };
   const path = placementRecords.path(key);
   state.place({ id: path, service, reservation, ports }, host);
@@ -344,7 +357,14 @@ function placing(asked: Request, host: string, state: ClusterState): Change {
   }
   return {
     ...base,
-    conditions: [unchanged(old), { type: 'absent', key: path }],
+    conditions: [
+      unchanged(old),
+      { type: 'absent', key: path },
+      // Its agent may be about to come back and go on with it: one of the two comes first.
+      ...(fenced && step.reason === 'HostLost'
+        ? [{ type: 'absent', key: hostRecords.path({ host: old.host }) } as const]
+        : []),
+    ],
     operations: [put, { type: 'delete', key: old.path }],
     deleted: old.path,
     touched: [path, old.path],

@@ -66,7 +66,10 @@ export class PlacementBook {
     const counts = this.#byHost.get(key.host) ?? new Map<string, number>();
     counts.set(service, (counts.get(service) ?? 0) + 1);
     this.#byHost.set(key.host, counts);
-    this.#state.place({ id: path, service, ...needsOf(record?.container) }, key.host);
+    // What has ended takes no room, and keeps nobody away.
+    if (record?.finished !== true) {
+      this.#state.place({ id: path, service, ...needsOf(record?.container) }, key.host);
+    }
     return true;
   }
 
@@ -84,7 +87,7 @@ export class PlacementBook {
   restore(paths: Iterable<string>): void {
     for (const path of paths) {
       const placed = this.#byPath.get(path);
-      if (placed === undefined) this.#state.unplace(path);
+      if (placed === undefined || placed.record?.finished === true) this.#state.unplace(path);
       else {
         const needs = needsOf(placed.record?.container);
         this.#state.place({ id: path, service: placed.service, ...needs }, placed.host);

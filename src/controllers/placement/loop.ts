@@ -1,11 +1,10 @@
-import { equalJson } from '../../api/json.ts';
 import { serviceRecords, type ServiceRecord } from '../../registry/records/service.ts';
-import type { CachedRecord } from '../../registry/record-cache.ts';
+import type { RunRecord } from '../../registry/records/run.ts';
 import { decide } from '../../registry/decide.ts';
 import type { Operation, Revision, Store } from '../../registry/store.ts';
-import { parseSeat, seatKey } from '../../api/v1alpha1/seat.ts';
 import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import type { Clock } from '../../runtime/clock.ts';
+import { Timers } from '../../runtime/timers.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { ClusterState } from '../../scheduler/index.ts';
 import type { Logger } from '../../telemetry/log.ts';
@@ -14,15 +13,21 @@ import type { ServiceWish } from '../service/desired.ts';
 import type { ServiceDirectory } from '../service/directory.ts';
 import { allocate, type Change, type Intent, type Unplaced } from './allocate.ts';
 import { batches } from './batch.ts';
+import { MoveBrake, type Held } from './brake.ts';
 import type { InstanceBook, PlacementBook } from './book.ts';
 import { deliver, isUndelivered } from './delivery.ts';
 import type { HomeSources } from './homes.ts';
 import { heldBack, underOrder, type Order } from './order.ts';
 import { OrderBook } from './order-book.ts';
 import { planBlocked, planRemoval, type RollState, type Step } from './plan.ts';
-import { instanceState, troubleOf, type Readiness } from './readiness.ts';
-import type { InstanceState, Placed, PlacementView } from './types.ts';
+import { Outlook } from './outlook.ts';
+import type { Readiness } from './readiness.ts';
+import type { InstanceState, Placed } from './types.ts';
 import { PlacementRulesKeeper } from './rules.ts';
+import { RunBook, type CachedRuns } from './runs.ts';
+import { ServiceRecordBook, type CachedServices } from './service-records.ts';
+import type { MeshPortBook } from '../mesh-port-book.ts';
+import type { VirtualIpBook } from '../virtual-ip-book.ts';
 import { volumeChanges, type VolumeRecords } from './volumes.ts';
 
 /** What the last pass over a service left open. */
@@ -30,7 +35,7 @@ export interface Outcome {
   readonly unplaced?: Unplaced;
   readonly roll?: RollState;
   /** Instances of lost hosts that are held back, with the reason. */
-  readonly held?: { readonly count: number; readonly message: string };
+  readonly held?: Held;
   /** What other services have to come to first: "db to be healthy"; or why nothing of it may run. */
   readonly order?: Pick<Order, 'waitsFor' | 'stopped'>;
 }
@@ -42,6 +47,10 @@ interface Open {
   readonly order?: Outcome['order'];
   /** There is more to do at once. */
   readonly again?: boolean;
+  /** There is more to do after this time. */
+  readonly wakeInMs?: number;
+  /** Of a oneshot: what is known of its run from now on. */
+  readonly runRecord?: RunRecord;
 }
 
 /** Told what was decided; must not throw. */
@@ -50,12 +59,15 @@ export interface PlacementObserver {
   decided(key: string, changes: readonly Change[]): void;
   /** The outcome for a service may have changed, or what is placed of it. */
   touched(key: string): void;
+  /** The record of a service was written: it may have another virtual IP. */
+  recorded(key: string): void;
   passed?(services: number, changes: number, durationMs: number): void;
 }
 
 export interface PlacementLoopOptions {
   readonly store: Store;
-  readonly epoch: Revision;
+  /** Of the term; asked when something is written. */
+  readonly epoch: () => Revision;
   readonly directory: ServiceDirectory;
   readonly book: PlacementBook;
   readonly instances: InstanceBook;
@@ -63,7 +75,13 @@ export interface PlacementLoopOptions {
   readonly health: HostHealth;
   readonly state: ClusterState;
   /** Present service records, by path. */
-  readonly serviceRecords: ReadonlyMap<string, CachedRecord<ServiceIdentity, ServiceRecord>>;
+  readonly serviceRecords: CachedServices;
+  /** Gives out virtual IPs. */
+  readonly virtualIps: VirtualIpBook;
+  /** Present run records, by path. Default: none. */
+  readonly runRecords?: CachedRuns;
+  /** Gives out the ports that every host answers on. */
+  readonly meshPorts: MeshPortBook;
   /** Present volume records, by path. Default: none, and none are written. */
   readonly volumeRecords?: VolumeRecords;
   /** Public key of a host that deliveries are sealed for. Default: no host has one. */
@@ -102,6 +120,7 @@ const conflictRetryMs = 50;
 export class PlacementLoop {
   readonly #options: PlacementLoopOptions;
   readonly #order: OrderBook;
+  readonly #outlook: Outlook;
   readonly #trigger = new Trigger();
   #dirty = new Set<string>();
   /** Services that wait for room on some host. */
@@ -116,17 +135,28 @@ export class PlacementLoop {
   /** Services of which the API server is being asked whether they are gone, and those of which it said so. */
   readonly #asking = new Set<string>();
   readonly #gone = new Set<string>();
-  readonly #timers = new Map<string, () => void>();
-  /** Service records as last written by us. */
-  readonly #written = new Map<string, ServiceRecord | undefined>();
+  readonly #timers: Timers;
+  readonly #records: ServiceRecordBook;
+  readonly #brake: MoveBrake;
   /** What rules mean for what is placed. */
   readonly rules: PlacementRulesKeeper;
+  /** How far oneshots have come. */
+  readonly runs: RunBook;
   #lastRetry = -Infinity;
-  #moves: { tokens: number; at: number };
 
   constructor(options: PlacementLoopOptions) {
     this.#options = options;
     const { state, book, directory, health, clock, volumeRecords, homeRecords } = options;
+    this.#timers = new Timers(clock);
+    this.#outlook = new Outlook({
+      ...options,
+      timers: this.#timers,
+      mark: (key) => {
+        this.mark(key);
+      },
+      lacksRoom: (key) => this.#waiting.has(key),
+      isRolling: (key) => this.#rolling.has(key),
+    });
     const standing = (host: string) => health.standing(host, clock.monotonic());
     this.rules = new PlacementRulesKeeper({
       state,
@@ -140,15 +170,44 @@ export class PlacementLoop {
         ? {}
         : { homes: { homes: homeRecords, volumes: volumeRecords, standing } }),
     });
+    this.#records = new ServiceRecordBook(
+      options.serviceRecords,
+      options.virtualIps,
+      options.meshPorts,
+      (paths) => {
+        for (const path of paths) this.#markPath(path);
+      },
+    );
+    this.runs = new RunBook({
+      book,
+      instances: options.instances,
+      records: options.runRecords ?? new Map(),
+      clock,
+    });
     this.#order = new OrderBook({
       book,
       instances: options.instances,
       wantOf: (key) => directory.get(key)?.want,
-      stateOf: (key, placed) => this.stateOf(key, placed),
+      stateOf: (key, placed) => this.#outlook.stateOf(key, placed),
+      isHeld: (key) => {
+        const want = directory.get(key)?.want;
+        const isBlocked = want?.type === 'run' && want.blocked !== undefined;
+        return isBlocked || this.#waiting.has(key);
+      },
       isSettled: (key) =>
         this.#actedUpon.get(key) === directory.get(key)?.want && !this.#rolling.has(key),
+      runOf: (key) => {
+        const wish = directory.get(key);
+        if (wish?.want.type !== 'run') return undefined;
+        return this.runs.facts(key, wish.identity, wish.want);
+      },
     });
-    this.#moves = { tokens: 1, at: options.clock.monotonic() };
+    this.#brake = new MoveBrake(
+      health,
+      (host) => book.servicesOn(host).length > 0,
+      options.brakedMovesPerSecond ?? 1,
+      clock.monotonic(),
+    );
   }
 
   /** Asks for a look at a service, by serviceId. Cheap. */
@@ -159,7 +218,8 @@ export class PlacementLoop {
 
   /** An instance of the service changed its state. */
   instanceChanged(key: string): void {
-    if (this.#rolling.has(key) || this.#watching.has(key)) this.mark(key);
+    const looks = [this.#rolling, this.#watching].some((set) => set.has(key));
+    if (looks || this.runs.isActive(key)) this.mark(key);
     for (const other of this.#order.concernedBy(key)) this.mark(other);
   }
 
@@ -168,18 +228,17 @@ export class PlacementLoop {
    * @param record undefined: gone or unreadable
    */
   serviceRecordChanged(key: string, record: ServiceRecord | undefined): void {
-    if (this.#written.has(key) && equalJson(this.#written.get(key), record)) return;
-    this.#written.set(key, record);
-    this.mark(key);
+    if (this.#records.changed(key, record)) this.mark(key);
   }
 
   /** There may be room now where there was none. */
   roomAppeared(): void {
+    for (const path of this.#options.meshPorts.waiting()) this.#markPath(path);
     if (this.#waiting.size === 0) return;
     const { clock, retryGapMs = 100 } = this.#options;
     const dueIn = this.#lastRetry + retryGapMs - clock.monotonic();
     if (dueIn > 0) {
-      this.#wakeAfter('room', dueIn, () => {
+      this.#timers.keep('room', dueIn, () => {
         this.roomAppeared();
       });
       return;
@@ -193,12 +252,24 @@ export class PlacementLoop {
     const { directory, book } = this.#options;
     for (const key of directory.keys()) this.mark(key);
     for (const [key] of book.services()) this.mark(key);
-    for (const record of this.#options.serviceRecords.values()) this.mark(serviceId(record.key));
+    const { serviceRecords, runRecords = new Map() as CachedRuns } = this.#options;
+    for (const record of serviceRecords.values()) this.mark(serviceId(record.key));
+    for (const record of runRecords.values()) this.mark(serviceId(record.key));
+  }
+
+  /** The record of a service, as last written or read. */
+  recordOf(identity: ServiceIdentity): ServiceRecord | undefined {
+    return this.#records.recordOf(identity);
   }
 
   /** What the last pass over the service acted upon; undefined: none yet. */
   actedUpon(key: string): ServiceWish['want'] | undefined {
     return this.#actedUpon.get(key);
+  }
+
+  /** How a placed instance of the service stands. */
+  stateOf(key: string, placed: Placed): InstanceState {
+    return this.#outlook.stateOf(key, placed);
   }
 
   outcome(key: string): Outcome {
@@ -217,8 +288,7 @@ export class PlacementLoop {
         if (this.#dirty.size > 0) await this.#pass(signal);
       }
     } finally {
-      for (const cancel of this.#timers.values()) cancel();
-      this.#timers.clear();
+      this.#timers.cancelAll();
     }
   }
 
@@ -253,16 +323,17 @@ export class PlacementLoop {
     const { sealingKey, volumeRecords } = this.#options;
     const delivered = deliver(intents, changes, book, (host) => sealingKey?.(host));
     const volumes = volumeChanges(intents, delivered, { book, state, records: volumeRecords });
+    const records = this.#recordChanges(intents, open);
     await this.#write(
       [
-        ...this.#recordChanges(intents),
+        ...records,
         ...volumes.map(bookkeeping),
         ...this.rules.homeChanges(intents, delivered).map(bookkeeping),
         ...delivered,
       ],
       signal,
     );
-    const changed = new Set(changes.map(({ key }) => key));
+    const changed = new Set([...records, ...changes].map(({ key }) => key));
     for (const [key, want] of wants) {
       if (want === undefined) this.#forget(key);
       else {
@@ -292,12 +363,25 @@ export class PlacementLoop {
     }
     const order = this.#order.orderOf(key);
     const run = order === undefined ? want : underOrder(want, order);
-    const free = this.rules.plan(key, run, {
-      ...this.#view(key),
-      undelivered: (p) => isUndelivered(p, want.bundle, this.#options.sealingKey?.(p.host)),
-    });
+    const view = {
+      ...this.#outlook.view(key),
+      undelivered: (p: Placed) => isUndelivered(p, want.bundle, this.#options.sealingKey?.(p.host)),
+    };
+    const once =
+      run.instances.oneshot === undefined
+        ? undefined
+        : this.runs.plan(
+            key,
+            identity,
+            run,
+            this.rules.view(key, run, view),
+            order?.waitsFor !== undefined || order?.stopped !== undefined,
+          );
+    const free = once ?? this.rules.plan(key, run, view);
     const plan = order === undefined ? { ...free, waits: false } : heldBack(free, order);
-    const { steps, held } = this.#brake(plan.steps);
+    const braked = this.#brake.apply(plan.steps, this.#options.clock.monotonic());
+    const { steps } = braked;
+    const held = braked.held ?? plan.fenced;
     if (plan.watches === true) this.#watching.add(key);
     else this.#watching.delete(key);
     open.set(key, {
@@ -305,13 +389,18 @@ export class PlacementLoop {
       ...(plan.roll === undefined ? {} : { roll: plan.roll }),
       ...(held === undefined ? {} : { held }),
       ...(order !== undefined && (plan.waits || order.stopped !== undefined) ? { order } : {}),
+      ...(once?.wakeInMs === undefined ? {} : { wakeInMs: once.wakeInMs }),
+      ...(once?.record === undefined ? {} : { runRecord: once.record }),
     });
     return { key, identity, run, steps };
   }
 
   /** Records of a service without an object: they go when the API server itself says that there is none. */
   #orphan(key: string, signal: AbortSignal): Intent | undefined {
-    const identity = this.#options.book.identityOf(key) ?? this.#recordOf(key)?.key;
+    const identity =
+      this.#options.book.identityOf(key) ??
+      this.#records.identityOf(key) ??
+      this.runs.identityOf(key);
     if (identity === undefined) return undefined;
     if (this.#gone.delete(key)) {
       return { key, identity, steps: planRemoval(this.#options.book.ofService(key)) };
@@ -341,121 +430,48 @@ export class PlacementLoop {
     if (!signal.aborted) this.#markAfter(key, confirmAgainMs);
   }
 
-  #view(key: string): PlacementView {
-    const { instances, readiness, health, clock } = this.#options;
-    const now = clock.monotonic();
-    let leaving: ReadonlySet<number> | undefined;
-    return {
-      lacksRoom: this.#waiting.has(key),
-      state: (placed) => this.stateOf(key, placed),
-      host: (name) => health.standing(name, now),
-      misfit: () => undefined,
-      trouble: (placed) => {
-        const settlesIn = readiness.settlesInMs(placed.path, placed.record?.id ?? '', now);
-        return settlesIn !== undefined ? undefined : troubleOf(instances.of(key, placed));
-      },
-      rested: (placed) => (this.#settlesIn(key, placed, true) ?? 0) === 0,
-      leaving: (ordinal) => {
-        leaving ??= this.#leaving(key);
-        return leaving.has(ordinal);
-      },
-    };
-  }
-
-  /** How a placed instance stands; and a wake-up for when it will have settled, if an update waits for that. */
-  stateOf(key: string, placed: Placed): InstanceState {
-    const record = this.#options.instances.of(key, placed);
-    return instanceState(placed, record, this.#settlesIn(key, placed, false));
-  }
-
-  /** As Readiness says it by the service's own policy; sets a wake-up if an update waits for that. */
-  #settlesIn(key: string, placed: Placed, rest: boolean): number | undefined {
-    const { instances, readiness, directory, clock } = this.#options;
-    const want = directory.get(key)?.want;
-    const policy = want?.type === 'run' ? want.instances.update : undefined;
-    const id = placed.record?.id ?? instances.of(key, placed)?.id ?? '';
-    const settlesIn = readiness.settlesInMs(placed.path, id, clock.monotonic(), policy, rest);
-    if (settlesIn !== undefined && settlesIn > 0 && this.#rolling.has(key)) {
-      this.#wakeAfter(`settled ${placed.path}${rest ? ' and rested' : ''}`, settlesIn, () => {
-        this.mark(key);
-      });
-    }
-    return settlesIn;
-  }
-
-  /** Ordinals of which some host still has an instance that is not placed there any more. */
-  #leaving(key: string): ReadonlySet<number> {
-    const { book, instances } = this.#options;
-    const here = new Set(
-      book.ofService(key).map((p) => `${p.host}/${seatKey(p.ordinal, p.second === true)}`),
-    );
-    const ordinals = new Set<number>();
-    for (const { key: at } of instances.ofService(key)) {
-      const seat = parseSeat(at.ordinal);
-      if (seat !== undefined && !here.has(`${at.host}/${at.ordinal}`)) ordinals.add(seat.ordinal);
-    }
-    return ordinals;
-  }
-
-  /** While many hosts are lost at once, lets moves away from lost hosts through one by one. */
-  #brake(steps: readonly Step[]): { steps: readonly Step[]; held?: NonNullable<Outcome['held']> } {
-    const { health, book, clock, brakedMovesPerSecond = 1 } = this.#options;
-    if (!steps.some(isMove)) return { steps };
-    const now = clock.monotonic();
-    const brake = health.brake(now, (host) => book.servicesOn(host).length > 0);
-    if (brake === undefined) return { steps };
-    const refill = ((now - this.#moves.at) * brakedMovesPerSecond) / 1000;
-    this.#moves = { tokens: Math.min(1, this.#moves.tokens + refill), at: now };
-    let count = 0;
-    const allowed = steps.filter((step) => {
-      if (!isMove(step)) return true;
-      if (this.#moves.tokens >= 1) {
-        this.#moves.tokens -= 1;
-        return true;
-      }
-      count++;
-      return false;
+  /** Records of services, and of their runs, that have to be written or removed: those of one service together. */
+  #recordChanges(intents: readonly Intent[], open: ReadonlyMap<string, Open>): Change[] {
+    return intents.flatMap((intent) => {
+      const { key } = intent;
+      const record = this.#records.change(intent);
+      const operations = [record, this.#runChange(intent, open.get(key))];
+      const writes = operations.filter((operation) => operation !== undefined);
+      if (writes.length === 0) return [];
+      const change = { key, step: recordStep, conditions: [], operations: writes, touched: [] };
+      if (record === undefined) return [change];
+      const written = (): void => {
+        if (intent.run?.addressed !== true) this.#released(record.key);
+        this.#options.observer.recorded(key);
+      };
+      return [{ ...change, written }];
     });
-    if (count === 0) return { steps };
-    const message = `${brake.message}; moving ${String(brakedMovesPerSecond)} instance per second`;
-    return { steps: allowed, held: { count, message } };
   }
 
-  /** Service records that have to be written or removed. */
-  #recordChanges(intents: readonly Intent[]): Change[] {
-    const changes: Change[] = [];
-    for (const intent of intents) {
-      const path = serviceRecords.path(intent.identity);
-      const present = this.#written.has(intent.key)
-        ? this.#written.get(intent.key)
-        : this.#options.serviceRecords.get(path)?.value;
-      const wanted = intent.run?.record;
-      if (equalJson(present, wanted)) continue;
-      const exists = present !== undefined || this.#options.serviceRecords.has(path);
-      if (wanted === undefined && !exists) continue;
-      changes.push({
-        key: intent.key,
-        step: recordStep,
-        conditions: [],
-        operations: [
-          wanted === undefined
-            ? { type: 'delete', key: path }
-            : { type: 'put', key: path, value: serviceRecords.encode(wanted) },
-        ],
-        touched: [],
-      });
-      this.#written.set(intent.key, wanted);
-    }
-    return changes;
+  #runChange({ key, identity, run }: Intent, open: Open | undefined): Operation | undefined {
+    // One that is blocked, or waits for others, is left as it is known.
+    const isOneshot = run?.instances.oneshot !== undefined;
+    if (isOneshot && open?.runRecord === undefined) return undefined;
+    return this.runs.change(key, identity, open?.runRecord);
+  }
+
+  #markPath(path: string): void {
+    const key = serviceRecords.parsePath(path);
+    if (key !== undefined) this.mark(serviceId(key));
+  }
+
+  /** An address is free that no host is told of any more. */
+  #released(path: string): void {
+    for (const waiting of this.#options.virtualIps.released(path)) this.#markPath(waiting);
   }
 
   async #write(changes: readonly Change[], signal: AbortSignal): Promise<void> {
-    const { store, epoch, book, observer, log } = this.#options;
+    const { store, epoch, book, readiness, observer, log } = this.#options;
     const done = new Map<string, Change[]>();
     for (const batch of batches(changes)) {
       const conditions = batch.flatMap((change) => change.conditions);
       const operations = batch.flatMap((change) => change.operations);
-      const result = await decide(store, epoch, conditions, operations, signal);
+      const result = await decide(store, epoch(), conditions, operations, signal);
       if (!result.committed) {
         log.warn(
           { services: [...new Set(batch.map((change) => change.key))] },
@@ -463,13 +479,18 @@ export class PlacementLoop {
         );
         for (const change of batch) {
           book.restore(change.touched);
-          this.#written.delete(change.key);
+          this.#records.forget(change.key);
+          this.runs.forget(change.key);
           this.#markAfter(change.key, conflictRetryMs);
         }
         continue;
       }
       for (const change of batch) {
-        if (change.deleted !== undefined) book.delete(change.deleted, result.revision, true);
+        change.written?.();
+        if (change.deleted !== undefined) {
+          book.delete(change.deleted, result.revision, true);
+          readiness.forget(change.deleted);
+        }
         if (change.put !== undefined) {
           book.put(change.put.key, change.put.path, result.revision, change.put.record);
         }
@@ -499,8 +520,13 @@ export class PlacementLoop {
       // The pass that began the update did not ask to be woken when something settles.
       this.mark(key);
     }
-    if (open.held !== undefined)
-      this.#markAfter(key, 1_000 / (this.#options.brakedMovesPerSecond ?? 1));
+    if (open.held !== undefined) this.#markAfter(key, this.#brake.pauseMs);
+    if (open.wakeInMs !== undefined) {
+      // Instead of the timer of the last pass.
+      this.#timers.replace(`run ${key}`, open.wakeInMs, () => {
+        this.mark(key);
+      });
+    }
     const { roll, held, order } = open;
     if (unplaced === undefined && !roll && !held && !order) {
       this.#outcomes.delete(key);
@@ -517,31 +543,15 @@ export class PlacementLoop {
 
   /** Nobody asks for the service any more. */
   #forget(key: string): void {
-    for (const memory of [this.#outcomes, this.#actedUpon, this.#written]) memory.delete(key);
+    for (const memory of [this.#outcomes, this.#actedUpon]) memory.delete(key);
+    for (const book of [this.#records, this.runs]) book.forget(key);
     for (const set of [this.#waiting, this.#rolling, this.#watching]) set.delete(key);
   }
 
-  #recordOf(key: string): CachedRecord<ServiceIdentity, ServiceRecord> | undefined {
-    for (const record of this.#options.serviceRecords.values()) {
-      if (serviceId(record.key) === key) return record;
-    }
-    return undefined;
-  }
-
   #markAfter(key: string, delayMs: number): void {
-    this.#wakeAfter(`service ${key}`, delayMs, () => {
+    this.#timers.keep(`service ${key}`, delayMs, () => {
       this.mark(key);
     });
-  }
-
-  /** One timer for each name; the one that is set first stays. */
-  #wakeAfter(name: string, delayMs: number, wake: () => void): void {
-    if (this.#timers.has(name)) return;
-    const cancel = this.#options.clock.schedule(() => {
-      this.#timers.delete(name);
-      wake();
-    }, delayMs);
-    this.#timers.set(name, cancel);
   }
 }
 
@@ -552,8 +562,4 @@ const recordStep: Step = { type: 'create', ordinal: 0, reason: 'ScaledUp' };
 function bookkeeping(of: { readonly key: string; readonly operation: Operation }): Change {
   const { key, operation } = of;
   return { key, step: recordStep, conditions: [], operations: [operation], touched: [] };
-}
-
-function isMove(step: Step): boolean {
-  return step.type === 'replace' && step.reason === 'HostLost';
 }

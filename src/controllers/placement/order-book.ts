@@ -3,6 +3,7 @@ import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import type { ServiceWish } from '../service/desired.ts';
 import type { InstanceBook, PlacementBook } from './book.ts';
 import { orderOf, type Neighbour, type Order } from './order.ts';
+import type { RunFacts } from './runs.ts';
 import type { InstanceState, Placed } from './types.ts';
 
 type Run = Extract<ServiceWish['want'], { type: 'run' }>;
@@ -15,6 +16,10 @@ export interface OrderSources {
   readonly stateOf: (key: string, placed: Placed) => InstanceState;
   /** Whether the service's latest spec is acted upon and no update is under way. */
   readonly isSettled: (key: string) => boolean;
+  /** Whether what is missing of the service cannot be made now: there is no room, or a config is missing. */
+  readonly isHeld: (key: string) => boolean;
+  /** How the run of a oneshot stands; undefined for what runs for ever. */
+  readonly runOf: (key: string) => RunFacts | undefined;
 }
 
 /** Which services are bound to which, and what that means for each at this moment. */
@@ -50,7 +55,9 @@ export class OrderBook {
     const conflicts = (bonds.conflictsWith ?? []).map(keyOf);
     const others = new Set([
       ...Object.keys(bonds.dependsOn ?? {}).map(keyOf),
-      ...[bonds.requires, bonds.bindsTo, bonds.partOf].flatMap((names) => names ?? []).map(keyOf),
+      ...[bonds.requires, bonds.wants, bonds.bindsTo, bonds.partOf]
+        .flatMap((names) => names ?? [])
+        .map(keyOf),
       ...conflicts,
     ]);
     this.#heeded.set(key, { bonds, others });
@@ -80,30 +87,47 @@ export class OrderBook {
   }
 
   #neighbour(key: string, visiting: ReadonlySet<string>): Neighbour {
-    const { book, instances, wantOf, stateOf, isSettled } = this.#from;
+    const { book, instances, wantOf, stateOf, isSettled, isHeld, runOf } = this.#from;
     const want = wantOf(key);
+    const run = runOf(key);
     const placed = book.ofService(key);
     const asked = want?.type === 'run' ? want.instances.replicas : 0;
     // What is stopped by its own bonds is as good as scaled to 0.
-    const isStopped = !visiting.has(key) && this.orderOf(key, visiting)?.stopped !== undefined;
+    const order = visiting.has(key) ? undefined : this.orderOf(key, visiting);
+    const isStopped = order?.stopped !== undefined;
     const replicas = isStopped ? 0 : asked;
     const counts = { running: 0, ready: 0, done: 0, failed: 0 };
     for (const p of placed) {
       if (p.ordinal > replicas || p.record?.beside === true) continue;
       const state = stateOf(key, p);
       const record = instances.of(key, p);
-      if (record?.phase === 'Running' && record.id === p.record?.id) counts.running++;
+      // A data-only container is ready without ever running.
+      const isUp = record?.phase === 'Running' || record?.ready === true;
+      if (isUp && record.id === p.record?.id) counts.running++;
       if (state === 'ready' || state === 'settling') counts.ready++;
       if (state === 'done') counts.done++;
       if (state === 'failed') counts.failed++;
     }
+    if (run !== undefined) {
+      counts.done = run.succeeded.size;
+      counts.failed = run.verdict.type === 'failed' ? replicas : run.failed.size;
+    }
+    const remains = want?.type === 'run' && want.instances.oneshot?.remains === true;
+    if (remains) counts.ready = counts.done;
+    // What has ended is only a container that does not run.
+    const existing = placed.filter((p) => p.record?.finished !== true).length;
+    const reported = instances
+      .ofService(key)
+      .filter(({ record }) => run === undefined || record.phase !== 'Exited').length;
     const first = placed.find((p) => p.ordinal === 1 && p.record?.beside !== true);
     return {
       exists: want?.type === 'run',
       replicas,
       settled: isSettled(key),
+      held: isHeld(key) || order?.hopeless === true,
       ...counts,
-      existing: Math.max(placed.length, instances.ofService(key).length),
+      existing: Math.max(existing, reported),
+      ...(run === undefined ? {} : { alive: existing + (remains ? counts.done : 0) }),
       token: first?.record?.id,
     };
   }

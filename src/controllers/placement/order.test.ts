@@ -10,6 +10,7 @@ const up: Neighbour = {
   done: 0,
   failed: 0,
   existing: 2,
+  held: false,
   token: 'p1',
 };
 const order = (
@@ -17,7 +18,8 @@ const order = (
   db: Partial<Neighbour>,
   excludedBy: readonly string[] = [],
 ) => {
-  const { after, ...rest } = orderOf(bonds, excludedBy, () => ({ ...up, ...db }));
+  const { after, hopeless, ...rest } = orderOf(bonds, excludedBy, () => ({ ...up, ...db }));
+  expect([undefined, true]).toContain(hopeless);
   expect(after).toBeDefined();
   return rest;
 };
@@ -53,6 +55,19 @@ describe('orderOf', () => {
       { replicas: 0, ready: 0 },
       waits('db to be healthy', true),
     ],
+    ['wants: runs', { wants: ['db'] }, { ready: 0, settled: false }, open],
+    [
+      'wants: one does not run',
+      { wants: ['db'] },
+      { running: 1 },
+      waits('db to be started', false),
+    ],
+    ['wants: one has failed', { wants: ['db'] }, { running: 1, failed: 1 }, open],
+    ['wants: all have failed', { wants: ['db'] }, { running: 0, ready: 0, failed: 2 }, open],
+    ['wants: has ended', { wants: ['db'] }, { running: 0, ready: 0, done: 2 }, open],
+    ['wants: there is no room', { wants: ['db'] }, { running: 0, ready: 0, held: true }, open],
+    ['wants: is stopped', { wants: ['db'] }, { replicas: 0, running: 0, ready: 0 }, open],
+    ['wants: cannot be read', { wants: ['db'] }, { exists: false, running: 0, ready: 0 }, open],
     ['requires: works', { requires: ['db'] }, {}, open],
     ['requires: starts', { requires: ['db'] }, { running: 0, ready: 0 }, open],
     ['requires: failed', { requires: ['db'] }, { failed: 2 }, waits('db to work', true)],

@@ -20,6 +20,10 @@ export interface Neighbour {
   readonly done: number;
   /** Those that have failed. */
   readonly failed: number;
+  /** What is missing of it cannot come now: no host has room, or it waits for something that has failed. */
+  readonly held: boolean;
+  /** Instances that run or start, or count as if they did. Default: those that exist and have not ended. */
+  readonly alive?: number;
   /** Instances that exist in any way, wanted or not. */
   readonly existing: number;
   /** Changes when its first instance is replaced by another one. */
@@ -35,6 +39,8 @@ export interface Order {
   readonly stopped?: string;
   /** Why no instance may be made or updated now: "db to be healthy". */
   readonly waitsFor?: string;
+  /** It waits for something that has failed. */
+  readonly hopeless?: boolean;
   /** Nor may those be made anew that were lost. */
   readonly shut: boolean;
   /** What its new instances come after; one that came after something else has to start anew. */
@@ -58,6 +64,7 @@ export function orderOf(bonds: Bonds, excludedBy: readonly string[], around: Nei
   let stopped: string | undefined;
   let waitsFor: string | undefined;
   let shut = false;
+  let hopeless = false;
   const wait = (message: string, hard: boolean): void => {
     waitsFor ??= message;
     shut ||= hard;
@@ -68,6 +75,7 @@ export function orderOf(bonds: Bonds, excludedBy: readonly string[], around: Nei
     const reached = { started: n.running + n.done, healthy: n.ready, completed: n.done }[condition];
     const enough = n.exists && n.replicas > 0 && reached >= n.replicas;
     if (enough && n.settled) continue;
+    hopeless ||= n.held || (n.failed > 0 && n.failed >= n.replicas);
     wait(
       `${service} to be ${enough ? 'updated' : condition}`,
       condition === 'completed' ? !enough : reached === 0,
@@ -77,11 +85,20 @@ export function orderOf(bonds: Bonds, excludedBy: readonly string[], around: Nei
     const n = around(service);
     follow(service);
     if (n.exists && n.replicas === 0) stopped ??= `it requires ${service}, which is stopped`;
-    if (!n.exists || (n.failed > 0 && n.failed >= n.replicas)) wait(`${service} to work`, true);
+    if (!n.exists || (n.failed > 0 && n.failed >= n.replicas)) {
+      hopeless = true;
+      wait(`${service} to work`, true);
+    }
+  }
+  for (const service of bonds.wants ?? []) {
+    const n = around(service);
+    const settledAll = n.running + n.done + n.failed >= n.replicas;
+    // The weakest of all bonds: what cannot start is not waited for.
+    if (n.exists && !n.held && !settledAll) wait(`${service} to be started`, false);
   }
   for (const service of bonds.bindsTo ?? []) {
     const n = around(service);
-    const alive = n.existing - n.failed - n.done;
+    const alive = n.alive ?? n.existing - n.failed - n.done;
     if (n.exists && n.settled && alive <= 0)
       stopped ??= `it is bound to ${service}, which does not run`;
   }
@@ -100,6 +117,7 @@ export function orderOf(bonds: Bonds, excludedBy: readonly string[], around: Nei
   return {
     shut,
     after,
+    ...(hopeless ? { hopeless } : {}),
     ...(stopped === undefined ? {} : { stopped }),
     ...(waitsFor === undefined ? {} : { waitsFor }),
   };

@@ -340,3 +340,43 @@ describe('planService, whatever the state of the world', () => {
     );
   });
 });
+
+describe('a fenced service', () => {
+  const fenced = (replicas: number, specHash = 'v1'): DesiredInstances => ({
+    ...desired(replicas, specHash),
+    fenced: { afterMs: 15_000 },
+  });
+  const lost = world([{ ordinal: 1 }, { ordinal: 2, host: 'b' }], { a: 'lost', b: 'present' });
+  const open = { ...lost.view, mayStillRun: (host: string) => (host === 'a' ? 'why' : undefined) };
+
+  it('is not replaced before the lost host must have stopped it, and says why', () => {
+    const plan = planService(fenced(2), lost.placed, open);
+    expect(plan.steps).toEqual([]);
+    expect(plan.fenced).toEqual({ count: 1, message: 'why' });
+    const then = planService(fenced(2), lost.placed, lost.view);
+    expect(then.steps).toMatchObject([{ type: 'replace', reason: 'HostLost' }]);
+    expect(then.fenced).toBeUndefined();
+  });
+
+  it('is not forgotten by scaling down while it may run unseen', () => {
+    expect(planService(fenced(0), lost.placed, open).steps).toMatchObject([
+      { type: 'remove', placed: { ordinal: 2 } },
+    ]);
+  });
+
+  it('stops the old one first, whoever asks for a move', () => {
+    const { placed, view } = world([{ ordinal: 1 }]);
+    const drained = { ...view, eviction: () => ({ reason: 'HostDrained' as const }) };
+    expect(planService(fenced(1), placed, drained).steps).toMatchObject([{ type: 'replace' }]);
+    expect(planService(desired(1), placed, drained).steps).toMatchObject([{ type: 'accompany' }]);
+  });
+
+  it('holds the new one until the host of the old one is out of doubt', () => {
+    const { placed, view } = world([{ ordinal: 1, host: 'b' }]);
+    const [p] = placed as [Placed];
+    const held = { ...p, record: { ...p.record!, hold: true, follows: 'a' } };
+    const doubtful = { ...view, mayStillRun: () => 'why' };
+    expect(planService(fenced(1), [held], doubtful).steps).toEqual([]);
+    expect(planService(fenced(1), [held], view).steps).toMatchObject([{ reason: 'Released' }]);
+  });
+});

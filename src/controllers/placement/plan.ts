@@ -22,6 +22,11 @@ export type StepReason =
   | 'HostExcluded'
   | 'HostGone'
   | 'Unreadable'
+  /** Of a oneshot: its end has been noted; it has nothing more to do; another try; the others have failed. */
+  | 'Finished'
+  | 'Completed'
+  | 'Retried'
+  | 'JobFailed'
   | 'ServiceRecreated'
   /** Contents of files changed, or have to be sealed anew. */
   | 'ContentChanged'
@@ -89,6 +94,8 @@ export interface Plan {
   readonly roll?: RollState;
   /** There is more to do as soon as this is written. */
   readonly again?: boolean;
+  /** Instances of lost hosts that may still run there, and why. */
+  readonly fenced?: { readonly count: number; readonly message: string };
   /** Something waits until agents have done away with something else. */
   readonly watches?: boolean;
 }
@@ -102,7 +109,8 @@ export interface Plan {
  * - Instances whose container spec changed, or whose host breaks the placement rules, are replaced as the update policy
  *   says (roll.ts).
  * - Two of one ordinal exist only while a successor is started beside its predecessor. Otherwise a new instance on
- *   another host is held until the old one is gone, unless the old one's host is lost.
+ *   another host is held until the old one is gone, unless the old one's host is lost. Of a fenced service it waits until
+ *   the lost host must have stopped it.
  */
 export function planService(
   desired: DesiredInstances,
@@ -115,7 +123,9 @@ export function planService(
   let dissolved = false;
   for (const [ordinal, candidates] of byOrdinal(placed)) {
     if (ordinal > desired.replicas) {
-      steps.push(...candidates.map((p): Step => remove(p, 'ScaledDown')));
+      // A fenced one that may run unseen is not forgotten: the ordinal could be asked for again.
+      const seen = candidates.filter((p) => desired.fenced === undefined || isOver(p.host, view));
+      steps.push(...seen.map((p): Step => remove(p, 'ScaledDown')));
       continue;
     }
     const pair = pairOf(candidates, view);
@@ -162,7 +172,7 @@ export function planService(
       steps.push({ type: 'rewrite', placed: p, reason: 'Unreadable' });
     } else if (p.record.specHash === want.specHash && p.record.serviceUID !== desired.uid) {
       steps.push({ type: 'rewrite', placed: p, reason: 'ServiceRecreated' });
-    } else if (p.record.hold === true && !leaving(p.ordinal)) {
+    } else if (p.record.hold === true && !leaving(p.ordinal) && isOver(p.record.follows, view)) {
       steps.push({ type: 'rewrite', placed: p, reason: 'Released' });
     } else if (p.record.specHash === want.specHash && view.undelivered?.(p) === true) {
       steps.push({ type: 'rewrite', placed: p, reason: 'ContentChanged' });
@@ -189,11 +199,17 @@ export function planService(
     for (const path of paths) taken.add(path);
     free.push(step);
   }
+  const waiting = desired.fenced
+    ? kept.filter((p) => view.host(p.host) === 'lost' && !isFencedOff(p, desired, view))
+    : [];
+  const [first] = waiting;
+  const message = first && view.mayStillRun?.(first.host);
   const watches = kept.some((p) => p.record?.hold === true) || steps.some(isHeld);
   return {
     steps: [...steps, ...free],
     ...(roll.state === undefined ? {} : { roll: roll.state }),
     ...(dissolved || free.length < roll.steps.length ? { again: true } : {}),
+    ...(message === undefined ? {} : { fenced: { count: waiting.length, message } }),
     ...(watches ? { watches } : {}),
   };
 }
@@ -249,7 +265,7 @@ export function planRemoval(placed: readonly Placed[]): Step[] {
 
 function judge(p: Placed, desired: DesiredInstances, view: PlacementView): Standing {
   const host = view.host(p.host);
-  if (host === 'lost') return 'lost';
+  if (host === 'lost') return isFencedOff(p, desired, view) ? 'lost' : 'current';
   // It is written anew first; what it should be is looked at when it can be read.
   if (p.broken === true) return 'current';
   const hash = p.record?.specHash;
@@ -258,6 +274,15 @@ function judge(p: Placed, desired: DesiredInstances, view: PlacementView): Stand
   if (host !== 'present') return 'current';
   const moves = view.eviction?.(p) !== undefined || view.misfit(p.host, p) !== undefined;
   return moves ? 'misplaced' : 'current';
+}
+
+/** Whether an instance on a lost host can be replaced: at once, or when its host must have stopped it. */
+function isFencedOff(p: Placed, desired: DesiredInstances, view: PlacementView): boolean {
+  return desired.fenced === undefined || view.mayStillRun?.(p.host) === undefined;
+}
+
+function isOver(host: string | undefined, view: PlacementView): boolean {
+  return host === undefined || view.mayStillRun?.(host) === undefined;
 }
 
 /** Whether a service that it has to follow was replaced after it was made. */
@@ -269,7 +294,7 @@ export function isLeftBehind(p: Placed, { after = {} }: DesiredInstances): boole
 }
 
 /** Of two instances of one ordinal the one with the higher number stays. */
-function preference(p: Placed, view: PlacementView): number {
+export function preference(p: Placed, view: PlacementView): number {
   const host = { present: 100, absent: 50, lost: 0 }[view.host(p.host)];
   const state = { ready: 9, settling: 8, done: 7, starting: 5, unknown: 4, failed: 1 }[
     view.state(p)
@@ -290,7 +315,7 @@ export function ordinalOf(step: Step): number {
   return step.type === 'create' ? step.ordinal : step.placed.ordinal;
 }
 
-function byOrdinal(placed: readonly Placed[]): Map<number, Placed[]> {
+export function byOrdinal(placed: readonly Placed[]): Map<number, Placed[]> {
   const map = new Map<number, Placed[]>();
   for (const p of placed) {
     const list = map.get(p.ordinal);
@@ -309,7 +334,7 @@ export function newPlacement(
   marks: Pick<PlacementRecord, 'replaces' | 'beside' | 'hold'> = {},
 ): PlacementRecord {
   const { specHash, container, volumes } = desired.instance(ordinal);
-  const { after = {} } = desired;
+  const { after = {}, oneshot } = desired;
   const followed = Object.keys(after).length === 0 ? {} : { after };
   const base = {
     id,
@@ -317,6 +342,7 @@ export function newPlacement(
     specHash,
     container,
     placedAt,
+    ...(oneshot === undefined ? {} : { run: oneshot.run }),
     ...marks,
     ...followed,
   };

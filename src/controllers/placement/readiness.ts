@@ -10,6 +10,8 @@ import type { InstanceState, Placed } from './types.ts';
 export class Readiness {
   readonly #since = new Map<string, { id: string; at: number }>();
   readonly #monitorMs: number;
+  /** Since when an update waits for instances, by path. */
+  readonly #awaited = new Map<string, { id: string; at: number }>();
 
   constructor(monitorMs: number) {
     this.#monitorMs = monitorMs;
@@ -17,10 +19,27 @@ export class Readiness {
 
   /** Takes note of what the agent says now. @param path of the placement. @param nowMs monotonic. */
   observe(path: string, record: InstanceRecord | undefined, nowMs: number): void {
-    if (record?.ready !== true) this.#since.delete(path);
-    else if (this.#since.get(path)?.id !== record.id) {
+    if (record?.ready !== true) {
+      this.#since.delete(path);
+      return;
+    }
+    this.#awaited.delete(path);
+    if (this.#since.get(path)?.id !== record.id) {
       this.#since.set(path, { id: record.id, at: nowMs });
     }
+  }
+
+  /** Milliseconds for which an instance has been waited for, counted from the first question about it. */
+  awaitedMs(path: string, id: string, nowMs: number): number {
+    const known = this.#awaited.get(path);
+    if (known?.id === id) return nowMs - known.at;
+    this.#awaited.set(path, { id, at: nowMs });
+    return 0;
+  }
+
+  /** Nothing is placed there any more. @param path of the placement */
+  forget(path: string): void {
+    this.#awaited.delete(path);
   }
 
   /**
@@ -52,11 +71,15 @@ export function instanceState(
 ): InstanceState {
   if (record === undefined) return 'unknown';
   if (placed.record !== undefined && record.id !== placed.record.id) return 'starting';
-  if (record.ready) return (settlesInMs ?? 0) > 0 ? 'settling' : 'ready';
+  // One that runs to its end has not got there while it runs.
+  const isOneshot = placed.record?.container.oneshot === true;
+  if (record.ready && !isOneshot) return (settlesInMs ?? 0) > 0 ? 'settling' : 'ready';
   if (record.phase === 'Failed' || failingReasons.has(record.reason ?? '')) return 'failed';
   if (record.phase === 'Exited') {
     // A clean end by a signal has another code than 0; the agent knows it for what it is.
-    const isClean = record.exitCode === 0 || record.reason === 'Completed';
+    const isClean =
+      record.reason === 'Completed' ||
+      (record.exitCode === 0 && !(isOneshot && record.reason !== undefined));
     const isDone = placed.record?.container.restart !== 'always' && isClean;
     return isDone ? 'done' : 'failed';
   }

@@ -124,8 +124,15 @@ export class Rebalancer {
     const want = directory.get(key)?.want;
     if (want?.type !== 'run' || want.global === true || want.blocked !== undefined)
       return undefined;
+    // It would have to be stopped first.
+    if (want.instances.fenced !== undefined) return undefined;
     const { rules, instances } = want;
-    if (rules.strategy !== 'spread' || rules.machineOf !== undefined || instances.paused === true) {
+    if (
+      rules.strategy !== 'spread' ||
+      rules.machineOf !== undefined ||
+      instances.paused === true ||
+      instances.oneshot !== undefined
+    ) {
       return undefined;
     }
     if (rules.machineID !== undefined || loop.rules.isFollowed(key)) return undefined;

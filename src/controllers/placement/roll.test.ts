@@ -25,6 +25,10 @@ class World {
   hosts: Record<string, HostStanding> = {};
   /** Ordinals with something that still stops where it is not placed any more. */
   leaving = new Set<number>();
+  /** Hosts that are being emptied; true: at once. */
+  drained = new Map<string, boolean>();
+  /** Paths of what an update has waited for long enough. */
+  overdue = new Set<string>();
   #ids = 0;
 
   plan(hash: string, replicas: number, policy: Partial<UpdatePolicy> = {}, paused = false): Plan {
@@ -55,6 +59,11 @@ class World {
       host: (name) => this.hosts[name] ?? 'present',
       misfit: () => undefined,
       trouble: () => undefined,
+      eviction: (p) => {
+        const now = this.drained.get(p.host);
+        return now === undefined ? undefined : { reason: 'HostDrained', now };
+      },
+      overdue: (p) => (this.overdue.has(p.path) ? 'not ready within 10m' : undefined),
       leaving: (ordinal) => this.leaving.has(ordinal),
     };
     const desired = {
@@ -179,6 +188,59 @@ describe('an update', () => {
     expect(last.steps.map(text)).toEqual(['rewrite 1 Proved']);
     world.carryOut(last.steps, 'v2');
     expect(world.plan('v2', 1)).toEqual({ steps: [] });
+  });
+
+  it('counts as failed what does not get ready in time, until it does', () => {
+    const world = running(3);
+    world.carryOut(world.plan('v2', 3).steps, 'v2');
+    world.overdue.add('/p/a/1');
+    expect(world.plan('v2', 3)).toEqual({
+      steps: [],
+      roll: {
+        state: 'stopped',
+        message: 'update stopped, 2 to go: instance 1 on a: not ready within 10m',
+      },
+    });
+    expect(world.plan('v2', 3, { failureAction: 'rollback' }).roll?.state).toBe('failed');
+    expect(world.plan('v2', 3, { failureAction: 'continue' }).steps.map(text)).toEqual([
+      'replace 2 SpecChanged',
+    ]);
+    world.change('/p/a/1', (i) => ({ ...i, state: 'ready' }));
+    expect(world.plan('v2', 3).roll?.state).toBe('waiting');
+  });
+
+  it('empties a host gracefully, and when the time for that is over at once', () => {
+    const world = running(2);
+    world.drained.set('a', false);
+    world.carryOut(world.plan('v1', 2).steps, 'v1', 'b');
+    expect(world.plan('v1', 2).steps).toEqual([]);
+    world.change('/p/b/1.b', (i) => ({ ...i, state: 'failed' }));
+    expect(world.plan('v1', 2)).toMatchObject({ steps: [], roll: { state: 'stopped' } });
+    world.drained.set('a', true);
+    const plan = world.plan('v1', 2);
+    expect(plan.steps.map(text)).toEqual(['finish 1 HostDrained', 'replace 2 HostDrained']);
+    world.carryOut(plan.steps, 'v1', 'b');
+    expect(world.instances.map(({ host }) => host)).toEqual(['b', 'b']);
+  });
+
+  it('is held up by nothing that cannot leave', () => {
+    const world = running(3);
+    world.instances = world.instances.map((i) => (i.ordinal === 1 ? { ...i, host: 'c' } : i));
+    world.drained.set('c', true);
+    world.change('/p/a/2', (i) => ({ ...i, hash: 'v0' }));
+    expect(world.plan('v1', 3).steps.map(text)).toEqual([
+      'replace 1 HostDrained',
+      'replace 2 SpecChanged',
+    ]);
+    expect(world.plan('v1', 3, {}, true).steps).toEqual([]);
+  });
+
+  it('gives the old instance all the time of the world', () => {
+    const world = running(2);
+    world.change('/p/a/1', (i) => ({ ...i, state: 'starting' }));
+    world.overdue.add('/p/a/1');
+    expect(world.plan('v1', 2)).toEqual({ steps: [] });
+    expect(world.plan('v2', 2).steps.map(text)).toEqual(['replace 1 SpecChanged']);
   });
 
   it('bears as many failures as it is told to', () => {

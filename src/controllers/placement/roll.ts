@@ -32,30 +32,39 @@ export interface Unit {
  * - stop-first takes away an instance that serves only while fewer than that are under way.
  * - start-first takes an instance away only when its successor has been ready for `monitor`; a successor that fails
  *   leaves the old one where it is.
+ * - What has to leave its host now does so whatever becomes of others, and holds nothing up where it cannot.
+ * - A new instance that is not ready in time (`progressDeadline`) counts as failed.
  * - Instances that are known not to serve are replaced at once: that takes nothing away.
  * - Instances of lost hosts, and ordinals without one, are under way too (`missing`), unless no host has room for them.
  * - Whatever cannot be seen (`unknown`) counts as serving when it would be taken away, and as not serving when others
  *   would be taken away because of it.
  */
 export function planRoll(
-  units: readonly Unit[],
+  all: readonly Unit[],
   desired: DesiredInstances,
   view: PlacementView,
   missing = 0,
 ): { readonly steps: Step[]; readonly state?: RollState } {
   const policy = desired.update ?? defaultUpdatePolicy;
+  const evicted = all.filter(
+    ({ placed, eviction }) =>
+      eviction?.now === true && desired.paused !== true && isPresent(placed, view),
+  );
+  const units = evicted.length === 0 ? all : all.filter((unit) => !evicted.includes(unit));
   const stale = units.filter((unit) => unit.next === undefined && unit.standing !== 'current');
   const pairs = units.filter((unit) => unit.next !== undefined && !isReady(unit.next, view));
   const steps = finishing(units, stale.length + pairs.length > 0, view);
+  steps.push(...evicted.map((unit) => evictNow(unit, desired, view)));
   const failures = units.filter((unit) => {
     const p = newest(unit);
     if (unit.next === undefined && unit.standing !== 'current') return false;
-    return view.state(p) === 'failed' && (stale.length > 0 || p.record?.replaces !== undefined);
+    const isNew = p.record?.replaces !== undefined;
+    return view.state(p) === 'failed' ? stale.length > 0 || isNew : isNew && isOverdue(p, view);
   });
   const trial = units.filter(
     (unit) => isOnTrial(unit) && !isReady(unit.placed, view) && !failures.includes(unit),
   );
-  const left = stale.length + pairs.length + trial.length;
+  const left = stale.length + pairs.length + trial.length + evicted.length;
   if (desired.paused === true) {
     if (left === 0) return { steps };
     return { steps, state: { state: 'paused', message: `update paused, ${String(left)} to go` } };
@@ -69,10 +78,7 @@ export function planRoll(
     return { steps, state: stopped(policy, left, newest(failed), view) };
   }
   if (left === 0) return { steps };
-  const idle = stale.filter(
-    ({ placed, eviction }) =>
-      (eviction?.now === true || !mayServe(placed, view)) && isPresent(placed, view),
-  );
+  const idle = stale.filter(({ placed }) => !mayServe(placed, view) && isPresent(placed, view));
   if (idle.length > 0) {
     const replaced = idle.map((unit) => replacement(unit, 'stop-first', desired, view));
     return { steps: [...steps, ...replaced], state: waiting(policy, left) };
@@ -123,6 +129,13 @@ function finishing(units: readonly Unit[], goesOn: boolean, view: PlacementView)
   return steps;
 }
 
+/** What has had its time leaves its host, whether or not another one serves in its place. */
+function evictNow(unit: Unit, desired: DesiredInstances, view: PlacementView): Step {
+  const { placed, next } = unit;
+  if (next === undefined) return replacement(unit, 'stop-first', desired, view);
+  return { type: 'finish', placed, next, proved: false, reason: 'HostDrained' };
+}
+
 function replacement(
   unit: Unit,
   order: UpdatePolicy['order'],
@@ -138,7 +151,7 @@ function replacement(
         : 'Following'
       : (eviction?.reason ?? 'RulesChanged');
   return {
-    type: order === 'start-first' ? 'accompany' : 'replace',
+    type: order === 'start-first' && desired.fenced === undefined ? 'accompany' : 'replace',
     placed,
     // The rules may have changed together with the spec.
     stay: standing === 'outdated' && view.misfit(placed.host, placed) === undefined,
@@ -163,6 +176,11 @@ function isOnTrial(unit: Unit): boolean {
 
 function isReady(p: Placed, view: PlacementView): boolean {
   return ['ready', 'done'].includes(view.state(p));
+}
+
+/** Whether it has had all the time that there is for a new instance, and does not serve. */
+function isOverdue(p: Placed, view: PlacementView): boolean {
+  return ['starting', 'unknown'].includes(view.state(p)) && view.overdue?.(p) !== undefined;
 }
 
 /** Whether taking it away may take something away. */
@@ -190,7 +208,9 @@ function stopped(
   failed: Placed,
   view: PlacementView,
 ): RollState {
-  const why = view.trouble(failed) ?? 'not running';
+  const trouble = view.trouble(failed);
+  const late = view.state(failed) === 'failed' ? undefined : view.overdue?.(failed);
+  const why = [late, trouble].filter((part) => part !== undefined).join(': ') || 'not running';
   const back = policy.failureAction === 'rollback';
   return {
     state: back ? 'failed' : 'stopped',

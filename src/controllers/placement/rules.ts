@@ -87,19 +87,27 @@ export class PlacementRulesKeeper {
     return this.#wanted.get(service);
   }
 
-  /** The plan for one service. */
-  plan(service: string, run: Run, view: PlacementView): Plan {
+  /** What a planner may ask about the world, with what the rules of the service say to it. */
+  view(service: string, run: Run, view: PlacementView): PlacementView {
     const { book, state } = this.#from;
-    const placed = book.ofService(service);
     const here = new Map<string, number[]>();
-    for (const p of placed) here.set(p.host, [...(here.get(p.host) ?? []), p.ordinal]);
-    const full: PlacementView = {
+    for (const p of book.ofService(service)) {
+      here.set(p.host, [...(here.get(p.host) ?? []), p.ordinal]);
+    }
+    return {
       ...view,
       misfit: (host, p) =>
         misfitOf(state, run.rules, host) ??
         (p === undefined ? undefined : crowdOf(state, service, run.rules, p, here.get(host) ?? [])),
       eviction: (p) => this.#eviction(p),
     };
+  }
+
+  /** The plan for one service. */
+  plan(service: string, run: Run, view: PlacementView): Plan {
+    const { book, state } = this.#from;
+    const placed = book.ofService(service);
+    const full = this.view(service, run, view);
     if (run.global !== true) return planService(run.instances, placed, full);
     const plan = planGlobal(run.instances, placed, {
       ...full,

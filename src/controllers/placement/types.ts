@@ -3,6 +3,24 @@ import type { UpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
 import type { ContainerSpec, PlacementRecord } from '../../registry/records/placement.ts';
 import type { Revision } from '../../registry/store.ts';
 
+/** How a service runs to its end. */
+export interface OneshotPolicy {
+  /** Which run; another one for each change. */
+  readonly run: string;
+  /** It has been made already, as whoever asks for it says. */
+  readonly ran: boolean;
+  /** Success counts as serving. */
+  readonly remains: boolean;
+  /** Absent: all at once, and what fails is not tried again. */
+  readonly job?: {
+    /** Most at a time; Infinity: all. */
+    readonly parallelism: number;
+    readonly backoffLimit: number;
+    readonly firstRetryMs: number;
+    readonly deadlineMs?: number;
+  };
+}
+
 /** What one ordinal of a service has to be. */
 export interface DesiredInstance {
   readonly specHash: string;
@@ -30,6 +48,13 @@ export interface DesiredInstances {
   readonly update?: UpdatePolicy;
   /** What its instances come after; one that came after something else is made anew. */
   readonly after?: Readonly<Record<string, string>>;
+  /** It runs to its end; see run-plan.ts. Absent: it runs for ever, or on each host as planGlobal says. */
+  readonly oneshot?: OneshotPolicy;
+  /** Never two of one ordinal: what may still run where it cannot be seen is waited for. */
+  readonly fenced?: {
+    /** How long after the loss of a host was seen all of it must have stopped there, milliseconds. */
+    readonly afterMs: number;
+  };
   /** What runs stays as it is for now; only what is lost is made anew. */
   readonly paused?: boolean;
 }
@@ -85,6 +110,10 @@ export interface PlacementView {
   readonly missing?: number;
   /** Why the agent says that it is not ready: "ImagePullFailed: no such image". */
   trouble(placed: Placed): string | undefined;
+  /** That an update has waited for it for too long, in words; undefined: it has not. Default: it never has. */
+  overdue?(placed: Placed): string | undefined;
+  /** Why an instance that was on the host may still run there, though nobody can see it. Default: it does not. */
+  mayStillRun?(host: string): string | undefined;
   /** The last pass found no room for some of its instances. */
   readonly lacksRoom?: boolean;
   /** Whether a ready instance has been so for the update's delay, too. Default: yes. */

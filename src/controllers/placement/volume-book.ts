@@ -8,11 +8,11 @@ import { planRelease, type VolumeRecords } from './volumes.ts';
 /** Lets volumes go with the Project, or the Service that stands alone, that they belong to. */
 export class VolumeBook {
   readonly #store: Store;
-  readonly #epoch: Revision;
+  readonly #epoch: () => Revision;
   readonly #records: VolumeRecords;
   readonly #log: Logger;
 
-  constructor(store: Store, epoch: Revision, records: VolumeRecords, log: Logger) {
+  constructor(store: Store, epoch: () => Revision, records: VolumeRecords, log: Logger) {
     this.#store = store;
     this.#epoch = epoch;
     this.#records = records;
@@ -31,7 +31,7 @@ export class VolumeBook {
     if (released.length === 0) return;
     const result = await decide(
       this.#store,
-      this.#epoch,
+      this.#epoch(),
       released.map(({ path, revision }) => ({
         type: 'unchanged',
         key: path,

@@ -4,7 +4,9 @@ import {
   finalizer,
   labels,
   pausedAnnotation,
+  ranAnnotation,
   revisionAnnotation,
+  runAnnotation,
 } from '../../api/v1alpha1/group.ts';
 import { inOrder } from '../../api/v1alpha1/bonds.ts';
 import type { KubeObject } from '../../api/v1alpha1/meta.ts';
@@ -13,6 +15,7 @@ import { withProjectParts } from '../../api/v1alpha1/project-parts.ts';
 import type { Project } from '../../api/v1alpha1/project.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import { digest } from '../digest.ts';
+import type { Gate } from './pre-deploy.ts';
 import { controllerOf } from '../identity.ts';
 
 /** On Services: the number of replicas that their Project asked for when it last set them. */
@@ -64,20 +67,23 @@ export interface ProjectPlan {
  * between is not overwritten but looked at again.
  *
  * @param revision number of the revision that `project` has the spec of.
+ * @param gate its pre-deploy job. Before that has succeeded, nothing else is made, changed or deleted.
  * @param observed every Service of the project's namespace that it controls, or whose name it needs.
  */
 export function planProject(
   project: Project,
   observed: ReadonlyMap<string, Service>,
   revision?: number,
+  gate?: Gate,
 ): ProjectPlan {
+  const isShut = gate?.passed === false;
   const steps: ProjectStep[] = [];
   const clashes: NameClash[] = [];
   const wanted = new Set<string>();
   // What others depend on comes first, so that whoever follows the Services never sees a dependent that is ahead.
   for (const service of inOrder(Object.entries(project.spec.services))) {
     const spec = project.spec.services[service];
-    if (spec === undefined) continue;
+    if (spec === undefined || (isShut && service !== gate.service)) continue;
     const objectName = ownedServiceName(project.metadata.name, service);
     wanted.add(objectName);
     const present = observed.get(objectName);
@@ -93,12 +99,13 @@ export function planProject(
     // It has to be gone before another one can take its name.
     if (present?.metadata.deletionTimestamp !== undefined) continue;
     const whole = withProjectParts(project.spec, spec);
-    const application = serviceApplication(project, service, whole, present, revision);
+    const run = gate?.service === service ? gate : undefined;
+    const application = serviceApplication(project, service, whole, present, revision, run);
     if (present === undefined || differs(application, present)) {
       steps.push({ type: 'apply', service: application, create: present === undefined });
     }
   }
-  for (const service of observed.values()) {
+  for (const service of isShut ? [] : observed.values()) {
     if (wanted.has(service.metadata.name) || !isControlledBy(service, project)) continue;
     if (service.metadata.deletionTimestamp === undefined) {
       steps.push({ type: 'delete', service, reason: 'Pruned' });
@@ -156,6 +163,7 @@ function serviceApplication(
   spec: Service['spec'],
   present: Service | undefined,
   revision: number | undefined,
+  gate: Gate | undefined,
 ): ServiceApplication {
   const { name, namespace, uid } = project.metadata;
   const asked = spec.replicas ?? 1;
@@ -179,6 +187,7 @@ function serviceApplication(
           ? {}
           : { [pausedAnnotation]: 'false' }),
         ...(revision === undefined ? {} : { [revisionAnnotation]: String(revision) }),
+        ...runAnnotations(present, gate),
       },
       finalizers: [finalizer],
       ownerReferences: [
@@ -193,6 +202,21 @@ function serviceApplication(
       ],
     },
     spec: { ...spec, replicas },
+  };
+}
+
+/** Which run a oneshot is to make. What somebody else has said, or an earlier revision, stays: taken away, it would be another run. */
+function runAnnotations(
+  present: Service | undefined,
+  gate: Gate | undefined,
+): Record<string, string> {
+  const { [runAnnotation]: run, [ranAnnotation]: ran } = present?.metadata.annotations ?? {};
+  if (gate !== undefined) {
+    return { [runAnnotation]: gate.run, ...(gate.passed ? { [ranAnnotation]: gate.run } : {}) };
+  }
+  return {
+    ...(run === undefined ? {} : { [runAnnotation]: run }),
+    ...(ran === undefined ? {} : { [ranAnnotation]: ran }),
   };
 }
 

@@ -24,6 +24,7 @@ import {
   type ProjectStep,
 } from './plan.ts';
 import { planRelease, type Release, type Revision } from './release.ts';
+import { gateOf } from './pre-deploy.ts';
 import { releaseFacts } from './release-facts.ts';
 import type { RevisionBook } from './revision-book.ts';
 import { projectStatus, type ProjectFacts } from './status.ts';
@@ -99,7 +100,9 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
       );
     }
     const { project, revision } = release;
-    const plan = planProject(project, observed, revision);
+    const present = release.kept.find(({ number }) => number === revision);
+    const gate = present === undefined ? undefined : gateOf(project.spec, present);
+    const plan = planProject(project, observed, revision, gate);
     let conflict = false;
     let refused: string | undefined;
     for (const step of plan.steps) {
@@ -140,6 +143,7 @@ export function projectReconciler(options: ProjectReconcilerOptions): Reconcile 
         clashes: plan.clashes,
         release,
         revisions: release.kept,
+        ...(gate?.passed === false ? { gate } : {}),
         ...(refused === undefined ? {} : { invalid: refused }),
       },
       options,
@@ -159,7 +163,7 @@ async function decideRelease(
   const id = identityOf(cached);
   const uid = cached.metadata.uid ?? '';
   const known = await revisions.of(id, uid, signal);
-  const facts = { revisions: known, ...releaseFacts(cached, observed) };
+  const facts = { revisions: known, ...releaseFacts(cached, observed, known) };
   const release = planRelease(cached, facts, wholeSecondsTime(clock.now()));
   if ('refused' in release) return { ...release, kept: known };
   await revisions.change(id, release.put, release.remove, signal);

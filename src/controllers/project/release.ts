@@ -23,6 +23,8 @@ export interface ReleaseFacts {
   readonly failure?: UpdateFailure & { readonly revision: number };
   /** Revision that all services run, ready and settled. */
   readonly ready?: number;
+  /** Revision whose pre-deploy job has succeeded. */
+  readonly preDeployed?: number;
 }
 
 export interface Release {
@@ -87,15 +89,20 @@ export function planRelease(
     }
   }
   const asked = revisions.get(wanted);
-  const { failure, ready } = facts;
+  const { failure, ready, preDeployed } = facts;
+  const prepared = preDeployed === undefined ? undefined : revisions.get(preDeployed);
+  if (prepared !== undefined && prepared.preDeployedAt === undefined) {
+    write({ ...prepared, preDeployedAt: now });
+  }
   if (asked !== undefined && failure?.revision === wanted && !hasFailed(asked, project)) {
     const { service, message } = failure;
     write({ ...asked, failed: { generation, service, message: message.slice(0, 1000), at: now } });
   }
   const done = ready === undefined ? undefined : revisions.get(ready);
   if (done !== undefined && done.readyAt === undefined) {
-    const { number, uid, hash, spec, createdAt } = done;
-    write({ number, uid, hash, spec, createdAt, readyAt: now });
+    const ready = { ...done, readyAt: now };
+    delete ready.failed;
+    write(ready);
   }
   const back = failedRun(revisions, wanted, project);
   const revision = back?.to ?? wanted;
@@ -165,6 +172,8 @@ const steering: ReadonlySet<string> = new Set([
   'revisionHistoryLimit',
   'rebalance',
   'rebalanceMoves',
+  // Who may come in is not taken back with a release that has failed.
+  'network',
 ]);
 
 function contentOf(project: Project): RevisionRecord['spec'] {

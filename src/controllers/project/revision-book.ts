@@ -17,11 +17,11 @@ export interface ProjectIdentity {
  */
 export class RevisionBook {
   readonly #store: Store;
-  readonly #epoch: StoreRevision;
+  readonly #epoch: () => StoreRevision;
   readonly #log: Logger;
   readonly #known = new Map<string, readonly Revision[]>();
 
-  constructor(store: Store, epoch: StoreRevision, log: Logger) {
+  constructor(store: Store, epoch: () => StoreRevision, log: Logger) {
     this.#store = store;
     this.#epoch = epoch;
     this.#log = log;
@@ -66,7 +66,7 @@ export class RevisionBook {
     const before = this.#known.get(prefix) ?? [];
     // Until the write is known to be done, nothing is.
     this.#known.delete(prefix);
-    await decide(this.#store, this.#epoch, [], operations, signal);
+    await decide(this.#store, this.#epoch(), [], operations, signal);
     const gone = new Set([...written, ...remove]);
     const rest = before.filter(({ number }) => !gone.has(number));
     this.#known.set(
@@ -79,7 +79,7 @@ export class RevisionBook {
   async forget(id: ProjectIdentity, signal: AbortSignal): Promise<void> {
     const { entries } = await this.#store.list(prefixOf(id), {}, signal);
     const operations = entries.map(({ key }): Operation => ({ type: 'delete', key }));
-    if (operations.length > 0) await decide(this.#store, this.#epoch, [], operations, signal);
+    if (operations.length > 0) await decide(this.#store, this.#epoch(), [], operations, signal);
     this.#known.delete(prefixOf(id));
   }
 

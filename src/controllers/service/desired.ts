@@ -1,4 +1,5 @@
-import { pausedAnnotation } from '../../api/v1alpha1/group.ts';
+import { pausedAnnotation, ranAnnotation, runAnnotation } from '../../api/v1alpha1/group.ts';
+import { defaultBackoffLimit, type ScheduleSpec } from '../../api/v1alpha1/job-spec.ts';
 import { instanceName, standaloneProject } from '../../api/v1alpha1/names.ts';
 import {
   resolveContent,
@@ -9,6 +10,7 @@ import {
   type ResolvedContent,
 } from '../../api/v1alpha1/content.ts';
 import type { Bonds } from '../../api/v1alpha1/bonds.ts';
+import { parseDuration } from '../../api/v1alpha1/duration.ts';
 import { formatFieldError } from '../../api/v1alpha1/field-error.ts';
 import {
   dependsOnHost,
@@ -19,16 +21,31 @@ import { parseLink } from '../../api/v1alpha1/link-string.ts';
 import { serviceId, type ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import { parseService } from '../../api/v1alpha1/parse.ts';
 import { parsePorts } from '../../api/v1alpha1/port-string.ts';
+import { containerPorts, meshPorts } from '../../api/v1alpha1/published-ports.ts';
 import { resolveContainerSpec, specHash } from '../../api/v1alpha1/resolve.ts';
 import { defaultUpdatePolicy, updatePolicyOf } from '../../api/v1alpha1/update-policy.ts';
 import { resolveVolumes, type InstanceVolume } from '../../api/v1alpha1/resolve-volumes.ts';
+import {
+  resolveLinks,
+  type LinkBlockReason,
+  type LinkTarget,
+  type ResolvedLinks,
+} from '../../api/v1alpha1/resolve-links.ts';
 import type { ServiceSpec } from '../../api/v1alpha1/service-spec.ts';
 import type { Service } from '../../api/v1alpha1/service.ts';
 import type { ServiceRecord } from '../../registry/records/service.ts';
 import type { PlacementRules } from '../../scheduler/index.ts';
-import { identityOf } from '../identity.ts';
+import { digest } from '../digest.ts';
+import { identityOf, scheduleOf } from '../identity.ts';
+import { firstRetryMs } from '../placement/run-state.ts';
+import { resolveRoutes, type RouteWish } from '../routes/resolve.ts';
 import { rulesOf } from './rules.ts';
-import type { DesiredInstance, DesiredInstances, HostIdentity } from '../placement/types.ts';
+import type {
+  DesiredInstance,
+  DesiredInstances,
+  HostIdentity,
+  OneshotPolicy,
+} from '../placement/types.ts';
 
 /** What a Service object asks for. */
 export interface ServiceWish {
@@ -41,7 +58,12 @@ export interface ServiceWish {
         readonly type: 'run';
         readonly instances: DesiredInstances;
         readonly rules: PlacementRules;
+        /** Without the virtual IP, which the placement loop gives out. */
         readonly record: ServiceRecord;
+        /** It is to have a virtual IP. */
+        readonly addressed: boolean;
+        /** Requests from outside that it wants; absent: none. */
+        readonly routes?: readonly RouteWish[];
         /** Services of the project that it goes with. */
         readonly bonds?: Bonds;
         /** Its instances return to the hosts that have their volumes. */
@@ -49,7 +71,12 @@ export interface ServiceWish {
         /** One instance on every matching host. */
         readonly global?: boolean;
         /** Why it cannot be made anew now; what runs stays. */
-        readonly blocked?: { readonly reason: BlockReason; readonly message: string };
+        readonly blocked?: {
+          readonly reason: BlockReason | LinkBlockReason;
+          readonly message: string;
+        };
+        /** It has no instances itself: each of its runs is a Service of its own. */
+        readonly schedule?: ScheduleSpec;
         /** Contents that each instance is given. */
         readonly bundle?: ContentBundle;
         /** The named volumes of an ordinal on a host; absent: it has none. */
@@ -61,22 +88,36 @@ export interface ServiceWish {
     | { readonly type: 'invalid'; readonly message: string };
 }
 
+/**
+ * A host begins to stop what is fenced before others can see its lease gone. Beyond the grace period this much time is left
+ * for the engine, and for an agent that was killed in that moment to be started again by its supervisor.
+ */
+const fenceMarginMs = 10_000;
+
 /** Tells what is known of a ConfigMap or Secret. */
 export type ContentLookup = (namespace: string, ref: ContentRef) => FoundContent;
 
-const nothingKnown: ContentLookup = () => ({ type: 'unknown', why: 'not read yet' });
+/** Tells what is known of a service that another one is linked to. */
+export type LinkLookup = (service: ServiceIdentity) => LinkTarget;
 
-/** Reads a Service object. Never throws. */
-export function wishOf(object: Service, lookup: ContentLookup = nothingKnown): ServiceWish {
-  const identity = identityOf(object.metadata);
-  return { key: serviceId(identity), identity, object, want: wantOf(object, identity, lookup) };
+/** What is known beside the object itself. */
+export interface Lookups {
+  readonly content: ContentLookup;
+  readonly link: LinkLookup;
 }
 
-function wantOf(
-  object: Service,
-  identity: ServiceIdentity,
-  lookup: ContentLookup,
-): ServiceWish['want'] {
+const nothingKnown: Lookups = {
+  content: () => ({ type: 'unknown', why: 'not read yet' }),
+  link: () => ({ type: 'unaddressed', why: 'not read yet' }),
+};
+
+/** Reads a Service object. Never throws. */
+export function wishOf(object: Service, lookups: Lookups = nothingKnown): ServiceWish {
+  const identity = identityOf(object.metadata);
+  return { key: serviceId(identity), identity, object, want: wantOf(object, identity, lookups) };
+}
+
+function wantOf(object: Service, identity: ServiceIdentity, lookups: Lookups): ServiceWish['want'] {
   if (object.metadata.deletionTimestamp !== undefined) return { type: 'remove' };
   const parsed = parseService(object);
   if (!parsed.ok) {
@@ -85,35 +126,62 @@ function wantOf(
   }
   const { spec } = parsed.value;
   const uid = object.metadata.uid ?? '';
-  const outcome = resolveContent(spec, (ref) => lookup(identity.namespace, ref));
+  const outcome = resolveContent(spec, (ref) => lookups.content(identity.namespace, ref));
   const content = outcome.type === 'ok' ? outcome.content : undefined;
+  const linked = resolveLinks(identity, spec, lookups.link);
+  const links = linked.type === 'ok' ? linked.links : undefined;
+  const block = [outcome, linked].find(({ type }) => type === 'blocked');
   const update = updatePolicyOf(
     spec.update,
-    (fillSpec(spec, placeholderValues(identity, 1, someHost)).ports ?? []).flatMap(parsePorts),
+    containerPorts(fillSpec(spec, placeholderValues(identity, 1, someHost))),
+    spec.timeoutStart,
   );
   if (update.failureAction === 'rollback' && identity.project === standaloneProject) {
     const message =
       'spec.update.failureAction: "rollback": only a Project keeps revisions to go back to: use pause';
     return { type: 'invalid', message };
   }
+  const { schedule } = spec;
+  if (schedule !== undefined && identity.project === standaloneProject) {
+    const volume = resolveVolumes(identity, spec)[0];
+    if (volume !== undefined) {
+      const message =
+        `spec.volumes: ${JSON.stringify(volume.volume)}: the runs of a scheduled Service that stands alone have no volume in common: ` +
+        'make it part of a Project';
+      return { type: 'invalid', message };
+    }
+  }
+  const instance = memoisedInstances(identity, spec, content, links);
+  const oneshot =
+    spec.type === 'oneshot' && schedule === undefined && spec.placement?.global !== true
+      ? oneshotPolicyOf(object, spec, instance(1).specHash)
+      : undefined;
   return {
     type: 'run',
     instances: {
       uid,
-      replicas: spec.replicas,
-      instance: memoisedInstances(identity, spec, content),
+      replicas: schedule === undefined ? spec.replicas : 0,
+      instance,
+      ...(oneshot === undefined ? {} : { oneshot }),
       ...(update === defaultUpdatePolicy ? {} : { update }),
+      ...(spec.fencing === 'stop'
+        ? { fenced: { afterMs: parseDuration(spec.stopGracePeriod) + fenceMarginMs } }
+        : {}),
       ...(object.metadata.annotations?.[pausedAnnotation] === 'true' ? { paused: true } : {}),
     },
     rules: {
       ...rulesOf(identity, spec),
       ...(content?.bundle === undefined ? {} : { sealed: true }),
     },
-    record: serviceRecordOf(uid, spec),
-    ...bondsOf(spec),
-    ...(outcome.type === 'ok'
+    record: serviceRecordOf(uid, spec, scheduleOf(object.metadata)),
+    addressed: spec.endpointMode !== 'dns',
+    ...(schedule === undefined ? bondsOf(spec) : { schedule }),
+    ...(spec.routes === undefined
       ? {}
-      : { blocked: { reason: outcome.reason, message: outcome.message } }),
+      : { routes: resolveRoutes(spec, (ref) => lookups.content(identity.namespace, ref)) }),
+    ...(block?.type === 'blocked'
+      ? { blocked: { reason: block.reason, message: block.message } }
+      : {}),
     ...(content?.bundle === undefined ? {} : { bundle: content.bundle }),
     ...(spec.placement?.volumeAffinity === 'none' || spec.placement?.global === true
       ? {}
@@ -128,9 +196,32 @@ function wantOf(
   };
 }
 
+function oneshotPolicyOf(
+  { metadata }: Service,
+  { job, remainAfterExit = false, restartSec }: ServiceSpec,
+  specHash: string,
+): OneshotPolicy {
+  const annotation = metadata.annotations?.[runAnnotation];
+  return {
+    run: digest([metadata.uid ?? '', specHash, annotation ?? null]),
+    ran: annotation !== undefined && metadata.annotations?.[ranAnnotation] === annotation,
+    remains: remainAfterExit,
+    ...(job === undefined
+      ? {}
+      : {
+          job: {
+            parallelism: job.parallelism ?? Infinity,
+            backoffLimit: job.backoffLimit ?? defaultBackoffLimit,
+            firstRetryMs: restartSec === undefined ? firstRetryMs : parseDuration(restartSec),
+            ...(job.deadline === undefined ? {} : { deadlineMs: parseDuration(job.deadline) }),
+          },
+        }),
+  };
+}
+
 function bondsOf(spec: ServiceSpec): { bonds?: Bonds } {
-  const { dependsOn, requires, bindsTo, partOf, conflictsWith } = spec;
-  const all = { dependsOn, requires, bindsTo, partOf, conflictsWith };
+  const { dependsOn, requires, wants, bindsTo, partOf, conflictsWith } = spec;
+  const all = { dependsOn, requires, wants, bindsTo, partOf, conflictsWith };
   return Object.values(all).every((bond) => bond === undefined) ? {} : { bonds: all };
 }
 
@@ -139,6 +230,7 @@ function memoisedInstances(
   identity: ServiceIdentity,
   spec: ServiceSpec,
   content: ResolvedContent | undefined,
+  links: ResolvedLinks | undefined,
 ): (ordinal: number) => DesiredInstance {
   const known = new Map<number, DesiredInstance>();
   const hostBound = dependsOnHost(spec);
@@ -147,7 +239,7 @@ function memoisedInstances(
     if (instance === undefined) {
       const make = (at: HostIdentity) => {
         const filled = fillSpec(spec, placeholderValues(identity, ordinal, at));
-        const container = resolveContainerSpec(identity, filled, ordinal, content);
+        const container = resolveContainerSpec(identity, filled, ordinal, content, links);
         const volumes = makingOf(resolveVolumes(identity, filled));
         return { container, ...(volumes === undefined ? {} : { volumes }) };
       };
@@ -195,8 +287,8 @@ function makingOf(volumes: readonly InstanceVolume[]): DesiredInstance['volumes'
   );
 }
 
-/** What every host must know of a service. */
-export function serviceRecordOf(uid: string, spec: ServiceSpec): ServiceRecord {
+/** What every host must know of a service. @param memberOf the one that it is a run of */
+export function serviceRecordOf(uid: string, spec: ServiceSpec, memberOf?: string): ServiceRecord {
   const ports = new Map(
     (spec.ports ?? [])
       // Placeholders stand in the ports of hosts only, which do not matter here.
@@ -207,8 +299,25 @@ export function serviceRecordOf(uid: string, spec: ServiceSpec): ServiceRecord {
         { port, protocol },
       ]),
   );
-  return { uid, ports: [...ports.values()], links: (spec.links ?? []).map(parseLink) };
+  const { sessionAffinity, trafficPolicy, drainTimeout } = spec;
+  const { isolation = 'private' } = spec.network ?? {};
+  const mesh = meshPorts(spec);
+  return {
+    uid,
+    ports: [...ports.values()],
+    links: (spec.links ?? []).map(parseLink),
+    ...(mesh.length === 0 ? {} : { mesh }),
+    ...(drainTimeout === undefined ? {} : { drainMs: parseDuration(drainTimeout) }),
+    ...(sessionAffinity === 'clientIP' ? { sessionAffinity } : {}),
+    ...(trafficPolicy === 'preferLocal' ? { trafficPolicy } : {}),
+    ...(isolation === 'private' ? {} : { isolation }),
+    ...((spec.routes ?? []).length === 0 ? {} : { routed: true }),
+    ...(memberOf === undefined ? {} : { memberOf }),
+  };
 }
+
+/** Annotations that say what to do. */
+const steering = [pausedAnnotation, runAnnotation, ranAnnotation];
 
 /** Whether a newer version of a Service asks for the same, so that the wish need not be read again. */
 export function asksTheSame(a: Service, b: Service): boolean {
@@ -219,7 +328,8 @@ export function asksTheSame(a: Service, b: Service): boolean {
     left.generation !== undefined &&
     left.generation === right.generation &&
     (left.deletionTimestamp === undefined) === (right.deletionTimestamp === undefined) &&
-    left.annotations?.[pausedAnnotation] === right.annotations?.[pausedAnnotation] &&
-    serviceId(identityOf(left)) === serviceId(identityOf(right))
+    steering.every((name) => left.annotations?.[name] === right.annotations?.[name]) &&
+    serviceId(identityOf(left)) === serviceId(identityOf(right)) &&
+    scheduleOf(left) === scheduleOf(right)
   );
 }

@@ -3,9 +3,16 @@ import { instanceName } from '../../api/v1alpha1/names.ts';
 import type { InstanceRecord } from '../../registry/records/instance.ts';
 import type { InstanceBook, PlacementBook } from '../placement/book.ts';
 import type { Outcome } from '../placement/loop.ts';
+import type { RunFacts } from '../placement/runs.ts';
 import type { HostStanding, InstanceState, Placed } from '../placement/types.ts';
+import { serviceRecords } from '../../registry/records/service.ts';
+import type { MeshPortBook } from '../mesh-port-book.ts';
+import type { VirtualIpBook } from '../virtual-ip-book.ts';
+import type { RouteFacts } from '../routes/status.ts';
 import type { ServiceWish } from './desired.ts';
+import type { RunReport, ScheduleReport } from './run-status.ts';
 import type { InstanceReport, ServiceFacts } from './status.ts';
+import { runAnnotation } from '../../api/v1alpha1/group.ts';
 
 /** Where the facts about a service come from. */
 export interface FactSources {
@@ -16,13 +23,24 @@ export interface FactSources {
   actedUpon(key: string): ServiceWish['want'] | undefined;
   stateOf(key: string, placed: Placed): InstanceState;
   standing(host: string): HostStanding;
+  readonly virtualIps: Pick<VirtualIpBook, 'addressOf' | 'problemOf'>;
+  /** How the run of a service stands that runs to its end. Default: none does. */
+  runOf?(wish: ServiceWish): RunFacts | undefined;
+  readonly meshPorts: Pick<MeshPortBook, 'problemOf'>;
   /** Of a global service: the numbers of the instances that count. Default: there is none. */
   wanted?(key: string): ReadonlySet<number> | undefined;
+  /** How its routes stand. Default: it has none. */
+  routes?(key: string): RouteFacts | undefined;
 }
 
 /** What is known of a service now. */
-export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
+export function factsOf(
+  wish: ServiceWish,
+  from: FactSources,
+  schedule?: ScheduleReport,
+): ServiceFacts {
   const { want, key } = wish;
+  const run = from.runOf?.(wish);
   const outcome = from.outcome(key);
   const placed = from.book.ofService(key);
   // An invalid spec says nothing reliable: what is there is what there is.
@@ -44,7 +62,7 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
   const seen = new Set<number>();
   for (const [ordinal, several] of byOrdinal(placed)) {
     seen.add(ordinal);
-    const report = several.map((p) => placedReport(wish, p, from, outcome)).reduce(asOne);
+    const report = several.map((p) => placedReport(wish, p, from, outcome, run)).reduce(asOne);
     reports.push(numbers === undefined ? report : { ...report, wanted: isWanted(ordinal) });
   }
   let leaving = reports.filter(
@@ -77,8 +95,10 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
   const blocked = want.type === 'run' ? want.blocked : undefined;
   if (want.type === 'run') {
     const pending = outcome.unplaced;
+    let waiting = 0;
     for (const ordinal of numbers ?? upTo(replicas)) {
-      if (seen.has(ordinal)) continue;
+      if (seen.has(ordinal) || run?.succeeded.has(ordinal) === true) continue;
+      if (run !== undefined && ++waiting > mostWaiting) break;
       reports.push({
         name: nameOf(wish, ordinal),
         ordinal,
@@ -95,6 +115,11 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
   reports.sort((a, b) => a.ordinal - b.ordinal);
   const unschedulable = unschedulableText(outcome, replicas);
   const roll = rollOf(outcome);
+  const path = serviceRecords.path(wish.identity);
+  const virtualIP = from.virtualIps.addressOf(path);
+  const unaddressed = from.virtualIps.problemOf(path);
+  const routes = from.routes?.(key);
+  const unpublished = from.meshPorts.problemOf(path);
   return {
     replicas,
     instances: reports,
@@ -106,6 +131,41 @@ export function factsOf(wish: ServiceWish, from: FactSources): ServiceFacts {
     ...(outcome.order?.stopped === undefined ? {} : { stopped: outcome.order.stopped }),
     ...(unschedulable === undefined ? {} : { unschedulable }),
     ...(roll === undefined ? {} : { roll }),
+    ...(virtualIP === undefined ? {} : { virtualIP }),
+    ...(unaddressed === undefined ? {} : { unaddressed }),
+    ...(unpublished === undefined ? {} : { unpublished }),
+    ...(run === undefined ? {} : { run: runReport(wish, run, reports) }),
+    ...(schedule === undefined ? {} : { schedule }),
+    ...(routes === undefined ? {} : { routes }),
+  };
+}
+
+/** Most instances listed of those that a job has not come to yet. */
+const mostWaiting = 50;
+
+function runReport(
+  { object, want }: ServiceWish,
+  { verdict, record, succeeded }: RunFacts,
+  reports: readonly InstanceReport[],
+): RunReport {
+  const id = object.metadata.annotations?.[runAnnotation];
+  const instances = want.type === 'run' ? want.instances : undefined;
+  return {
+    ...(id === undefined ? {} : { id }),
+    succeeded: succeeded.size,
+    failures: record?.failures.length ?? 0,
+    active: reports.filter(
+      ({ state, reason }) =>
+        state !== undefined && state !== 'done' && state !== 'failed' && reason !== 'Leaving',
+    ).length,
+    complete: verdict.type === 'complete',
+    ...(verdict.type === 'failed'
+      ? { failed: { reason: verdict.reason, message: verdict.message } }
+      : {}),
+    remains: instances?.oneshot?.remains === true,
+    rollsBack: instances?.update?.failureAction === 'rollback',
+    ...(record === undefined ? {} : { startedAt: record.startedAt }),
+    ...(record?.completedAt === undefined ? {} : { completedAt: record.completedAt }),
   };
 }
 
@@ -142,6 +202,7 @@ function placedReport(
   p: Placed,
   from: FactSources,
   outcome: Outcome,
+  run: RunFacts | undefined,
 ): InstanceReport {
   const { want, key } = wish;
   const record = from.instances.of(key, p);
@@ -154,7 +215,8 @@ function placedReport(
     wanted &&
     (want.blocked !== undefined ||
       p.record?.specHash === want.instances.instance(p.ordinal).specHash);
-  const state = from.stateOf(key, p);
+  const isDone = run?.succeeded.has(p.ordinal) === true && p.record?.finished === true;
+  const state = isDone ? 'done' : from.stateOf(key, p);
   const base = { ...common(wish, p.ordinal, p.host, mine), state, updated };
   if (standing === 'lost') {
     return {
@@ -165,6 +227,9 @@ function placedReport(
       reason: 'HostLost',
       message: outcome.held?.message ?? `host ${p.host} is lost`,
     };
+  }
+  if (mine === undefined && p.record?.finished === true) {
+    return { ...base, phase: 'Exited', ready: false };
   }
   if (mine === undefined) {
     const away = standing === 'absent';
@@ -178,10 +243,19 @@ function placedReport(
   return {
     ...base,
     phase: mine.phase,
-    ready: mine.ready,
+    // What runs to its end is there when it has got there, if at all.
+    ready: isOneshot(p) ? remains(wish) && state === 'done' : mine.ready,
     ...(mine.reason === undefined ? {} : { reason: mine.reason }),
     ...(mine.message === undefined ? {} : { message: mine.message }),
   };
+}
+
+function isOneshot({ record }: Placed): boolean {
+  return record?.container.oneshot === true;
+}
+
+function remains({ object }: ServiceWish): boolean {
+  return object.spec.remainAfterExit === true;
 }
 
 function common(

@@ -10,7 +10,9 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { Reconcile } from '../../runtime/controller.ts';
 import { findCondition } from '../../kube/conditions.ts';
 import { standaloneProject } from '../../api/v1alpha1/names.ts';
+import type { Scheduler } from '../schedule/scheduler.ts';
 import type { VolumeBook } from '../placement/volume-book.ts';
+import { routed } from '../routes/status.ts';
 import type { StatusWriter } from '../status-writer.ts';
 import type { ServiceDirectory } from './directory.ts';
 import { factsOf, type FactSources } from './facts.ts';
@@ -21,6 +23,7 @@ export interface ServiceReconcilerOptions extends FactSources {
   readonly objects: ReadonlyObjectStore<Service>;
   readonly directory: ServiceDirectory;
   readonly volumes: Pick<VolumeBook, 'releaseOfService'>;
+  readonly schedules: Scheduler;
   readonly status: StatusWriter<Service>;
   readonly events: Pick<EventRecorder, 'record'>;
   readonly clock: Clock;
@@ -43,7 +46,10 @@ export function serviceReconciler(options: ServiceReconcilerOptions): Reconcile 
       // What it gives back comes through the informer, and with it the next pass.
       await addFinalizer(client, services, cached, finalizer, signal);
     }
-    if (wish.want.type === 'remove' && isGone(wish.key, options)) {
+    const { schedules } = options;
+    if (wish.want.type === 'remove' && (await schedules.teardown(cached, signal)) > 0) {
+      // Each run that goes brings us back here.
+    } else if (wish.want.type === 'remove' && isGone(wish.key, options)) {
       if (wish.identity.project === standaloneProject) {
         await options.volumes.releaseOfService(wish.identity, signal);
       }
@@ -53,9 +59,13 @@ export function serviceReconciler(options: ServiceReconcilerOptions): Reconcile 
     const wait = status.waitMs(cached);
     if (wait > 0) return { requeueAfterMs: wait };
     const object = status.latest(cached);
-    const next = serviceStatus(object, factsOf(wish, options), wholeSecondsTime(clock.now()));
+    const spec = wish.want.type === 'run' ? wish.want.schedule : undefined;
+    if (spec === undefined && wish.want.type === 'run') await schedules.retire(cached, signal);
+    const scheduled = spec === undefined ? undefined : await schedules.pass(object, spec, signal);
+    const facts = factsOf(wish, options, scheduled);
+    const next = serviceStatus(object, facts, wholeSecondsTime(clock.now()));
     if (await status.write(object, next, signal)) announce(options.events, object, next);
-    return;
+    return scheduled === undefined ? undefined : { requeueAfterMs: scheduled.requeueAfterMs };
   };
 }
 
@@ -79,6 +89,10 @@ function announce(
   const scheduled = is('Scheduled');
   if (scheduled?.status === 'False' && was('Scheduled')?.status !== 'False') {
     events.record(before, 'Warning', scheduled.reason, scheduled.message);
+  }
+  const routes = is(routed);
+  if (routes?.status === 'False' && was(routed)?.reason !== routes.reason) {
+    events.record(before, 'Warning', routes.reason, routes.message);
   }
   const ready = is('Ready');
   if (ready?.status === 'True' && was('Ready')?.status !== 'True') {

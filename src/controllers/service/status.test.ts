@@ -185,3 +185,83 @@ describe('serviceStatus', () => {
     expect(findCondition(status.conditions, 'Ready')?.message).toContain('shows 500 of 5000');
   });
 });
+
+describe('serviceStatus of what comes to an end', () => {
+  const run = {
+    succeeded: 1,
+    failures: 0,
+    active: 2,
+    complete: false,
+    remains: false,
+    rollsBack: false,
+  };
+  const of = (more: Partial<ServiceFacts>) =>
+    serviceStatus(service, facts({ replicas: 3, instances: [], ...more }), now);
+  const type = (status: ReturnType<typeof of>, name: string) =>
+    findCondition(status.conditions, name);
+
+  it('counts while it runs', () => {
+    const status = of({ run: { ...run, failures: 1, startedAt: '2026-01-01T00:00:00.250Z' } });
+    expect(status).toMatchObject({
+      state: 'Running',
+      completions: '1/3',
+      succeeded: 1,
+      active: 2,
+      failed: 1,
+      readyInstances: '0/2',
+      startTime: '2026-01-01T00:00:00Z',
+    });
+    expect(type(status, 'Ready')?.message).toBe('1/3 done, 2 active; 1 try has failed');
+    expect(type(status, 'Reconciling')?.status).toBe('True');
+    expect(type(status, 'Complete')?.status).toBe('False');
+  });
+
+  it.each([
+    [false, 'Completed', '0/0', 0],
+    [true, 'Active', '3/3', 3],
+  ])('is ready when it is done (remainAfterExit: %s)', (remains, state, readyInstances, ready) => {
+    const done = { ...run, succeeded: 3, active: 0, complete: true, remains };
+    const status = of({ run: done });
+    expect(status).toMatchObject({ state, readyInstances, readyReplicas: ready });
+    expect(type(status, 'Ready')?.status).toBe('True');
+    expect(type(status, 'Complete')?.status).toBe('True');
+    expect(type(status, 'Stalled')?.status).toBe('False');
+  });
+
+  it.each([
+    [false, 'BackoffLimitExceeded'],
+    [true, 'UpdateFailed'],
+  ])('is stalled when it has failed (whole project goes back: %s)', (rollsBack, reason) => {
+    const failed = { reason: 'BackoffLimitExceeded', message: 'instance 1: exited with code 3' };
+    const status = of({ run: { ...run, active: 0, failed, rollsBack } });
+    expect(status.state).toBe('Failed');
+    expect(type(status, 'Stalled')).toMatchObject({ status: 'True', reason });
+    expect(type(status, 'Failed')).toMatchObject({ status: 'True', ...failed });
+    expect(type(status, 'Ready')?.status).toBe('False');
+  });
+
+  it('has the conditions of a job no longer than it is one', () => {
+    const before = { ...service, status: of({ run }) };
+    const after = serviceStatus(before, facts({}), now);
+    expect(after.conditions?.map((condition) => condition.type)).toEqual([
+      'Ready',
+      'Reconciling',
+      'Stalled',
+      'Scheduled',
+    ]);
+  });
+
+  it('tells of a schedule when it runs next', () => {
+    const schedule = {
+      suspended: false,
+      status: { nextScheduleTime: '2026-01-01T02:30:00Z', active: 0, runs: [] },
+    };
+    const status = of({ replicas: 0, schedule });
+    expect(status.state).toBe('Scheduled');
+    expect(type(status, 'Ready')).toMatchObject({
+      status: 'True',
+      message: 'next run at 2026-01-01T02:30:00Z',
+    });
+    expect(of({ replicas: 0, schedule: { ...schedule, suspended: true } }).state).toBe('Suspended');
+  });
+});

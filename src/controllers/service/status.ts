@@ -3,6 +3,16 @@ import type { InstanceStatus, Service, ServiceStatus } from '../../api/v1alpha1/
 import { clip, mergeConditions, type ConditionClaim } from '../conditions.ts';
 import type { RollState } from '../placement/plan.ts';
 import type { InstanceState } from '../placement/types.ts';
+import {
+  endClaims,
+  endConditions,
+  runFields,
+  runText,
+  scheduleText,
+  type RunReport,
+  type ScheduleReport,
+} from './run-status.ts';
+import { previousConditions, routeStatus, type RouteFacts } from '../routes/status.ts';
 
 /** Most entries of status.instances. With all strings cut this keeps an object below 400 kB; etcd takes 1.5 MB. */
 export const maxListedInstances = 500;
@@ -33,10 +43,21 @@ export interface ServiceFacts {
   /** The scheduler's sentence for the instances that have no host. */
   readonly unschedulable?: string;
   readonly roll?: RollState;
+  readonly virtualIP?: string;
+  /** Why it has no virtual IP, though it should. */
+  readonly unaddressed?: { readonly reason: string; readonly message: string };
+  /** Of one that runs to its end. */
+  readonly run?: RunReport;
+  /** Of one that runs at times. */
+  readonly schedule?: ScheduleReport;
+  /** Why not all of its ports are published on every host. */
+  readonly unpublished?: { readonly reason: string; readonly message: string };
   /** Why none of it may run now, as its bonds to other services say. */
   readonly stopped?: string;
   /** Why the spec cannot be acted upon, with the field's path. */
   readonly invalid?: string;
+  /** How its routes stand; absent: it has none. */
+  readonly routes?: RouteFacts;
   /** The placements have not been looked at since the spec changed. */
   readonly behind: boolean;
   readonly deleting: boolean;
@@ -44,33 +65,56 @@ export interface ServiceFacts {
 
 /** The status of a Service. Pure. @param now RFC 3339 */
 export function serviceStatus(service: Service, facts: ServiceFacts, now: string): ServiceStatus {
+  const wasClaimed = (condition: string): boolean =>
+    service.status?.conditions?.some(({ type }) => type === condition) === true;
   const wanted = facts.instances.filter((i) => i.wanted ?? i.ordinal <= facts.replicas);
-  const ready = wanted.filter((i) => i.ready).length;
-  const done = wanted.filter((i) => i.state === 'done').length;
+  const { run } = facts;
+  const done = run?.succeeded ?? wanted.filter((i) => i.state === 'done').length;
+  const ready = run?.remains === true ? done : wanted.filter((i) => i.ready).length;
+  // What is completed is neither missing nor there.
+  const expected = run === undefined || run.remains ? facts.replicas : facts.replicas - done;
   const existing = facts.instances.filter((i) => i.state !== undefined).length;
   const summary = summarise(facts, wanted, ready, done);
   const { generation } = service.metadata;
   const project = service.metadata.labels?.[labels.project];
   const listed = list(facts.instances);
+  const { urls, claims: routeClaims } = routeStatus(facts.deleting ? undefined : facts.routes);
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     replicas: existing,
     readyReplicas: ready,
-    readyInstances: `${String(ready)}/${String(facts.replicas)}`,
-    updatedReplicas: wanted.filter((i) => i.updated && i.state !== undefined).length,
+    readyInstances: `${String(ready)}/${String(expected)}`,
+    ...(facts.virtualIP === undefined ? {} : { virtualIP: facts.virtualIP }),
+    updatedReplicas: updatedOf(wanted, run),
     selector:
       project === undefined
         ? `${labels.service}=${service.metadata.name}`
         : `${labels.project}=${project},${labels.service}=${service.metadata.labels?.[labels.service] ?? service.metadata.name}`,
     state: summary.state,
+    ...runFields(run, facts.replicas),
+    ...(facts.schedule === undefined ? {} : { schedule: facts.schedule.status }),
+    ...(urls === undefined ? {} : { urls: [...urls] }),
     conditions: mergeConditions(
-      service.status?.conditions,
-      claims(facts, summary, listed.omitted),
+      previousConditions(service.status?.conditions, routeClaims)?.filter(
+        ({ type }) => run !== undefined || !endConditions.has(type),
+      ),
+      [
+        ...claims(facts, summary, listed.omitted),
+        ...addressClaims(facts, wasClaimed(addressCondition)),
+        ...publishClaims(facts, wasClaimed(publishCondition)),
+        ...routeClaims,
+      ],
       generation,
       now,
     ),
     instances: listed.entries,
   };
+}
+
+function updatedOf(wanted: readonly InstanceReport[], run: RunReport | undefined): number {
+  const updated = wanted.filter((i) => i.updated && i.state !== undefined);
+  if (run === undefined) return updated.length;
+  return run.succeeded + updated.filter((i) => i.state !== 'done').length;
 }
 
 interface Summary {
@@ -124,6 +168,29 @@ function summarise(
       reconciling: left > 0,
     });
   }
+  const { run, schedule } = facts;
+  if (schedule !== undefined) {
+    const { suspended, status } = schedule;
+    const word = suspended ? 'Suspended' : (status.active ?? 0) > 0 ? 'Active' : 'Scheduled';
+    return say(word, suspended ? 'Suspended' : 'Scheduled', scheduleText(schedule), {
+      ready: true,
+    });
+  }
+  if (run?.complete === true) {
+    const word = run.remains ? 'Active' : 'Completed';
+    return say(word, 'Completed', 'all instances ended with success', { ready: true });
+  }
+  if (run?.failed !== undefined) {
+    const { reason, message } = run.failed;
+    return say(
+      'Failed',
+      run.rollsBack ? updateFailed : reason,
+      `${runText(run, facts.replicas)}; ${message}`,
+      {
+        stalled: true,
+      },
+    );
+  }
   if (facts.roll?.state === 'failed') {
     return say('Failed', updateFailed, facts.roll.message, { stalled: true });
   }
@@ -134,7 +201,7 @@ function summarise(
   if (facts.roll?.state === 'stopped') {
     return say('Failed', 'UpdateStopped', facts.roll.message, { stalled: true });
   }
-  const failed = wanted.find((i) => i.state === 'failed');
+  const failed = run === undefined ? wanted.find((i) => i.state === 'failed') : undefined;
   if (failed !== undefined) {
     const why = [failed.reason, failed.message]
       .filter((t) => t !== undefined && t !== '')
@@ -161,6 +228,15 @@ function summarise(
     return say('Updating', 'Updating', `${count}; ${facts.roll.message}`, {
       reconciling: true,
     });
+  }
+  if (run !== undefined) {
+    const late = wanted.find((i) => i.state !== 'done' && i.reason !== undefined);
+    const detail =
+      late === undefined
+        ? ''
+        : `; ${late.name}: ${[late.reason, late.message].filter((t) => t !== undefined && t !== '').join(', ')}`;
+    const word = run.active > 0 ? 'Running' : 'Pending';
+    return say(word, word, runText(run, facts.replicas) + detail, { reconciling: true });
   }
   if (ready + done < facts.replicas) {
     const late = wanted.find((i) => !i.ready && i.state !== 'done');
@@ -201,6 +277,7 @@ function claims(facts: ServiceFacts, summary: Summary, omitted: number): Conditi
     flag('Stalled', summary.stalled),
   ];
   if (facts.invalid !== undefined || facts.deleting) return result;
+  if (facts.run !== undefined) result.push(...endClaims(facts.run, message));
   const hostless = facts.instances.some((i) => i.phase === 'Pending');
   if (facts.blocked !== undefined && hostless) {
     result.push({ type: 'Scheduled', status: 'False', ...facts.blocked });
@@ -222,6 +299,29 @@ function claims(facts: ServiceFacts, summary: Summary, omitted: number): Conditi
         },
   );
   return result;
+}
+
+const addressCondition = 'VirtualIP';
+const publishCondition = 'Published';
+
+/** Nothing is said of ports until one could not be published. */
+function publishClaims({ unpublished }: ServiceFacts, wasClaimed: boolean): ConditionClaim[] {
+  const type = publishCondition;
+  if (unpublished !== undefined) return [{ type, status: 'False', ...unpublished }];
+  if (!wasClaimed) return [];
+  const message = 'every port that is wanted on every host is there';
+  return [{ type, status: 'True', reason: 'Published', message }];
+}
+
+/** Nothing is said of virtual IPs until something was wrong with one. */
+function addressClaims(facts: ServiceFacts, wasClaimed: boolean): ConditionClaim[] {
+  const type = addressCondition;
+  if (facts.unaddressed !== undefined) return [{ type, status: 'False', ...facts.unaddressed }];
+  if (!wasClaimed) return [];
+  const { virtualIP } = facts;
+  return virtualIP === undefined
+    ? [{ type, status: 'False', reason: 'NotWanted', message: 'its name means its instances' }]
+    : [{ type, status: 'True', reason: 'Assigned', message: virtualIP }];
 }
 
 /** The entries to show: all if they are few, else first those with trouble, then those with a host, then the rest. */

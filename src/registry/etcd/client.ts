@@ -35,14 +35,16 @@ const firstBackoffMs = 25;
 const maxBackoffMs = 1_000;
 
 /**
- * gRPC settings. etcd enforces at least 5 s between pings (`--grpc-keepalive-min-time`). Answers have no
+ * gRPC settings. etcd enforces at least 5 s between pings (`--grpc-keepalive-min-time`), and ends a connection that is pinged
+ * while nothing runs on it ("excess pings", whereupon grpc-js pings half as often): only calls and streams in flight are watched
+ * over, which is all that can hang. Answers have no
  * size limit of ours: etcd limits what can be written. Channels share no connection, so a heartbeat never waits
  * behind a backlog of events, and a channel made anew does get a new connection.
  */
 const channelOptions = {
   'grpc.keepalive_time_ms': 10_000,
   'grpc.keepalive_timeout_ms': 5_000,
-  'grpc.keepalive_permit_without_calls': 1,
+  'grpc.keepalive_permit_without_calls': 0,
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 1_000,
   'grpc.max_receive_message_length': -1,

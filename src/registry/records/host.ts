@@ -21,6 +21,15 @@ export const hostRecord = z.looseObject({
   /** False with the reasons in `problems` while the host cannot take instances (engine down, no overlay …). */
   ready: z.boolean(),
   problems: z.array(z.string()).default([]),
+  /** How its network compares with what the registry says; absent: an agent that does not tell. */
+  network: z
+    .object({
+      /** What is wrong now. */
+      problems: z.array(z.string()),
+      /** What was wrong in the last minute and has been put right. */
+      repaired: z.array(z.string()),
+    })
+    .optional(),
   /** Public key for which deliveries are sealed (registry/seal.ts); absent: an agent that takes none. */
   sealingKey: z.string().optional(),
 });

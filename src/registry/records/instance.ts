@@ -7,6 +7,9 @@ export const instancePhase = z.enum([
   'Creating',
   'Starting',
   'Running',
+  /** A data-only container, which is never started. */
+  'Created',
+  'Draining',
   'Stopping',
   'Exited',
   'Failed',

@@ -21,8 +21,14 @@ export const placementRecord = z.looseObject({
   beside: z.boolean().optional(),
   /** Placement ids of the first instances of services that this one has to follow when they are replaced, by service. */
   after: z.record(z.string(), z.string()).optional(),
+  /** Of a oneshot: the run that it is part of, see records/run.ts. */
+  run: z.string().optional(),
+  /** Of a oneshot: its end has been taken note of. It takes no room any more, and is not started again. */
+  finished: z.boolean().optional(),
   /** Another instance of the ordinal still stops, on some host: nothing is created before the operator takes this back. */
   hold: z.boolean().optional(),
+  /** Of fenced services: the host where the one before it ran, which has to be over before the hold ends. */
+  follows: z.string().optional(),
   /** Contents for the container, in the delivery record of the same key: which, and sealed for which key of the host. */
   delivery: z.object({ hash: z.string(), recipient: z.string() }).optional(),
   /** How named volumes are to be made, by the engine's name; absent ones as the engine makes them by itself. */

@@ -17,6 +17,8 @@ export const revisionRecord = z.looseObject({
   createdAt: z.string(),
   /** When all of it was ready for the first time. */
   readyAt: z.string().optional(),
+  /** When its pre-deploy job had succeeded. */
+  preDeployedAt: z.string().optional(),
   /** Set when the project had to be taken back from it. */
   failed: z
     .object({

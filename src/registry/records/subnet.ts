@@ -12,6 +12,8 @@ export const networkConfig = z.looseObject({
   SubnetLen: z.int().optional(),
   SubnetMin: z.string().optional(),
   SubnetMax: z.string().optional(),
+  EnableIPv4: z.boolean().optional(),
+  EnableIPv6: z.boolean().optional(),
   Backend: z.looseObject({
     Type: z.string(),
     VNI: z.int().optional(),

@@ -180,7 +180,8 @@ export function kindsSuite(server: () => ServerUnderTest): void {
         'half a replica',
         web({ replicas: 1.5 }),
         'spec.services.web.replicas',
-        /must be of type integer: "number"/,
+        // As Kubernetes up to 1.33 and since then say it.
+        /must be of type (integer: "number"|int32: "float64")/,
       ],
       [
         'replicas in words',

@@ -28,7 +28,7 @@ export function key(ordinal: number | string = 1, service = 'web'): InstanceKey 
 export function spec(over: Partial<ContainerSpec> = {}): ContainerSpec {
   return {
     image: testImage,
-    command: ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.1; done'],
+    command: ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 60 & wait $!; done'],
     environment: {},
     ports: [],
     mounts: [],
@@ -101,6 +101,15 @@ function hash(container: ContainerSpec): string {
   return (sum >>> 0).toString(16);
 }
 
+/** Its processes are in a namespace of their own: their numbers mean nothing here, and nobody can count their connections. */
+class SealedEngine extends DockerodeEngine {
+  override async inspect(...args: Parameters<DockerodeEngine['inspect']>) {
+    const container = await super.inspect(...args);
+    Reflect.deleteProperty(container, 'pid');
+    return container;
+  }
+}
+
 /** One run of an agent against a real engine, with a network that is only Docker's bridge. */
 export class RunningAgent {
   readonly #stop = new AbortController();
@@ -114,7 +123,7 @@ export class RunningAgent {
     over: Partial<AgentOptions> = {},
     deps: Partial<AgentDeps> = {},
   ) {
-    this.#engine = new DockerodeEngine({ socketPath: docker.socketPath });
+    this.#engine = new SealedEngine({ socketPath: docker.socketPath });
     this.done = runAgent(
       {
         hostName: host,
@@ -154,7 +163,9 @@ export class RunningAgent {
       },
       this.#stop.signal,
     );
-    this.done.catch(() => undefined);
+    this.done.catch((error: unknown) => {
+      console.error('the agent of the test ended:', error);
+    });
   }
 
   /** A planned stop. */

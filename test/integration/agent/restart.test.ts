@@ -23,7 +23,7 @@ type Policy = ContainerSpec['restart'];
 const firstRun = (what: string): string[] => [
   'sh',
   '-c',
-  `trap "exit 0" TERM; if [ ! -e /ran ]; then : >/ran; ${what}; fi; : >/stays; while :; do sleep 0.1; done`,
+  `trap "exit 0" TERM; if [ ! -e /ran ]; then : >/ran; ${what}; fi; : >/stays; while :; do sleep 60 & wait $!; done`,
 ];
 
 const causes: Readonly<Record<string, Partial<ContainerSpec>>> = {
@@ -32,7 +32,7 @@ const causes: Readonly<Record<string, Partial<ContainerSpec>>> = {
   'clean-signal': { command: firstRun('exit 143') },
   'exit-code': { command: firstRun('exit 3') },
   timeout: {
-    command: firstRun('while :; do sleep 0.1; done'),
+    command: firstRun('while :; do sleep 60 & wait $!; done'),
     healthCheck: {
       // Fails throughout the first run: a check in a start's first interval does not count yet.
       probe: { type: 'exec', command: ['sh', '-c', '[ -e /stays ]'] },
@@ -43,10 +43,12 @@ const causes: Readonly<Record<string, Partial<ContainerSpec>>> = {
       unhealthyAction: 'restart',
     },
   },
-  signal: { command: firstRun('while :; do sleep 0.1; done') },
+  signal: { command: firstRun('while :; do sleep 60 & wait $!; done') },
   oom: {
-    command: firstRun('x=0123456789abcdef; while :; do x=$x$x; done'),
-    limits: { memoryBytes: 16 * 1024 * 1024 },
+    // Asks for far too much in one step: what nears its limit slowly may live on for minutes, reading its own program again and
+    // again from the disk, before the kernel gives up on it.
+    command: firstRun('exec dd if=/dev/zero of=/dev/null bs=256M count=1'),
+    limits: { memoryBytes: 32 * 1024 * 1024 },
   },
 };
 

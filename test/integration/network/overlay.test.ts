@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { AuditBook } from '../../../src/agent/audit/audit-book.ts';
+import type { FindingKind } from '../../../src/agent/audit/finding.ts';
 import { NetworkManager } from '../../../src/agent/host/network-manager.ts';
 import type { NetworkProblem, OverlayInfo } from '../../../src/agent/host/network-options.ts';
 import { MemoryDatabase } from '../../../src/registry/memory/database.ts';
 import { MemoryStore } from '../../../src/registry/memory/store.ts';
 import { subnetRecords } from '../../../src/registry/records/subnet.ts';
+import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/telemetry/log.ts';
 import { eventually } from '../../support/eventually.ts';
 import { TestNetwork, type TestContainer, type TestHost } from '../../support/netns.ts';
@@ -11,6 +14,7 @@ import { TestNetwork, type TestContainer, type TestHost } from '../../support/ne
 interface Member {
   readonly host: TestHost;
   readonly manager: NetworkManager;
+  readonly audits: AuditBook;
   readonly overlay: OverlayInfo;
   readonly container: TestContainer;
   readonly problems: NetworkProblem[];
@@ -22,18 +26,24 @@ const network = new TestNetwork();
 const members: Member[] = [];
 const observer = new MemoryStore({ database });
 
-function manage(host: TestHost, problems: NetworkProblem[]): Pick<Member, 'manager' | 'stop'> {
+function manage(
+  host: TestHost,
+  problems: NetworkProblem[],
+): Pick<Member, 'manager' | 'audits' | 'stop'> {
+  const audits = new AuditBook(systemClock);
   const manager = new NetworkManager({
     store: new MemoryStore({ database }),
     log: silentLogger,
     exec: host.exec,
     follow: host.follow,
     onProblem: (problem) => problems.push(problem),
+    audits,
   });
   const controller = new AbortController();
   const running = manager.run(controller.signal);
   return {
     manager,
+    audits,
     stop: async () => {
       controller.abort();
       await running;
@@ -44,10 +54,10 @@ function manage(host: TestHost, problems: NetworkProblem[]): Pick<Member, 'manag
 async function join(): Promise<Member> {
   const host = await network.addHost();
   const problems: NetworkProblem[] = [];
-  const { manager, stop } = manage(host, problems);
+  const { manager, audits, stop } = manage(host, problems);
   const overlay = await manager.ensure();
   const container = await network.addContainer(host, overlay);
-  const member = { host, manager, overlay, container, problems, stop };
+  const member = { host, manager, audits, overlay, container, problems, stop };
   members.push(member);
   return member;
 }
@@ -121,13 +131,15 @@ describe('overlay of three hosts', () => {
 });
 
 describe('audit', () => {
-  const wounds: readonly (readonly [string, (m: Member, other: Member) => readonly string[]])[] = [
-    ['the device deleted', (m) => ['ip', 'link', 'del', m.overlay.device]],
-    ['the device set down', (m) => ['ip', 'link', 'set', m.overlay.device, 'down']],
-    ['its address deleted', (m) => ['ip', 'addr', 'flush', 'dev', m.overlay.device]],
-    ['a route deleted', (_, o) => ['ip', 'route', 'del', o.overlay.subnet]],
+  type Wound = (m: Member, other: Member) => readonly string[];
+  const wounds: readonly (readonly [string, FindingKind, Wound])[] = [
+    ['the device deleted', 'device', (m) => ['ip', 'link', 'del', m.overlay.device]],
+    ['the device set down', 'device', (m) => ['ip', 'link', 'set', m.overlay.device, 'down']],
+    ['its address deleted', 'device', (m) => ['ip', 'addr', 'flush', 'dev', m.overlay.device]],
+    ['a route deleted', 'route', (_, o) => ['ip', 'route', 'del', o.overlay.subnet]],
     [
       'a neighbour deleted',
+      'neighbour',
       (m, o) => [
         'ip',
         'neigh',
@@ -137,29 +149,41 @@ describe('audit', () => {
         m.overlay.device,
       ],
     ],
-    ['a wrong MTU', (m) => ['ip', 'link', 'set', m.overlay.device, 'mtu', '1200']],
+    ['a wrong MTU', 'device', (m) => ['ip', 'link', 'set', m.overlay.device, 'mtu', '1200']],
     [
       'strict reverse path filtering',
+      'device',
       (m) => ['sysctl', '-w', `net/ipv4/conf/${m.overlay.device}/rp_filter=1`],
     ],
-    ['forwarding switched off', () => ['sysctl', '-w', 'net/ipv4/ip_forward=0']],
-    ['the nftables table deleted', () => ['nft', 'delete', 'table', 'ip', 'nap']],
-    ['a rule of ours flushed', () => ['nft', 'flush', 'chain', 'ip', 'nap', 'overlay-postrouting']],
-    ['the jump from DOCKER-USER deleted', () => ['iptables', '-F', 'DOCKER-USER']],
-    ['all iptables rules flushed', () => ['iptables', '-F']],
+    ['forwarding switched off', 'sysctl', () => ['sysctl', '-w', 'net/ipv4/ip_forward=0']],
+    ['the nftables table deleted', 'chain', () => ['nft', 'delete', 'table', 'ip', 'nap']],
+    [
+      'a rule of ours flushed',
+      'chain',
+      () => ['nft', 'flush', 'chain', 'ip', 'nap', 'overlay-postrouting'],
+    ],
+    ['the jump from DOCKER-USER deleted', 'docker-chain', () => ['iptables', '-F', 'DOCKER-USER']],
+    ['all iptables rules flushed', 'docker-chain', () => ['iptables', '-F']],
+    [
+      'the address of the bridge deleted',
+      'bridge',
+      (m) => ['ip', 'addr', 'flush', 'dev', m.overlay.bridge],
+    ],
+    ['the bridge set down', 'bridge', (m) => ['ip', 'link', 'set', m.overlay.bridge, 'down']],
   ];
 
-  it.each(wounds)('repairs %s, counts it and says so', async (_, command) => {
+  it.each(wounds)('repairs %s, counts it and says so', async (_, kind, command) => {
     const [m, other] = members as [Member, Member];
     await m.manager.audit();
     m.problems.length = 0;
-    const repairs = m.manager.counters.repairs;
+    const repairs = m.audits.counts.get(kind)!;
     const [program = '', ...args] = command(m, other);
     await m.host.exec(program, args);
     // The kernel's own hint may have led to the repair already.
     await m.manager.audit();
     await eventually('a ping', () => ping(m.container, other.container.ip));
-    expect(m.manager.counters.repairs).toBeGreaterThan(repairs);
+    expect(m.audits.counts.get(kind)).toBeGreaterThan(repairs);
+    expect(m.audits.recent()).not.toEqual([]);
     expect(m.problems.map((p) => p.state)).toContain('repaired');
     expect(await m.manager.audit()).toEqual([]);
   });
@@ -191,7 +215,8 @@ describe('audit', () => {
   ])('need not be asked for when the device is %s: the kernel tells of it', async (_, command) => {
     const [m, other] = members as [Member, Member];
     await m.host.exec('ip', [...command, 'dev', m.overlay.device]);
-    await eventually('a ping', () => ping(m.container, other.container.ip), 5_000);
+    // Long before the audit that comes by itself.
+    await eventually('a ping', () => ping(m.container, other.container.ip), 15_000);
   });
 
   it('leaves the rules of the host’s owner alone', async () => {
@@ -395,6 +420,26 @@ describe('a host that did not forward before', () => {
     expect(stdout).toContain('-P FORWARD DROP');
     expect((await host.exec('sysctl', ['-n', 'net/ipv4/ip_forward'])).stdout.trim()).toBe('1');
   });
+});
+
+describe('a path that carries less than its ends say', () => {
+  it('is told by every host that has it, with what it carries', async () => {
+    const host = await network.addHost();
+    await network.narrow(host, 1400);
+    const narrow = manage(host, []);
+    try {
+      await narrow.manager.ensure();
+      for (const { manager } of members) {
+        await eventually('it is told', () =>
+          manager
+            .problems()
+            .some((each) => each.includes(`${host.address} carries packets of 1400 bytes at most`)),
+        );
+      }
+    } finally {
+      await narrow.stop();
+    }
+  }, 60_000);
 });
 
 describe('throughput', () => {

@@ -31,7 +31,7 @@ async function secret(c: Cluster, name: string, data: Record<string, string>): P
   await c.client.apply(secrets, object, { fieldManager: 'kubectl', force: true });
 }
 
-/** What an instance's host would find in its files. */
+/** What an instance's host would find in its files, and its templates as JSON. */
 async function delivered(c: Cluster, service: string, ordinal = 1): Promise<string[]> {
   const placed = (await c.placements(service)).find((p) => p.ordinal === ordinal);
   if (placed === undefined) return [];
@@ -46,7 +46,8 @@ async function delivered(c: Cluster, service: string, ordinal = 1): Promise<stri
   if (entry === undefined) return [];
   const bundle = openBundle(key, path, deliveryRecords.decode(entry.value).sealed);
   expect(bundle.hash).toBe(placed.record.delivery?.hash);
-  return bundle.files.map((file) => Buffer.from(file).toString());
+  const templates = (bundle.templates ?? []).map((template) => JSON.stringify(template));
+  return [...bundle.files.map((file) => Buffer.from(file).toString()), ...templates];
 }
 
 const conf = (more: object = {}) => ({
@@ -105,6 +106,27 @@ describe('configs and secrets', () => {
     });
     expect(await id('web')).not.toBe(before.web);
     expect(await id('told')).toBe(before.told);
+  });
+
+  it('are followed where only a template names them', async () => {
+    const c = await cluster();
+    c.operator();
+    await c.agent('h1', { sealingKey: key.publicKey });
+    const template = { configMap: { name: 'list', key: 'list' }, target: '/list', watch: ['web'] };
+    await c.apply('shop', {
+      services: { web: { image: 'web:1' }, proxy: { image: 'proxy:1', templates: [template] } },
+    });
+    await eventually('it says what is missing', async () => {
+      const [instance] = (await c.service('shop-proxy'))?.status?.instances ?? [];
+      return instance?.message === 'there is no ConfigMap list';
+    });
+    await configMap(c, 'list', { list: 'one' });
+    await c.ready('shop');
+    const holds = (text: string) => async (): Promise<boolean> =>
+      (await delivered(c, 'proxy')).some((each) => each.includes(`"${text}"`));
+    await eventually('it has the first', holds('one'));
+    await configMap(c, 'list', { list: 'another' });
+    await eventually('it has the second', holds('another'));
   });
 
   it('keep secrets out of the registry, but for the sealed delivery', async () => {

@@ -4,12 +4,15 @@ import { hosts } from '../../../src/kube/resources.ts';
 import { decide } from '../../../src/registry/decide.ts';
 import { NotLeaderError } from '../../../src/registry/leadership.ts';
 import {
+  candidateRecords,
   hostRecords,
   leaderPath,
   placementRecords,
   serviceRecords,
 } from '../../../src/registry/records/index.ts';
+import { KubeConfig } from '../../../src/kube/config.ts';
 import { eventually } from '../../support/eventually.ts';
+import { TcpProxy } from '../../support/tcp-proxy.ts';
 import { cluster, type Cluster } from './harness.ts';
 
 const web = (replicas: number, more: object = {}) => ({
@@ -231,6 +234,74 @@ describe('several operators', () => {
     const started = agents.flatMap((agent) => agent.started);
     expect(new Set(started).size).toBe(600);
     expect(agents.flatMap((agent) => agent.stopped)).toEqual([]);
+  });
+
+  it('the leader and a host that die together: the next one finds the host at once', async () => {
+    const c = await cluster();
+    const [a] = await c.agents('a', 'b', 'c');
+    const first = c.operator({ hostTtlMs: 1_500 });
+    await eventually('the first decides', () => first.state.deciding);
+    const second = c.operator({ hostTtlMs: 1_500 });
+    await c.apply('shop', web(6));
+    await c.ready('shop');
+    await eventually('the second is ready to lead', async () => {
+      const { entries } = await c.store.list(candidateRecords.prefix);
+      return entries.filter(({ value }) => candidateRecords.decode(value).fit).length === 2;
+    });
+    const since = performance.now();
+    await eventually('it has watched for a TTL', () => performance.now() - since > 1_700);
+    first.kill();
+    await a!.die();
+    await eventually('the second decides', () => second.state.deciding, 10_000);
+    const decidingAt = performance.now();
+    await moved(c, 'a');
+    // Not after another TTL of its own.
+    expect(performance.now() - decidingAt).toBeLessThan(1_000);
+    await c.ready('shop');
+    await c.ordinals('web', [1, 2, 3, 4, 5, 6]);
+    expect(c.events).toContainEqual(
+      expect.objectContaining({ kind: 'Host', name: 'a', reason: 'Lost' }),
+    );
+  });
+
+  it('only the leader tells of what happens', async () => {
+    const c = await cluster();
+    const [a] = await c.agents('a', 'b');
+    const first = c.operator();
+    await eventually('the first decides', () => first.state.deciding);
+    c.operator();
+    await c.apply('shop', web(2));
+    await c.ready('shop');
+    const since = performance.now();
+    await eventually('a TTL has passed', () => performance.now() - since > 500);
+    await a!.cut();
+    await moved(c, 'a');
+    await c.ready('shop');
+    expect(
+      c.events.filter(({ kind, reason }) => kind === 'Host' && reason === 'Lost'),
+    ).toHaveLength(1);
+  });
+
+  it('one that the API server does not answer yields to one that it answers, and not to nobody', async () => {
+    const c = await cluster();
+    const [a] = await c.agents('a', 'b', 'c');
+    const way = await TcpProxy.start('127.0.0.1', c.kube.port);
+    const config = KubeConfig.fromString(c.kube.kubeconfig(way.port), { insecureLoopback: true });
+    const first = c.operator({ apiPatienceMs: 300 }, config);
+    await eventually('the first decides', () => first.state.deciding);
+    await c.apply('shop', web(3));
+    await c.ready('shop');
+    const settledAt = performance.now();
+    await eventually('a TTL has passed', () => performance.now() - settledAt > 500);
+    await way.close();
+    await a!.cut();
+    // By what it knows.
+    await moved(c, 'a');
+    const second = c.operator();
+    await eventually('the second decides', () => second.state.deciding, 10_000);
+    await eventually('the first does not lead', () => !first.state.leading);
+    await c.scale('shop-web', 4);
+    await c.ready('shop');
   });
 
   it('a former leader is refused whatever it still tries to write', async () => {

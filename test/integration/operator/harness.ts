@@ -4,11 +4,8 @@ import type { Host } from '../../../src/api/v1alpha1/host.ts';
 import type { Project } from '../../../src/api/v1alpha1/project.ts';
 import type { ProjectSpecInput } from '../../../src/api/v1alpha1/project.ts';
 import type { Service } from '../../../src/api/v1alpha1/service.ts';
-import {
-  runOperator,
-  type OperatorOptions,
-  type OperatorState,
-} from '../../../src/controllers/operator.ts';
+import type { OperatorOptions } from '../../../src/controllers/operator-options.ts';
+import { runOperator, type OperatorState } from '../../../src/controllers/operator.ts';
 import { KubeClient } from '../../../src/kube/client.ts';
 import { KubeConfig } from '../../../src/kube/config.ts';
 import { isTrue } from '../../../src/kube/conditions.ts';
@@ -89,9 +86,12 @@ export class Cluster {
     await this.store.close();
   }
 
-  operator(options: Partial<OperatorOptions> = {}): RunningOperator {
+  /** @param config its way to the API server */
+  operator(
+    options: Partial<OperatorOptions> = {},
+    config: KubeConfig = this.#api.config(),
+  ): RunningOperator {
     const store = new MemoryStore({ database: this.database });
-    const config = this.#api.config();
     const stop = new AbortController();
     const state: OperatorState = { leading: false, deciding: false };
     const identity = `operator-${String(this.#operators.length)}-${randomUUID()}`;
@@ -101,7 +101,7 @@ export class Cluster {
         hostTtlMs: 300,
         updateMonitorMs: 50,
         claimTtlMs: 2_000,
-        lease: { leaseDurationMs: 1_500, renewDeadlineMs: 1_000, retryPeriodMs: 200 },
+        noteEveryMs: 200,
         ...options,
       },
       {

@@ -1,0 +1,74 @@
+import { parseCidr } from '../../network/cidr.ts';
+import type { Store } from '../../registry/store.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import type { Task } from '../../runtime/supervise.ts';
+import type { Logger } from '../../telemetry/log.ts';
+import type { AddressBook } from './address-book.ts';
+import type { AddressFeed } from './address-feed.ts';
+import type { AddressPool } from './address-pool.ts';
+import { AddressWriter } from './address-writer.ts';
+import type { ObservedState } from '../observed.ts';
+
+export interface HostAddressesDeps {
+  readonly host: string;
+  readonly book: AddressBook;
+  readonly feed: AddressFeed;
+  readonly store: Store;
+  /** Whether this host's lease is proved alive. */
+  readonly licensed: () => boolean;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** The addresses of this host's containers: gives them out, follows them, and has the registry say whose they are. */
+export class HostAddresses {
+  readonly pool: AddressPool;
+  readonly #book: AddressBook;
+  readonly #feed: AddressFeed;
+  readonly #writer: AddressWriter;
+
+  constructor(deps: HostAddressesDeps) {
+    const { book, feed } = deps;
+    this.#book = book;
+    this.#feed = feed;
+    this.#writer = new AddressWriter(deps);
+    this.pool = {
+      reserve: (owner) => book.reserve(owner),
+      release: (address) => {
+        book.release(address);
+      },
+      refuse: (address) => {
+        book.refuse(address);
+      },
+      told: (address, atMostMs) => this.#writer.told(address, atMostMs),
+    };
+  }
+
+  /** Something about the containers of an instance has changed. */
+  note(instance: string, observed: ObservedState): void {
+    this.#book.update(instance, [...observed.of(instance), ...observed.hooksOf(instance)]);
+  }
+
+  /** All containers of this host have been noted. */
+  complete(): void {
+    this.#book.complete();
+  }
+
+  /** @param subnet CIDR of this host's containers; undefined: not proved (yet), and what was known stands */
+  place(subnet: string | undefined): void {
+    if (subnet !== undefined) this.#book.subnet = parseCidr(subnet);
+  }
+
+  /** Says that `licensed()` may have changed. */
+  licensed(): void {
+    this.#writer.changed();
+  }
+
+  tasks(): Task[] {
+    const restart = { baseMs: 200, capMs: 5000 };
+    return [
+      { name: 'addresses', run: (signal) => this.#feed.run(signal), restart },
+      { name: 'records of addresses', run: (signal) => this.#writer.run(signal), restart },
+    ];
+  }
+}

@@ -1,0 +1,278 @@
+import { containsAddress, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
+import { Isolation } from '../../network/isolation.ts';
+import { isolationChains, isolationSets, senderElements } from '../../network/isolation-rules.ts';
+import { ElementLedger } from '../../network/nft-elements.ts';
+import { isolatedService } from '../../network/permission.ts';
+import type { RulesetInput } from '../../network/ruleset.ts';
+import type { OverlayTables } from '../../network/vxlan.ts';
+import { isAborted } from '../../runtime/aborted.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import { runPeriodically } from '../../runtime/periodic.ts';
+import { supervise } from '../../runtime/supervise.ts';
+import { Trigger } from '../../runtime/trigger.ts';
+import type { Logger } from '../../telemetry/log.ts';
+import type { AddressBook } from '../addresses/address-book.ts';
+import type { AddressFeed } from '../addresses/address-feed.ts';
+import { findings, type Finding } from '../audit/finding.ts';
+import type { ServiceFeed } from '../service-feed.ts';
+import { ElementApplier } from './element-applier.ts';
+import type { Exec } from './exec.ts';
+import { ensureChains } from './nft.ts';
+
+/** An audit reads all elements; it may take this part of the time at most. */
+const auditShare = 0.01;
+
+/** Who is in the overlay, and at which address. */
+export interface OverlayAddresses {
+  /** Of the whole cluster. */
+  readonly feed: Pick<AddressFeed, 'synced' | 'complete' | 'subscribe'>;
+  /** Of this host. */
+  readonly book: Pick<AddressBook, 'known' | 'addresses' | 'holderOf' | 'onChange'>;
+}
+
+export interface IsolationKeeperOptions {
+  readonly exec: Exec;
+  readonly services: Pick<ServiceFeed, 'synced' | 'complete' | 'subscribe'>;
+  readonly addresses: OverlayAddresses;
+  readonly rules: RulesetInput;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Rules and elements are compared with the kernel at most this often. */
+  readonly auditIntervalMs: number;
+  /** Opens or closes (undefined) a matter that the host's owner should know. */
+  readonly onProblem: (key: string, message: string | undefined) => void;
+  /** These things were not as they should have been, and are again. */
+  readonly onRepairs: (found: readonly Finding[]) => void;
+}
+
+/**
+ * Has the kernel let in to the instances of this host those who may speak to them, and nobody else. Until everything that decides
+ * this is known (services, addresses, this host's containers, the other hosts, where virtual IPs are) nothing is changed: what
+ * an earlier agent has left stays in force, and a host that never had one has no isolation rather than no network. After that, rules and
+ * elements are there together: the elements are written before the rules that look them up.
+ *
+ * Whose this host's own addresses are is known from its engine, also while the registry is away; all others from the registry.
+ */
+export class IsolationKeeper {
+  readonly #options: IsolationKeeperOptions;
+  readonly #ledger = new ElementLedger(isolationSets);
+  readonly #isolation = new Isolation(this.#ledger);
+  readonly #applier: ElementApplier;
+  readonly #changed = new Trigger();
+  readonly #auditHint = new Trigger();
+  /** Addresses of this host that were told as somebody's. */
+  readonly #own = new Set<string>();
+  #senders = new Map<string, readonly [set: string, key: string]>();
+  #peersKnown = false;
+  #ranges: readonly Cidr[] | undefined;
+  /** The rules may not be there, or not be right. */
+  #rulesUnknown = true;
+  /** What they were when they were last there. */
+  #stood = '';
+  #nextFullAudit = 0;
+  /** Kernel changes wait for one another. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: IsolationKeeperOptions) {
+    this.#options = options;
+    const { services, addresses } = options;
+    this.#applier = new ElementApplier(
+      options.exec,
+      this.#ledger,
+      () => !services.complete || !addresses.feed.complete,
+      (count) => {
+        const what = 'elements of isolation in nftables restored';
+        options.onRepairs([{ kind: 'element', count, what }]);
+      },
+    );
+    services.subscribe({
+      service: (key, record) => {
+        this.#isolation.setService(key, record && isolatedService(record));
+      },
+      endpoint: () => undefined,
+      settled: () => {
+        this.#changed.fire();
+      },
+    });
+    addresses.feed.subscribe({
+      address: (address, owner) => {
+        if (!this.#isOwn(address)) this.#isolation.setSource(address, owner);
+      },
+      settled: () => {
+        this.#changed.fire();
+      },
+    });
+    addresses.book.onChange((address) => {
+      if (address === undefined) this.#takeBook();
+      else this.#takeOwn(address);
+      this.#changed.fire();
+    });
+    this.#takeBook();
+  }
+
+  /** Number of instances of this host that are looked after. */
+  get size(): number {
+    return this.#isolation.size;
+  }
+
+  /** Takes the other hosts, as this one reaches them. */
+  setPeers(_network: Cidr, tables: Pick<OverlayTables, 'neighbours'>): void {
+    const before = this.#senders;
+    this.#senders = new Map();
+    for (const [set, key] of senderElements(tables)) {
+      this.#senders.set(key, [set, key]);
+      this.#ledger.put(set, key);
+    }
+    for (const [key, [set]] of before) if (!this.#senders.has(key)) this.#ledger.remove(set, key);
+    this.#peersKnown = true;
+    this.#changed.fire();
+  }
+
+  /** Where virtual IPs are; empty: nowhere. */
+  set ranges(ranges: readonly Cidr[]) {
+    this.#ranges = ranges;
+    this.#rulesUnknown = true;
+    this.#changed.fire();
+  }
+
+  /** Whether it is known where virtual IPs are. */
+  get hasRanges(): boolean {
+    return this.#ranges !== undefined;
+  }
+
+  /** Somebody has changed the table: all is compared at once. */
+  distrust(): void {
+    this.#ledger.distrust();
+    this.#rulesUnknown = true;
+    this.#nextFullAudit = 0;
+    this.#changed.fire();
+  }
+
+  /** Asks for an audit now. */
+  requestAudit(): void {
+    this.#nextFullAudit = 0;
+    this.#auditHint.fire();
+  }
+
+  /** Compares the kernel with what it should hold, and puts right what differs. Throws ExecError. */
+  async audit(signal?: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    if (!this.#isReady()) return;
+    await this.#exclusive(async () => {
+      const startedAt = clock.monotonic();
+      this.#isolation.update();
+      await this.#applier.audit(signal);
+      await this.#ensureRules(signal);
+      const endedAt = clock.monotonic();
+      this.#nextFullAudit = endedAt + (endedAt - startedAt) / auditShare;
+    });
+  }
+
+  /** Runs until `signal` aborts; leaves everything in place then. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log, auditIntervalMs } = this.#options;
+    const restart = { baseMs: 200, capMs: 5_000 };
+    await supervise(
+      [
+        { name: 'isolation', run: (s) => this.#follow(s), restart },
+        {
+          name: 'audit of isolation',
+          run: (s) =>
+            runPeriodically(
+              {
+                name: 'audit of isolation',
+                intervalMs: auditIntervalMs,
+                trigger: this.#auditHint,
+                minGapMs: 500,
+                log,
+                clock,
+              },
+              async (until) => {
+                if (clock.monotonic() >= this.#nextFullAudit) await this.audit(until);
+              },
+              s,
+            ),
+        },
+      ],
+      { log, clock },
+      signal,
+    );
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { clock, onProblem } = this.#options;
+    // It may have failed half-way before.
+    this.#changed.fire();
+    while (!isAborted(signal)) {
+      await this.#changed.wait(clock, 60_000, signal);
+      if (isAborted(signal)) return;
+      if (!this.#isReady()) continue;
+      try {
+        await this.#exclusive(async () => {
+          this.#isolation.update();
+          await this.#applier.flush(signal);
+          if (this.#rulesUnknown) await this.#ensureRules(signal);
+        });
+        onProblem('isolation', undefined);
+      } catch (error) {
+        if (!isAborted(signal)) {
+          onProblem('isolation', `isolation is not up to date: ${(error as Error).message}`);
+        }
+        throw error;
+      }
+    }
+  }
+
+  async #ensureRules(signal?: AbortSignal): Promise<void> {
+    const { exec, rules, onRepairs } = this.#options;
+    const chains = isolationChains(rules, this.#ranges ?? []);
+    const wanted = JSON.stringify(chains);
+    this.#rulesUnknown = false;
+    try {
+      const found = await ensureChains(exec, chains, [], signal);
+      // Other rules than before are no repair.
+      if (this.#stood === wanted && found.length > 0) onRepairs(findings('chain', found));
+      this.#stood = wanted;
+    } catch (error) {
+      this.#rulesUnknown = true;
+      throw error;
+    }
+  }
+
+  #isReady(): boolean {
+    const { services, addresses } = this.#options;
+    return (
+      services.synced &&
+      addresses.feed.synced &&
+      addresses.book.known &&
+      this.#peersKnown &&
+      this.#ranges !== undefined
+    );
+  }
+
+  #takeBook(): void {
+    const { book } = this.#options.addresses;
+    for (const address of new Set([...this.#own, ...book.addresses()])) this.#takeOwn(address);
+  }
+
+  #takeOwn(address: string): void {
+    // A container may have kept one of a subnet that this host had before.
+    if (!this.#isOwn(address)) return;
+    const owner = this.#options.addresses.book.holderOf(address)?.owner;
+    if (owner === undefined) this.#own.delete(address);
+    else this.#own.add(address);
+    this.#isolation.setSource(address, owner);
+    this.#isolation.setLocal(address, owner);
+  }
+
+  #isOwn(address: string): boolean {
+    return containsAddress(this.#options.rules.subnet, tryParseIpv4(address) ?? -1);
+  }
+
+  /** Runs `action` when no other one runs. */
+  #exclusive<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(action, action);
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+}

@@ -1,0 +1,30 @@
+/** What a change in the kernel calls for: to compare all with what it should be, or to look after the bridge's ports. */
+export type KernelHint = 'audit' | 'ports';
+
+/**
+ * Reads lines of `ip -o -4 monitor link address route` of a host whose overlay has this device and this bridge. They are hints: what
+ * they mean is found out by who gets them. Undefined: nothing of nap's.
+ */
+export function kernelHints(
+  device: string,
+  bridge: string,
+): (line: string) => KernelHint | undefined {
+  const wanted = [device, bridge].map(escaped).join('|');
+  // The device that a line is about, or that a route leads to; not the bridge that a container's veth is plugged into.
+  const ours = new RegExp(`^(Deleted )?(\\d+: |.* dev )(${wanted})([\\s:@]|$)`);
+  const name = escaped(bridge);
+  const port = new RegExp(` master ${name} `);
+  const bridgeUp = new RegExp(`^\\d+: ${name}: <[^>]*\\bLOWER_UP\\b`);
+  return (line) => {
+    // Something is gone, or a device is not up (its flags stand in angle brackets).
+    const bad = line.startsWith('Deleted ') || /<(?![^>]*\bUP\b)/.test(line);
+    if (bad && ours.test(line)) return 'audit';
+    if (port.test(line)) return 'ports';
+    // Docker has made the bridge.
+    return !bad && bridgeUp.test(line) ? 'audit' : undefined;
+  };
+}
+
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}
