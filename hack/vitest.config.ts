@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { FailuresReporter } from './failures-reporter.ts';
 
 /**
  * Four suites. `unit` needs nothing but Node; `contract` needs a Kubernetes API server (the embedded
@@ -10,6 +11,7 @@ export default defineConfig({
   test: {
     // Most of the time is waiting.
     maxWorkers: '100%',
+    reporters: ['default', new FailuresReporter()],
     projects: [
       {
         extends: true,

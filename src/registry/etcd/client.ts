@@ -69,8 +69,6 @@ export class EtcdClient {
   readonly clock: Clock;
   readonly log: Logger;
   readonly random: () => number;
-  /** Number of etcd members that are known. */
-  readonly members: number;
   /** Aborts when the client is closed. */
   readonly closed: AbortSignal;
   readonly #etcd: Etcd3;
@@ -82,7 +80,6 @@ export class EtcdClient {
     this.clock = options.clock;
     this.log = options.log;
     this.random = options.random;
-    this.members = options.hosts.length;
     this.closed = this.#closing.signal;
     // Every watch and call in flight listens to it.
     setMaxListeners(0, this.closed);

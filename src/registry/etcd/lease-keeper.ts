@@ -93,12 +93,14 @@ export class EtcdLease implements Lease {
     }, this.#deadline - this.#clock.monotonic());
   }
 
-  /** Renews every third of the TTL until the lease is lost; after a failure sooner, over a new connection. */
+  /**
+   * Renews four times in a TTL until the lease is lost; after a failure sooner, over a new connection.
+   * A member that knows no leader looks again for one every election timeout (1 s by default; `waitLeader` in
+   * etcd's server/etcdserver/v3_server.go): a request that is given up before that only loses its place.
+   */
   async #renew(): Promise<void> {
     const stream = new KeepaliveStream(this.#client, this.id);
-    const interval = this.ttlMs / 3;
-    // With one member nothing is gained by asking again; with several there is time to ask three before the end.
-    const patience = this.#client.members > 1 ? interval / 2 : interval;
+    const interval = this.ttlMs / 4;
     let failures = 0;
     try {
       for (;;) {
@@ -107,7 +109,7 @@ export class EtcdLease implements Lease {
           this.lost,
         );
         try {
-          const renewal = await stream.renew(patience, this.lost);
+          const renewal = await stream.renew(interval, this.lost);
           if (renewal.ttlMs <= 0) {
             this.#lose('the store does not know it any more');
             return;

@@ -7,7 +7,7 @@ export type Reachable = () => boolean;
 
 /**
  * A lease on a MemoryDatabase. One object plays both sides: the server's timer, which drops the lease at the last
- * renewal + TTL, and the holder's, which renews every third of the TTL while the database is reachable
+ * renewal + TTL, and the holder's, which renews four times in a TTL while the database is reachable
  * and presumes death a margin earlier.
  */
 export class MemoryLease implements Lease {
@@ -87,7 +87,7 @@ export class MemoryLease implements Lease {
         }
         this.#armHolder();
       },
-      Math.min(this.ttlMs / 3, this.remainingMs()),
+      Math.min(this.ttlMs / 4, this.remainingMs()),
     );
   }
 }

@@ -82,8 +82,8 @@ describe('a health check', () => {
     const tookMs = await goneAfter(instance, () =>
       docker.cli('exec', id, 'sh', '-c', 'busybox rm /ok'),
     );
-    // One interval until the check, and less than a second after that.
-    expect(tookMs).toBeLessThan(300 + 1000);
+    // One interval until the check; well under a second after that on an idle machine.
+    expect(tookMs).toBeLessThan(5_000);
     expect(await operator.instance(instance)).toMatchObject({ health: 'unhealthy', flaps: 1 });
   });
 
@@ -137,7 +137,8 @@ describe('a health check', () => {
     const instance = key(1, 'dead');
     await operator.place(instance, spec({ restart: 'no' }));
     const id = await ready(instance);
-    expect(await goneAfter(instance, () => docker.cli('kill', id))).toBeLessThan(1000);
+    // Told by the engine, not found by the next look at it. A few 100 ms on an idle machine.
+    expect(await goneAfter(instance, () => docker.cli('kill', id))).toBeLessThan(5_000);
   });
 
   it('that fails restarts the container where that is asked for', async () => {

@@ -324,8 +324,8 @@ describe('many names and many changes', () => {
       delays.push(performance.now() - start);
     }
     socket.close();
-    // Most of them: the machine may have other work at times.
-    expect(delays.toSorted((a, b) => a - b)[50]).toBeLessThan(200);
+    // Told, not looked up again when the answer is old (60 s). Most of them: the machine may have other work at times.
+    expect(delays.toSorted((a, b) => a - b)[50]).toBeLessThan(1_000);
   });
 });
 

@@ -44,8 +44,8 @@ describe('a lost host', () => {
     await a!.cut();
     const cutAt = performance.now();
     await moved(c, 'a');
-    // Well below 300 ms on an idle machine.
-    expect(performance.now() - cutAt).toBeLessThan(1_000);
+    // Well below 300 ms on an idle machine; not with the next look at everything.
+    expect(performance.now() - cutAt).toBeLessThan(5_000);
     const after = await c.placements();
     expect(after.map((p) => p.ordinal)).toEqual([1, 2, 3, 4, 5, 6]);
     const stayed = before.filter((p) => p.host !== 'a');
@@ -239,9 +239,10 @@ describe('several operators', () => {
   it('the leader and a host that die together: the next one finds the host at once', async () => {
     const c = await cluster();
     const [a] = await c.agents('a', 'b', 'c');
-    const first = c.operator({ hostTtlMs: 1_500 });
+    const hostTtlMs = 4_000;
+    const first = c.operator({ hostTtlMs });
     await eventually('the first decides', () => first.state.deciding);
-    const second = c.operator({ hostTtlMs: 1_500 });
+    const second = c.operator({ hostTtlMs });
     await c.apply('shop', web(6));
     await c.ready('shop');
     await eventually('the second is ready to lead', async () => {
@@ -249,14 +250,14 @@ describe('several operators', () => {
       return entries.filter(({ value }) => candidateRecords.decode(value).fit).length === 2;
     });
     const since = performance.now();
-    await eventually('it has watched for a TTL', () => performance.now() - since > 1_700);
+    await eventually('it has watched for a TTL', () => performance.now() - since > hostTtlMs + 200);
     first.kill();
     await a!.die();
     await eventually('the second decides', () => second.state.deciding, 10_000);
     const decidingAt = performance.now();
     await moved(c, 'a');
     // Not after another TTL of its own.
-    expect(performance.now() - decidingAt).toBeLessThan(1_000);
+    expect(performance.now() - decidingAt).toBeLessThan(hostTtlMs - 500);
     await c.ready('shop');
     await c.ordinals('web', [1, 2, 3, 4, 5, 6]);
     expect(c.events).toContainEqual(

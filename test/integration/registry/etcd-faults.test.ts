@@ -276,7 +276,8 @@ describe('the etcd store on a bad network', () => {
       }, 100);
       const start = performance.now();
       await expect(call).rejects.toThrow('enough');
-      expect(performance.now() - start).toBeLessThan(1_000);
+      // Before any limit of the call's own.
+      expect(performance.now() - start).toBeLessThan(4_000);
     });
   });
 

@@ -46,10 +46,12 @@ describe('three members of etcd', () => {
   }
 
   it('of which the leading one is killed: no host, no leader and no decision is lost', async () => {
+    // Time for two elections: with two members left, every few times the first is a draw.
+    const ttlMs = 10_000;
     const leases: Lease[] = [];
     for (const host of ['a', 'b', 'c']) {
       const store = await open();
-      const lease = await store.grantLease(5_000);
+      const lease = await store.grantLease(ttlMs);
       const key = hostRecords.path({ host });
       await store.commit([], [{ type: 'put', key, value: '{}', lease: lease.id }]);
       leases.push(lease);
@@ -58,7 +60,7 @@ describe('three members of etcd', () => {
     const leadership = await contendForLeadership(
       store,
       { operator: 'x', since: 'now' },
-      { leaseTtlMs: 5_000, log: silentLogger },
+      { leaseTtlMs: ttlMs, log: silentLogger },
       () => Promise.resolve(),
       new AbortController().signal,
     );
@@ -72,9 +74,9 @@ describe('three members of etcd', () => {
     const killed = await leadingMember();
     await killed.kill();
     await eventually('decisions go on', async () => (await put('during')).committed, 20_000, 200);
-    // Longer than any lease lives without renewal.
+    // Longer than any lease lives without renewal (etcd begins its life anew with a new leader).
     const since = performance.now();
-    await eventually('three lives of a lease', () => performance.now() - since > 15_000, 20_000);
+    await eventually('two lives of a lease', () => performance.now() - since > 2 * ttlMs, 30_000);
     expect(leases.map((lease) => lease.lost.aborted)).toEqual([false, false, false]);
     expect(leadership.lost.aborted).toBe(false);
     expect((await put('after')).committed).toBe(true);
