@@ -57,7 +57,7 @@ for (let i = 0; i < agents; i++) {
     onProblem: () => undefined,
     onRepairs: () => undefined,
   });
-  keeper.setPeers(parseCidr('10.77.0.0/16'), { neighbours: new Map(), forwarding: new Map() });
+  keeper.setPeers(parseCidr('10.77.0.0/16'), []);
   void feed.run(signal);
   void keeper.run(signal);
 }

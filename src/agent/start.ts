@@ -37,7 +37,7 @@ export interface StartAgentOptions extends Omit<AgentOptions, 'exclusive'> {
   readonly log: Logger;
   /** Of the engine's unix socket. Default /var/run/docker.sock. */
   readonly engineSocket?: string;
-  /** Where the host's key and what the registry said last are kept. Default /var/lib/nap. */
+  /** Where the host's keys and what the registry said last are kept. Default /var/lib/nap. */
   readonly stateDirectory?: string;
   /** Where config files are kept in memory. Default /run/nap. */
   readonly runDirectory?: string;
@@ -81,6 +81,7 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
     services,
     addresses,
     address,
+    tunnelKeyPath: join(stateDirectoryOf(options), 'wireguard.key'),
     ...auditing,
     onProblem: tell,
   });

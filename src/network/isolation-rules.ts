@@ -9,11 +9,11 @@
  * An address proves nothing by itself, so what claims one that is not its own is dropped before it is looked at: see the first
  * chain, and port-guard-rules.ts for what the instances of one host claim.
  */
-import { blockSize, formatCidr, formatIpv4, parseIpv4, type Cidr } from './cidr.ts';
+import { blockSize, formatCidr, formatIpv4, type Cidr } from './cidr.ts';
 import { anyMesh, notMesh } from './mesh-mark.ts';
 import type { SetDeclaration } from './nft-elements.ts';
 import type { Chain, RulesetInput } from './ruleset.ts';
-import type { OverlayTables } from './vxlan.ts';
+import type { Peer } from './vxlan.ts';
 
 /** Addresses of this host that take in everybody in the overlay. */
 export const openSet = 'iso-open';
@@ -96,11 +96,11 @@ export function isolationChains(input: RulesetInput, ranges: readonly Cidr[]): r
   ];
 }
 
-/** Elements by which the other hosts are known, as `tables` has them: set and key. */
+/** Elements by which the other hosts are known, as this one reaches them: set and key. */
 export function* senderElements(
-  tables: Pick<OverlayTables, 'neighbours'>,
+  peers: Iterable<Pick<Peer, 'subnet' | 'mac'>>,
 ): Iterable<readonly [set: string, key: string]> {
-  for (const [via, mac] of tables.neighbours) {
-    yield [senderSet, `${mac} . ${formatIpv4(parseIpv4(via))}`];
+  for (const { subnet, mac } of peers) {
+    yield [senderSet, `${mac} . ${formatIpv4(subnet.base)}`];
   }
 }

@@ -12,12 +12,12 @@
  *
  * The kernel's connection tracking carries what is open: it goes on when an instance leaves the pool, until it is stopped.
  */
-import { formatCidr, parseIpv4, type Cidr } from './cidr.ts';
+import { formatCidr, formatIpv4, type Cidr } from './cidr.ts';
 import { anyMesh, hex, meshMarkBase } from './mesh-mark.ts';
 import type { SetDeclaration } from './nft-elements.ts';
 import type { Chain, RulesetInput } from './ruleset.ts';
 import { hairpinSet, hashSeed } from './virtual-ip-rules.ts';
-import type { OverlayTables } from './vxlan.ts';
+import type { Peer } from './vxlan.ts';
 
 /** Protocol and port → `goto` the chain that chooses. */
 export const meshSpreadMap = 'mesh-spread';
@@ -111,18 +111,17 @@ export function meshChains(input: RulesetInput, hideLocal = false): readonly Cha
   ];
 }
 
-/** Elements by which answers find back through the hosts in `tables`: set, key and data. */
+/** Elements by which answers find back through other hosts: set, key and data. */
 export function* returnElements(
   network: Cidr,
-  tables: Pick<OverlayTables, 'neighbours' | 'forwarding'>,
+  peers: Iterable<Pick<Peer, 'subnet' | 'mac' | 'address'>>,
 ): Iterable<readonly [set: string, key: string, data: string]> {
   // Elsewhere the place in the overlay would not fit into the mark.
   if (network.prefix < 8) return;
-  for (const [via, mac] of tables.neighbours) {
-    const mark = hex(meshMarkBase + parseIpv4(via) - network.base);
+  for (const { subnet, mac, address } of peers) {
+    const mark = hex(meshMarkBase + subnet.base - network.base);
     yield [meshPeerMap, mac, mark];
-    yield [meshEntryMap, mark, via];
-    const address = tables.forwarding.get(mac);
-    if (address !== undefined) yield [meshHostSet, address, ''];
+    yield [meshEntryMap, mark, formatIpv4(subnet.base)];
+    yield [meshHostSet, address, ''];
   }
 }

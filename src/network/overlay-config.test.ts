@@ -6,6 +6,10 @@ function raw(changes: Partial<RawNetworkConfig>): RawNetworkConfig {
   return { Network: '10.77.0.0/16', Backend: { Type: 'vxlan' }, ...changes };
 }
 
+function encrypted(options: Record<string, unknown>): Partial<RawNetworkConfig> {
+  return { Backend: { Type: 'vxlan', Encryption: 'wireguard', ...options } };
+}
+
 describe('overlay config', () => {
   it('completes the default one as flannel would', () => {
     const config = overlayConfig(defaultNetworkConfig);
@@ -21,6 +25,14 @@ describe('overlay config', () => {
     expect(formatIpv4(config.subnetMax)).toBe('192.168.9.48');
   });
 
+  it('encrypts if asked to, and only then', () => {
+    const port = (options: Record<string, unknown>): number | undefined =>
+      overlayConfig(raw(encrypted(options))).encryption?.port;
+    expect(port({})).toBe(51821);
+    expect(port({ EncryptionPort: 443, MTU: 1340 })).toBe(443);
+    expect(overlayConfig(raw({}))).not.toHaveProperty('encryption');
+  });
+
   it.each<[string, Partial<RawNetworkConfig>, string]>([
     ['a network that is none', { Network: 'ten' }, 'not an IPv4 network'],
     ['an IPv6 network', { Network: 'fd00::/48' }, 'not an IPv4 network'],
@@ -34,7 +46,44 @@ describe('overlay config', () => {
     [
       'one that encrypts',
       { Backend: { Type: 'wireguard' } },
-      'give the agents addresses (--address)',
+      'to encrypt, say "Backend": {"Type": "vxlan", "Encryption": "wireguard"}',
+    ],
+    [
+      'encryption of an unknown kind',
+      encrypted({ Encryption: 'ipsec' }),
+      'Encryption "ipsec" is unknown: say "wireguard", or leave it out to send in the clear',
+    ],
+    ['encryption that is no word', encrypted({ Encryption: true }), 'Encryption true is unknown'],
+    ['no encryption, but null', encrypted({ Encryption: null }), 'Encryption null is unknown'],
+    [
+      'a port of encryption out of range',
+      encrypted({ EncryptionPort: 65536 }),
+      'EncryptionPort 65536 is not in 1..65535',
+    ],
+    [
+      'a port of encryption that is none',
+      encrypted({ EncryptionPort: '51821' }),
+      'EncryptionPort "51821" is not in 1..65535',
+    ],
+    [
+      "VXLAN's port for encryption",
+      encrypted({ EncryptionPort: 8472 }),
+      "EncryptionPort 8472 is also VXLAN's port: choose another one, such as 51821",
+    ],
+    [
+      'a port of encryption without encryption',
+      { Backend: { Type: 'vxlan', EncryptionPort: 51821 } },
+      'EncryptionPort 51821 is set, but not Encryption: say "Encryption": "wireguard"',
+    ],
+    [
+      'an MTU that leaves too little for a tunnel',
+      encrypted({ MTU: 1339 }),
+      'MTU 1339 is too small with Encryption: 1340 is the least',
+    ],
+    [
+      'direct routing of what is to be encrypted',
+      encrypted({ DirectRouting: true }),
+      'DirectRouting: true sends in the clear what Encryption: "wireguard" is to encrypt',
     ],
     ['IPv6', { EnableIPv6: true }, 'EnableIPv6: nap'],
     ['an overlay without IPv4', { EnableIPv4: false }, 'EnableIPv4: false'],

@@ -8,6 +8,7 @@ import {
   tryParseIpv4,
   type Cidr,
 } from './cidr.ts';
+import { defaultTunnelPort, leastUnderlayMtu } from './tunnel.ts';
 
 /** The overlay as all hosts see it: flannel's network config with every default filled in. */
 export interface OverlayConfig {
@@ -22,6 +23,8 @@ export interface OverlayConfig {
   readonly port: number;
   /** MTU to assume for the underlay instead of the interface's own. */
   readonly underlayMtu?: number;
+  /** Present: packets between hosts are encrypted by WireGuard, on this UDP port. */
+  readonly encryption?: { readonly port: number };
 }
 
 /** flannel's network config as found in the store (only what is read here). */
@@ -36,6 +39,8 @@ export interface RawNetworkConfig {
     readonly Type: string;
     readonly VNI?: number | undefined;
     readonly Port?: number | undefined;
+    readonly Encryption?: unknown;
+    readonly EncryptionPort?: unknown;
     readonly [option: string]: unknown;
   };
 }
@@ -45,6 +50,9 @@ export const defaultNetworkConfig = {
   Network: '10.77.0.0/16',
   Backend: { Type: 'vxlan' },
 } as const satisfies RawNetworkConfig;
+
+/** The kernel's own UDP port for VXLAN. */
+const defaultPort = 8472;
 
 /** Backends of flannel's that encrypt. */
 const encrypting: ReadonlySet<string> = new Set(['wireguard', 'ipsec']);
@@ -98,7 +106,7 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
   }
   if (raw.Backend.Type !== 'vxlan') {
     const instead = encrypting.has(raw.Backend.Type)
-      ? '; to encrypt, give the agents addresses (--address) in a network of the hosts that does, such as a WireGuard mesh'
+      ? '; to encrypt, say "Backend": {"Type": "vxlan", "Encryption": "wireguard"}'
       : '';
     throw new OverlayConfigError(
       `the network uses flannel's backend "${raw.Backend.Type}"; nap speaks "vxlan" only${instead}`,
@@ -117,6 +125,7 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
     throw new OverlayConfigError(`port ${port} is not in 0..65535`);
   }
+  const encryption = encryptionOf(raw.Backend, port === 0 ? defaultPort : port);
   // Options of flannel's that change what hosts must do; ignoring one would lose packets without a word.
   for (const option of ['Learning', 'GBP', 'DirectRouting']) {
     if (raw.Backend[option] === true) {
@@ -132,15 +141,55 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
   ) {
     throw new OverlayConfigError(`MTU ${JSON.stringify(mtu)} is not in 576..65535`);
   }
+  if (encryption !== undefined && mtu !== 0 && mtu < leastUnderlayMtu) {
+    throw new OverlayConfigError(
+      `MTU ${mtu} is too small with Encryption: ${leastUnderlayMtu} is the least`,
+    );
+  }
   return {
     network,
     subnetLength,
     subnetMin,
     subnetMax,
     vni,
-    port: port === 0 ? 8472 : port,
+    port: port === 0 ? defaultPort : port,
     ...(mtu === 0 ? {} : { underlayMtu: mtu }),
+    ...(encryption === undefined ? {} : { encryption }),
   };
+}
+
+/** nap's own options beside flannel's: how packets between hosts are encrypted. Throws OverlayConfigError. */
+function encryptionOf(
+  backend: RawNetworkConfig['Backend'],
+  vxlanPort: number,
+): OverlayConfig['encryption'] {
+  const { Encryption: kind, EncryptionPort: port } = backend;
+  if (kind === undefined) {
+    if (port === undefined) return undefined;
+    throw new OverlayConfigError(
+      `EncryptionPort ${JSON.stringify(port)} is set, but not Encryption: say "Encryption": "wireguard", or leave both out`,
+    );
+  }
+  if (kind !== 'wireguard') {
+    throw new OverlayConfigError(
+      `Encryption ${JSON.stringify(kind)} is unknown: say "wireguard", or leave it out to send in the clear`,
+    );
+  }
+  if (backend['DirectRouting'] === true) {
+    throw new OverlayConfigError(
+      'DirectRouting: true sends in the clear what Encryption: "wireguard" is to encrypt: leave one of the two out',
+    );
+  }
+  const number = port ?? defaultTunnelPort;
+  if (typeof number !== 'number' || !Number.isInteger(number) || number < 1 || number > 65535) {
+    throw new OverlayConfigError(`EncryptionPort ${JSON.stringify(port)} is not in 1..65535`);
+  }
+  if (number === vxlanPort) {
+    throw new OverlayConfigError(
+      `EncryptionPort ${number} is also VXLAN's port: choose another one, such as ${defaultTunnelPort}`,
+    );
+  }
+  return { port: number };
 }
 
 function parsed(text: string): Cidr {

@@ -22,7 +22,7 @@ export interface RulesetInput {
 /** A chain of table `nap` (family `ip`, if not said otherwise). Without `base`, others go to it. */
 export interface Chain {
   readonly name: string;
-  readonly family?: 'bridge';
+  readonly family?: 'bridge' | 'ip6';
   readonly base?: BaseHook;
   readonly rules: readonly string[];
 }

@@ -137,6 +137,29 @@ describe('desired tables', () => {
     ]);
   });
 
+  it('know each key once, and none that is also that of this host', () => {
+    const [own, one, two] = ['own', 'one', 'two'] as const;
+    const { tables, accepted, refused } = desiredTables(
+      { ...self, publicKey: own },
+      [
+        peer(2, { publicKey: one }),
+        peer(3, { publicKey: one }),
+        peer(4, { publicKey: own }),
+        peer(5, { publicKey: two }),
+      ],
+      ({ mac }) => `to ${mac}`,
+    );
+    expect(accepted.map(({ publicKey }) => publicKey)).toEqual([one, two]);
+    expect([...tables.forwarding.values()]).toEqual([
+      'to 02:00:00:00:00:02',
+      'to 02:00:00:00:00:05',
+    ]);
+    expect(refused.map(({ subnet, reason }) => `${subnet} ${reason}`)).toEqual([
+      expect.stringContaining('10.77.3.0/24 its WireGuardPublicKey is also that of another host'),
+      expect.stringContaining('10.77.4.0/24 its WireGuardPublicKey is also that of this host'),
+    ]);
+  });
+
   it('are empty without peers', () => {
     expect(desiredTables(self, []).tables).toEqual(emptyTables);
   });
@@ -168,6 +191,44 @@ describe('records of other hosts', () => {
   ])('are refused with %j', (changes, reason) => {
     const result = peerFromLease(subnet, { ...lease, ...changes }, 1);
     expect('reason' in result ? result.reason : formatCidr(result.subnet)).toContain(reason);
+  });
+});
+
+describe('records of hosts that encrypt', () => {
+  const subnet = parseCidr('10.77.2.0/24');
+  const key = Buffer.alloc(32, 7).toString('base64');
+  const lease = (WireGuardPublicKey?: unknown) => ({
+    PublicIP: '10.99.0.2',
+    BackendType: 'vxlan',
+    BackendData: {
+      VtepMAC: '02:00:00:00:00:02',
+      ...(WireGuardPublicKey === undefined ? {} : { WireGuardPublicKey }),
+    },
+  });
+
+  it('carry their key', () => {
+    expect(peerFromLease(subnet, lease(key), 1, true)).toMatchObject({ publicKey: key });
+  });
+
+  it.each([
+    ['none', undefined, 'it has no WireGuardPublicKey, and this host sends nothing in the clear'],
+    ['null', null, 'it has no WireGuardPublicKey'],
+    ['a number', 5, 'its WireGuardPublicKey 5 is not a key'],
+    ['a word', 'x; reboot', 'its WireGuardPublicKey "x; reboot" is not a key'],
+    ['31 bytes', Buffer.alloc(31, 7).toString('base64'), 'is not a key'],
+    ['bits that are not used', key.slice(0, -2) + 'd=', 'is not a key'],
+    ['another alphabet', key.replaceAll('H', '-'), 'is not a key'],
+    ['zeros', Buffer.alloc(32).toString('base64'), 'is not a key'],
+  ])('are refused with %s for a key', (_, value, reason) => {
+    const result = peerFromLease(subnet, lease(value), 1, true);
+    expect('reason' in result && result.reason).toContain(reason);
+  });
+
+  it('are refused by a host that does not', () => {
+    const result = peerFromLease(subnet, lease(key), 1);
+    expect('reason' in result && result.reason).toContain(
+      'its host encrypts, and this one does not',
+    );
   });
 });
 

@@ -16,17 +16,23 @@ import {
   tryParseIpv4,
   type Cidr,
 } from './cidr.ts';
+import { isTunnelKey, keyProblem } from './tunnel-key.ts';
 
-/** VXLAN header, UDP, IPv4 and inner Ethernet: what the device's MTU must lie below the underlay's. RFC 7348. */
-export const vxlanOverheadBytes = 50;
+/**
+ * VXLAN header, UDP, IP and inner Ethernet: what the device's MTU must lie below that of what carries it, by the version of IP
+ * that carries it. RFC 7348.
+ */
+export const vxlanOverheadBytes = { ipv4: 8 + 8 + 20 + 14, ipv6: 8 + 8 + 40 + 14 } as const;
 
 /** Another host of the overlay. */
 export interface Peer {
   readonly subnet: Cidr;
   /** Address of its VXLAN device on the inner Ethernet, in `normalizeMac` form. */
   readonly mac: string;
-  /** IPv4 address on the underlay. */
+  /** IPv4 address on the network of the hosts. */
   readonly address: string;
+  /** WireGuard's, of hosts that encrypt. */
+  readonly publicKey?: string;
 }
 
 /** The kernel's tables of the VXLAN device. All keys and values in the kernel's own notation. */
@@ -35,7 +41,7 @@ export interface OverlayTables {
   readonly routes: ReadonlyMap<string, string>;
   /** Next hop → MAC. */
   readonly neighbours: ReadonlyMap<string, string>;
-  /** MAC → underlay address. */
+  /** MAC → address that VXLAN sends to. */
   readonly forwarding: ReadonlyMap<string, string>;
 }
 
@@ -69,6 +75,10 @@ export function randomMac(random: () => number): string {
   return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
+/** How two hosts come to have one key, and what to do. */
+const copied =
+  ' (its disk was copied, perhaps): delete wireguard.key in the state directory of one of the two and restart its agent';
+
 /** Why a record of another host is not used. */
 export interface RefusedPeer {
   readonly subnet: string;
@@ -80,6 +90,7 @@ export interface RefusedPeer {
  * this host's own, a subnet that overlaps another, or one outside of the overlay's network) are refused: a broken or
  * hostile record must not take another host's traffic, and least of all that to the hosts themselves, which would cut all of
  * them off. Of two that clash, the one whose subnet is of the usual size wins, then the one with the lower subnet.
+ * @param remoteOf where VXLAN reaches a peer. Default: its address on the network of the hosts
  */
 export function desiredTables(
   self: {
@@ -87,13 +98,21 @@ export function desiredTables(
     readonly subnet: Cidr;
     readonly mac: string;
     readonly address: string;
+    readonly publicKey?: string | undefined;
   },
   peers: Iterable<Peer>,
-): { readonly tables: OverlayTables; readonly refused: readonly RefusedPeer[] } {
+  remoteOf: (peer: Peer) => string = ({ address }) => address,
+): {
+  readonly tables: OverlayTables;
+  readonly accepted: readonly Peer[];
+  readonly refused: readonly RefusedPeer[];
+} {
   const routes = new Map<string, string>();
   const neighbours = new Map<string, string>();
   const forwarding = new Map<string, string>();
+  const accepted: Peer[] = [];
   const refused: RefusedPeer[] = [];
+  const keys = new Set<string>();
   const usual = (peer: Peer): number => (peer.subnet.prefix === self.subnet.prefix ? 0 : 1);
   const sorted = [...peers].sort((a, b) => usual(a) - usual(b) || a.subnet.base - b.subnet.base);
   // Blocks of one size do not overlap unless they are the same: only the unusual are compared with all.
@@ -110,24 +129,29 @@ export function desiredTables(
         ? 'it claims the address of this host'
         : forwarding.has(peer.mac)
           ? `its MAC ${peer.mac} is also that of another host`
-          : !containsCidr(self.network, peer.subnet)
-            ? `it is not part of the overlay's network ${formatCidr(self.network)}`
-            : clash
-              ? 'it overlaps the subnet of another host'
-              : address === undefined || containsAddress(self.network, address)
-                ? `its host's address ${peer.address} is itself in the overlay`
-                : undefined;
+          : peer.publicKey !== undefined &&
+              (peer.publicKey === self.publicKey || keys.has(peer.publicKey))
+            ? `its WireGuardPublicKey is also that of ${peer.publicKey === self.publicKey ? 'this' : 'another'} host${copied}`
+            : !containsCidr(self.network, peer.subnet)
+              ? `it is not part of the overlay's network ${formatCidr(self.network)}`
+              : clash
+                ? 'it overlaps the subnet of another host'
+                : address === undefined || containsAddress(self.network, address)
+                  ? `its host's address ${peer.address} is itself in the overlay`
+                  : undefined;
     if (reason !== undefined) {
       refused.push({ subnet, reason });
       continue;
     }
     const via = formatIpv4(peer.subnet.base);
+    accepted.push(peer);
     taken.push(peer.subnet);
+    if (peer.publicKey !== undefined) keys.add(peer.publicKey);
     routes.set(subnet, via);
     neighbours.set(via, peer.mac);
-    forwarding.set(peer.mac, peer.address);
+    forwarding.set(peer.mac, remoteOf(peer));
   }
-  return { tables: { routes, neighbours, forwarding }, refused };
+  return { tables: { routes, neighbours, forwarding }, accepted, refused };
 }
 
 /**
@@ -187,16 +211,26 @@ export function applyTableOps(tables: OverlayTables, ops: readonly TableOp[]): O
   return { routes, neighbours, forwarding };
 }
 
-/** A subnet record of the store as a peer, or the reason why it cannot be one. `type` must be `vxlan` and the VNI ours. */
+/**
+ * A subnet record of the store as a peer, or the reason why it cannot be one. Its type must be `vxlan`, the VNI ours, and it must
+ * have a key for WireGuard exactly if this host encrypts.
+ */
 export function peerFromLease(
   subnet: Cidr,
   lease: {
     readonly PublicIP: string;
     readonly BackendType: string;
     readonly BackendData?:
-      { readonly VNI?: number | undefined; readonly VtepMAC: string } | null | undefined;
+      | {
+          readonly VNI?: number | undefined;
+          readonly VtepMAC: string;
+          readonly WireGuardPublicKey?: unknown;
+        }
+      | null
+      | undefined;
   },
   vni: number,
+  isEncrypted = false,
 ): Peer | { readonly reason: string } {
   if (lease.BackendType !== 'vxlan') {
     return { reason: `its backend is "${lease.BackendType}", not "vxlan"` };
@@ -208,6 +242,17 @@ export function peerFromLease(
   if (mac === undefined) return { reason: 'it has no valid VtepMAC' };
   const theirVni = lease.BackendData?.VNI ?? vni;
   if (theirVni !== vni) return { reason: `its VNI is ${theirVni}, this host's ${vni}` };
+  const key = lease.BackendData?.WireGuardPublicKey;
+  if (isEncrypted) {
+    if (!isTunnelKey(key)) return { reason: keyProblem(key) };
+    return { subnet, mac, address: lease.PublicIP, publicKey: key };
+  }
+  if (key !== undefined) {
+    return {
+      reason:
+        'it has a WireGuardPublicKey, so its host encrypts, and this one does not: restart the agent whose host does not go by /coreos.com/network/config',
+    };
+  }
   return { subnet, mac, address: lease.PublicIP };
 }
 

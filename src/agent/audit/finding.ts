@@ -3,6 +3,8 @@ import type { TableOp } from '../../network/vxlan.ts';
 /** What an audit looks at on a host. */
 export const findingKinds = [
   'device',
+  'tunnel',
+  'tunnel-peer',
   'route',
   'neighbour',
   'forwarding',

@@ -13,28 +13,37 @@ import {
   desiredTables,
   diffTables,
   peerInTables,
-  vxlanOverheadBytes,
   type OverlayTables,
   type Peer,
   type RefusedPeer,
-  type TableOp,
 } from '../../network/vxlan.ts';
-import { findings, type Finding } from '../audit/finding.ts';
+import { findings, tableFindings, type Finding } from '../audit/finding.ts';
+import type { Carrier } from './carrier.ts';
 import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
 import type { Exec } from './exec.ts';
 import { applyTables, ensureVirtualRoutes, readTables } from './kernel-tables.ts';
 import { ensureBridge, ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
 import { ensureChains } from './nft.ts';
 import { ensureSysctls } from './sysctl.ts';
-import type { Underlay } from './underlay.ts';
-import { ensureVxlanDevice, readVxlanDevice, type VxlanSpec } from './vxlan-device.ts';
+import {
+  dropVxlanDevice,
+  ensureVxlanDevice,
+  readVxlanDevice,
+  type VxlanSpec,
+} from './vxlan-device.ts';
 
 /** What the kernel side of the overlay depends on. */
 export interface HostNetworkSpec {
   readonly config: OverlayConfig;
   readonly subnet: Cidr;
   readonly mac: string;
-  readonly underlay: Underlay;
+  /** This host's address on the network of the hosts. */
+  readonly address: string;
+  readonly carrier: Carrier;
+  /** WireGuard's, if this host encrypts. */
+  readonly publicKey?: string | undefined;
+  /** The largest packet that fits through the overlay. */
+  readonly mtu: number;
   readonly device: string;
   readonly bridge: string;
   readonly checksumOffload: boolean;
@@ -47,7 +56,7 @@ export interface ElementKeeper {
   /** The table was made anew, or parts of it. */
   distrust(): void;
   /** The other hosts, as this one reaches them. */
-  setPeers(network: Cidr, tables: OverlayTables): void;
+  setPeers(network: Cidr, peers: readonly Peer[]): void;
 }
 
 /** Several as one; undefined if there are none. */
@@ -62,15 +71,10 @@ export function joinedKeepers(
     distrust() {
       for (const keeper of keepers) keeper.distrust();
     },
-    setPeers(network, tables) {
-      for (const keeper of keepers) keeper.setPeers(network, tables);
+    setPeers(network, peers) {
+      for (const keeper of keepers) keeper.setPeers(network, peers);
     },
   };
-}
-
-/** The largest packet that fits through the overlay. */
-export function overlayMtu(config: OverlayConfig, underlay: Underlay): number {
-  return Math.min(config.underlayMtu ?? underlay.mtu, underlay.mtu) - vxlanOverheadBytes;
 }
 
 /** The subnet and MAC that an existing device shows, from before the agent's restart. */
@@ -105,7 +109,8 @@ export class HostNetwork {
   #localProblem: string | undefined;
   /** It was there at the last look. */
   #bridgeKnown = false;
-  #peersTold = false;
+  /** The other hosts as those were told who keep elements. */
+  #told: string | undefined;
   /** What base and tables were made for when they last stood. */
   #stoodFor: string | undefined;
   #stood: OverlayTables | undefined;
@@ -124,10 +129,10 @@ export class HostNetwork {
 
   /**
    * Device, kernel parameters and packet filter. Returns what somebody else had changed: nothing where another thing is wanted than the
-   * last time. Throws ExecError or DeviceConflictError.
+   * last time. Throws ExecError, DeviceConflictError or EncryptionError.
    */
   async ensureBase(signal?: AbortSignal): Promise<readonly Finding[]> {
-    const changes: Finding[] = [];
+    const changes: Finding[] = [...(await this.#ensureCarrier(signal))];
     const device = await ensureVxlanDevice(this.#exec, this.#deviceSpec(), signal);
     // The kernel drops routes when a device goes down or away.
     if (device.length > 0) this.#believed = undefined;
@@ -153,6 +158,17 @@ export class HostNetwork {
     const isSame = this.#stoodFor === wanted;
     this.#stoodFor = wanted;
     return isSame ? changes : [];
+  }
+
+  async #ensureCarrier(signal?: AbortSignal): Promise<readonly Finding[]> {
+    const { carrier, device } = this.#spec;
+    try {
+      return await carrier.ensure(signal);
+    } catch (error) {
+      // A device that another carrier was for must not go on meanwhile: it may send in the clear what is to be encrypted.
+      await dropVxlanDevice(this.#exec, device, carrier.address, signal);
+      throw error;
+    }
   }
 
   /** Virtual IPs are in these ranges. The next `ensureBase` heeds it. */
@@ -195,7 +211,7 @@ export class HostNetwork {
           ];
     const declarations =
       virtual.length === 0 ? [] : declarationLines([...virtualIpSets, ...meshSets]);
-    const chains = [...overlayChains(this.#rules), ...virtual];
+    const chains = [...overlayChains(this.#rules), ...this.#spec.carrier.chains, ...virtual];
     const changes = await ensureChains(this.#exec, chains, declarations, signal);
     if (changes.length > 0) this.#elements?.distrust();
     return changes;
@@ -212,40 +228,51 @@ export class HostNetwork {
     signal?: AbortSignal,
   ): Promise<{
     readonly operations: number;
-    readonly repairs: readonly TableOp[];
+    readonly repairs: readonly Finding[];
     readonly refused: readonly RefusedPeer[];
   }> {
-    const { config, subnet, mac, underlay, device } = this.#spec;
-    const self = { network: config.network, subnet, mac, address: underlay.address };
+    const { config, subnet, mac, address, publicKey, carrier, device } = this.#spec;
+    const self = { network: config.network, subnet, mac, address, publicKey };
     const observed =
       (audit ? undefined : this.#believed) ?? (await readTables(this.#exec, device, signal));
-    const { tables, refused } = desiredTables(self, [
-      ...view.peers(),
-      ...[...view.unreadable()].flatMap((lost) => peerInTables(observed, lost)),
-    ]);
+    const lost = [...view.unreadable()].flatMap((unreadable) =>
+      peerInTables(observed, unreadable).flatMap((peer) => {
+        const known = carrier.knownAt(peer.address);
+        return known === undefined ? [] : [{ ...peer, ...known }];
+      }),
+    );
+    const { tables, accepted, refused } = desiredTables(self, [...view.peers(), ...lost], (peer) =>
+      carrier.remoteOf(peer),
+    );
+    const way = await carrier.ensurePeers(accepted, audit, signal);
     const ops = diffTables(observed, tables);
     const repairs = audit && this.#stood !== undefined ? diffTables(observed, this.#stood) : [];
     this.#believed = undefined;
     if (ops.length > 0) await applyTables(this.#exec, device, ops, signal);
     this.#believed = tables;
     this.#stood = tables;
-    if (ops.length > 0 || !this.#peersTold) {
-      this.#elements?.setPeers(config.network, tables);
-      this.#peersTold = true;
+    const told = accepted.map((peer) => `${peer.subnet.base} ${peer.mac} ${peer.address}`).join();
+    if (ops.length > 0 || this.#told !== told) {
+      this.#elements?.setPeers(config.network, accepted);
+      this.#told = told;
     }
-    return { operations: ops.length, repairs, refused };
+    return {
+      operations: ops.length + way.operations,
+      repairs: [...way.repairs, ...tableFindings(repairs)],
+      refused,
+    };
   }
 
   #deviceSpec(): VxlanSpec {
-    const { config, underlay } = this.#spec;
+    const { config, carrier } = this.#spec;
     return {
       name: this.#spec.device,
       vni: config.vni,
       port: config.port,
       mac: this.#spec.mac,
-      mtu: overlayMtu(config, underlay),
-      underlayDevice: underlay.device,
-      underlayAddress: underlay.address,
+      mtu: this.#spec.mtu,
+      underlayDevice: carrier.device,
+      underlayAddress: carrier.address,
       address: formatIpv4(this.#spec.subnet.base),
       checksumOffload: this.#spec.checksumOffload,
     };

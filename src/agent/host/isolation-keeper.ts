@@ -4,7 +4,7 @@ import { isolationChains, isolationSets, senderElements } from '../../network/is
 import { ElementLedger } from '../../network/nft-elements.ts';
 import { isolatedService } from '../../network/permission.ts';
 import type { RulesetInput } from '../../network/ruleset.ts';
-import type { OverlayTables } from '../../network/vxlan.ts';
+import type { Peer } from '../../network/vxlan.ts';
 import { isAborted } from '../../runtime/aborted.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { runPeriodically } from '../../runtime/periodic.ts';
@@ -116,10 +116,10 @@ export class IsolationKeeper {
   }
 
   /** Takes the other hosts, as this one reaches them. */
-  setPeers(_network: Cidr, tables: Pick<OverlayTables, 'neighbours'>): void {
+  setPeers(_network: Cidr, peers: readonly Peer[]): void {
     const before = this.#senders;
     this.#senders = new Map();
-    for (const [set, key] of senderElements(tables)) {
+    for (const [set, key] of senderElements(peers)) {
       this.#senders.set(key, [set, key]);
       this.#ledger.put(set, key);
     }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { kernelHints } from './kernel-events.ts';
 
-const hintOf = kernelHints('nap.1', 'nap0');
+const hintOf = kernelHints(['nap.1', 'nap-wg'], 'nap0');
 
 describe('kernelHints', () => {
   it.each([
@@ -10,6 +10,10 @@ describe('kernelHints', () => {
       'audit',
     ],
     ['7: nap.1: <BROADCAST,MULTICAST> mtu 1450 qdisc noqueue state DOWN group default', 'audit'],
+    [
+      'Deleted 6: nap-wg: <POINTOPOINT,NOARP> mtu 1440 qdisc noop state DOWN group default',
+      'audit',
+    ],
     ['Deleted 10.77.3.0/24 via 10.77.3.0 dev nap.1 onlink', 'audit'],
     ['Deleted 7: nap.1    inet 10.77.1.0/32 scope global nap.1\\  valid_lft forever', 'audit'],
     ['9: nap0: <NO-CARRIER,BROADCAST,MULTICAST> mtu 1450 qdisc noqueue state DOWN', 'audit'],

@@ -2,14 +2,14 @@
 export type KernelHint = 'audit' | 'ports';
 
 /**
- * Reads lines of `ip -o -4 monitor link address route` of a host whose overlay has this device and this bridge. They are hints: what
+ * Reads lines of `ip -o -4 monitor link address route` of a host whose overlay has these devices and this bridge. They are hints: what
  * they mean is found out by who gets them. Undefined: nothing of nap's.
  */
 export function kernelHints(
-  device: string,
+  devices: readonly string[],
   bridge: string,
 ): (line: string) => KernelHint | undefined {
-  const wanted = [device, bridge].map(escaped).join('|');
+  const wanted = [...devices, bridge].map(escaped).join('|');
   // The device that a line is about, or that a route leads to; not the bridge that a container's veth is plugged into.
   const ours = new RegExp(`^(Deleted )?(\\d+: |.* dev )(${wanted})([\\s:@]|$)`);
   const name = escaped(bridge);

@@ -1,17 +1,7 @@
-import { formatCidr, formatIpv4, parseCidr, type Cidr } from '../../network/cidr.ts';
+import { parseCidr, type Cidr } from '../../network/cidr.ts';
 import { usableRanges } from '../../network/virtual-range.ts';
-import { vxlanOverheadBytes } from '../../network/vxlan.ts';
-import {
-  defaultNetworkConfig,
-  overlayConfig,
-  OverlayConfigError,
-  type OverlayConfig,
-} from '../../network/overlay-config.ts';
-import {
-  networkConfigPath,
-  networkConfigRecords,
-  subnetRecords,
-} from '../../registry/records/subnet.ts';
+import { OverlayConfigError, type OverlayConfig } from '../../network/overlay-config.ts';
+import { networkConfigPath, subnetRecords } from '../../registry/records/subnet.ts';
 import { virtualRangePath, virtualRangeRecords } from '../../registry/records/virtual-range.ts';
 import { versionsIn } from '../../registry/versions-in.ts';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
@@ -22,20 +12,21 @@ import { supervise } from '../../runtime/supervise.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { DataPlanePart } from '../data-plane.ts';
-import { tableFindings, type Finding } from '../audit/finding.ts';
-import { hostExec, hostFollow, isCancelled, type Exec, type Follow } from './exec.ts';
-import { HostNetwork, joinedKeepers, overlayMtu, readPrevious } from './host-network.ts';
+import type { Finding } from '../audit/finding.ts';
+import { underlayMtu } from './carrier.ts';
+import { hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
+import { HostNetwork, joinedKeepers, readPrevious } from './host-network.ts';
 import { IsolationKeeper } from './isolation-keeper.ts';
-import type {
-  NetworkCounters,
-  NetworkManagerOptions,
-  NetworkProblem,
-  OverlayInfo,
-} from './network-options.ts';
 import { kernelHints } from './kernel-events.ts';
+import { parseNetworkConfig, readNetworkConfig } from './network-config.ts';
+import type { NetworkCounters, NetworkManagerOptions, OverlayInfo } from './network-options.ts';
+import { NetworkProblems } from './network-problems.ts';
+import { overlayInfo } from './overlay-info.ts';
 import { PathMtu } from './path-mtu.ts';
 import { PeerView } from './peer-view.ts';
+import { prepareCarrier } from './prepare-carrier.ts';
 import { SubnetHolder } from './subnet-lease.ts';
+import { loadTunnelKey } from './tunnel-key-file.ts';
 import { findUnderlay } from './underlay.ts';
 import { VirtualIpKeeper } from './virtual-ip-keeper.ts';
 import { checksumOffloadIsSafe } from './vxlan-device.ts';
@@ -43,12 +34,17 @@ import { checksumOffloadIsSafe } from './vxlan-device.ts';
 /** Shortest time between two audits that hints asked for. */
 const auditGapMs = 500;
 const defaultAuditMs = 30_000;
+const defaultTunnelKeyPath = '/var/lib/nap/wireguard.key';
 
 interface Setup {
   readonly info: OverlayInfo;
   readonly config: OverlayConfig;
   readonly subnet: Cidr;
   readonly mac: string;
+  /** WireGuard's, if this host encrypts. */
+  readonly publicKey: string | undefined;
+  /** Interfaces below VXLAN's that this host has made. */
+  readonly ownDevices: readonly string[];
   readonly host: HostNetwork;
   readonly view: PeerView;
   readonly pathMtu: PathMtu;
@@ -75,8 +71,7 @@ export class NetworkManager {
   readonly #bridgeHint = new Trigger();
   readonly #auditHint = new Trigger();
   readonly #ownHint = new Trigger();
-  readonly #open = new Map<string, string>();
-  readonly #listeners = new Set<() => void>();
+  readonly #problems: NetworkProblems;
   /** Virtual IPs that an earlier agent has left lead where they led, until this one has applied all changes. */
   readonly #part: DataPlanePart | undefined;
   #setup: Setup | undefined;
@@ -86,6 +81,7 @@ export class NetworkManager {
   constructor(options: NetworkManagerOptions) {
     this.#options = options;
     this.#log = options.log.child({ component: 'network' });
+    this.#problems = new NetworkProblems(this.#log, options.onProblem);
     this.#exec = options.exec ?? hostExec();
     this.#follow = options.follow ?? hostFollow();
     this.#clock = options.clock ?? systemClock;
@@ -103,12 +99,12 @@ export class NetworkManager {
 
   /** What is wrong at the moment, in words for the Host's status. */
   problems(): readonly string[] {
-    return [...this.#open.values()];
+    return this.#problems.open();
   }
 
   /** Has `listener` called when `problems()` has changed. */
   onProblems(listener: () => void): void {
-    this.#listeners.add(listener);
+    this.#problems.onChange(listener);
   }
 
   /** The host's place in the overlay, once `ensure` has succeeded. */
@@ -119,11 +115,11 @@ export class NetworkManager {
   /**
    * Takes or confirms the subnet and brings device, kernel parameters and packet filter into being. Idempotent; once it has
    * succeeded, the subnet never changes for the life of this object. Throws OverlayConfigError (the config in the store must be
-   * corrected), UnderlayError, DeviceConflictError, NoSubnetError, SubnetTakenError, ExecError, or the store's
+   * corrected), UnderlayError, EncryptionError, DeviceConflictError, NoSubnetError, SubnetTakenError, ExecError, or the store's
    * errors: all worth retrying with a pause.
    */
   async ensure(signal?: AbortSignal): Promise<OverlayInfo> {
-    return this.#guard('setup', () =>
+    return this.#problems.guard('setup', () =>
       this.#exclusive(async () => {
         const setup = (this.#setup ??= await this.#prepare(signal));
         this.#reportRepairs(await setup.host.ensureBase(signal));
@@ -149,10 +145,10 @@ export class NetworkManager {
       const changes = [...(await setup.host.ensureBase(signal))];
       if (setup.view.synced) {
         const { repairs, refused } = await setup.host.ensurePeers(setup.view, true, signal);
-        changes.push(...tableFindings(repairs));
-        this.#reportRecords(setup.view, refused);
+        changes.push(...repairs);
+        this.#problems.setRecords(setup.view.problems(), refused);
       }
-      this.#keepProblem('local routing', setup.host.localProblem);
+      this.#problems.set('local routing', setup.host.localProblem);
       return changes;
     });
     this.counters.audits += 1;
@@ -215,57 +211,62 @@ export class NetworkManager {
   }
 
   async #prepare(signal?: AbortSignal): Promise<Setup> {
-    const config = await this.#config(signal);
+    const config = await readNetworkConfig(this.#options.store, signal);
     const underlay = await findUnderlay(this.#exec, this.#options.address, signal);
     const before = await readPrevious(this.#exec, this.#device, config.subnetLength, signal);
     const previous = before.subnet ?? this.#previousSubnet();
     const { address } = underlay;
-    const held = await this.#holder.acquire({ config, address, previous, mac: before.mac }, signal);
-    const offload = this.#options.checksumOffload ?? 'auto';
+    const keyPath = this.#options.tunnelKeyPath ?? defaultTunnelKeyPath;
+    const key = config.encryption && (await loadTunnelKey(keyPath));
+    const publicKey = key?.publicKey;
+    const held = await this.#holder.acquire(
+      { config, address, previous, mac: before.mac, publicKey },
+      signal,
+    );
     const { subnet, mac } = held;
+    const { exec, clock, log, onProblem } = this.#keeperOptions();
+    const carrier = await prepareCarrier(
+      {
+        exec,
+        clock,
+        config,
+        underlay,
+        subnet,
+        key,
+        device: this.#options.tunnelDevice ?? 'nap-wg',
+      },
+      signal,
+    );
+    const offload = this.#options.checksumOffload ?? 'auto';
     const checksumOffload =
       offload === 'auto'
-        ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
+        ? await checksumOffloadIsSafe(this.#exec, carrier.device, signal)
         : offload === 'on';
+    const mtu = underlayMtu(config, underlay) - carrier.overheadBytes;
     const virtualIps = this.#virtualIpKeeper(config.network, subnet);
     const isolation = this.#isolationKeeper(config.network, subnet);
     const host = new HostNetwork(
       this.#exec,
       {
-        config,
-        subnet,
-        mac,
-        underlay,
+        ...{ config, subnet, mac, address, publicKey, carrier, mtu, checksumOffload },
         device: this.#device,
         bridge: this.#bridge,
-        checksumOffload,
       },
       joinedKeepers([virtualIps, isolation].filter((keeper) => keeper !== undefined)),
     );
-    const mtu = overlayMtu(config, underlay);
-    const info: OverlayInfo = {
-      subnet: formatCidr(subnet),
-      gateway: formatIpv4(subnet.base + 1),
-      bridge: this.#bridge,
-      mtu,
-      dockerOptions: {
-        'com.docker.network.bridge.name': this.#bridge,
-        'com.docker.network.bridge.enable_ip_masquerade': 'false',
-        'com.docker.network.driver.mtu': String(mtu),
-      },
-      network: formatCidr(config.network),
-      device: this.#device,
-      address,
-    };
-    this.#log.info({ ...info, mac }, 'overlay subnet held');
-    const view = new PeerView({ subnet, address, mac }, config.vni);
-    const { exec, clock, log, onProblem } = this.#keeperOptions();
+    const info = overlayInfo({
+      ...{ config, subnet, mtu, address },
+      ...{ device: this.#device, bridge: this.#bridge },
+    });
+    log.info({ ...info, mac, publicKey }, 'overlay subnet held');
+    const view = new PeerView({ subnet, address, mac, publicKey }, config.vni);
     const pathMtu = new PathMtu({
       ...{ exec, clock, log, onProblem },
-      packetBytes: mtu + vxlanOverheadBytes,
+      packetBytes: mtu + carrier.overheadBytes,
       peers: () => Array.from(view.peers(), (peer) => peer.address),
     });
-    const parts = { info, config, subnet, mac, host, view, pathMtu };
+    const { ownDevices } = carrier;
+    const parts = { info, config, subnet, mac, publicKey, ownDevices, host, view, pathMtu };
     return { ...parts, ...(virtualIps && { virtualIps }), ...(isolation && { isolation }) };
   }
 
@@ -303,7 +304,7 @@ export class NetworkManager {
       log: this.#log,
       auditIntervalMs: this.#auditMs,
       onProblem: (key: string, message: string | undefined): void => {
-        this.#keepProblem(key, message);
+        this.#problems.set(key, message);
       },
     };
   }
@@ -311,19 +312,6 @@ export class NetworkManager {
   #previousSubnet(): Cidr | undefined {
     const text = this.#options.previousSubnet;
     return text === undefined ? undefined : parseCidr(text);
-  }
-
-  /** Reads the network config and writes the default one if there is none. */
-  async #config(signal?: AbortSignal): Promise<OverlayConfig> {
-    const { store } = this.#options;
-    const key = networkConfigPath;
-    let entry = await store.get(key, signal);
-    if (entry === undefined) {
-      const value = networkConfigRecords.encode(defaultNetworkConfig);
-      await store.commit([{ type: 'absent', key }], [{ type: 'put', key, value }], signal);
-      entry = await store.get(key, signal);
-    }
-    return parseConfig(entry?.value ?? '');
   }
 
   async #followPeers(signal: AbortSignal): Promise<void> {
@@ -337,7 +325,7 @@ export class NetworkManager {
           setup.host.ensurePeers(setup.view, false, signal),
         );
         this.counters.tableChanges += operations;
-        this.#reportRecords(setup.view, refused);
+        this.#problems.setRecords(setup.view.problems(), refused);
       } catch (error) {
         if (signal.aborted) return;
         // The audit reads the kernel and tries again with backoff.
@@ -351,14 +339,16 @@ export class NetworkManager {
     const setup = this.#ready();
     for await (const batch of this.#options.store.watch(networkConfigPath, {}, signal)) {
       for (const entry of versionsIn(batch, networkConfigPath)) {
-        await this.#guard('config', () => {
-          const config = parseConfig(entry.value);
-          if (JSON.stringify(config) !== JSON.stringify(setup.config)) {
-            throw new OverlayConfigError(
-              'the network config was changed; this host keeps the one it runs with until its agent is restarted',
-            );
-          }
-        }).catch(() => undefined);
+        await this.#problems
+          .guard('config', () => {
+            const config = parseNetworkConfig(entry.value);
+            if (JSON.stringify(config) !== JSON.stringify(setup.config)) {
+              throw new OverlayConfigError(
+                'the network config was changed; this host keeps the one it runs with until its agent is restarted',
+              );
+            }
+          })
+          .catch(() => undefined);
       }
     }
   }
@@ -368,17 +358,19 @@ export class NetworkManager {
     const setup = this.#ready();
     for await (const batch of this.#options.store.watch(virtualRangePath, {}, signal)) {
       for (const entry of versionsIn(batch, virtualRangePath)) {
-        await this.#guard('ranges of virtual IPs', async () => {
-          const { ranges } = virtualRangeRecords.decode(entry.value);
-          const { network } = setup.config;
-          const usable = usableRanges(ranges, network, setup.info.address);
-          virtualIps.ranges = usable;
-          if (setup.isolation !== undefined) setup.isolation.ranges = usable;
-          setup.host.virtualRanges = usable;
-          await this.#exclusive(() => setup.host.ensureBase(signal));
-        }).catch(() => {
-          this.#auditHint.fire();
-        });
+        await this.#problems
+          .guard('ranges of virtual IPs', async () => {
+            const { ranges } = virtualRangeRecords.decode(entry.value);
+            const { network } = setup.config;
+            const usable = usableRanges(ranges, network, setup.info.address);
+            virtualIps.ranges = usable;
+            if (setup.isolation !== undefined) setup.isolation.ranges = usable;
+            setup.host.virtualRanges = usable;
+            await this.#exclusive(() => setup.host.ensureBase(signal));
+          })
+          .catch(() => {
+            this.#auditHint.fire();
+          });
       }
       // Read, and there is none, or none that could be read before.
       const { isolation } = setup;
@@ -406,7 +398,7 @@ export class NetworkManager {
   /** The kernel tells of changes at once; the audit then decides what they mean. */
   async #followKernel(signal: AbortSignal): Promise<void> {
     const setup = this.#ready();
-    const hintOf = kernelHints(this.#device, setup.info.bridge);
+    const hintOf = kernelHints([this.#device, ...setup.ownDevices], setup.info.bridge);
     await this.#follow(
       'ip',
       ['-o', '-4', 'monitor', 'link', 'address', 'route'],
@@ -437,9 +429,9 @@ export class NetworkManager {
       async (s) => {
         const intact = setup.view.own === 'ours' && this.#holder.secure;
         if (!setup.view.synced || intact) {
-          if (intact) this.#solve('subnet');
+          if (intact) this.#problems.set('subnet', undefined);
         } else {
-          await this.#guard('subnet', () =>
+          await this.#problems.guard('subnet', () =>
             this.#holder.acquire(
               {
                 config: setup.config,
@@ -447,6 +439,7 @@ export class NetworkManager {
                 previous: setup.subnet,
                 pinned: true,
                 mac: setup.mac,
+                publicKey: setup.publicKey,
               },
               s,
             ),
@@ -473,7 +466,7 @@ export class NetworkManager {
         clock: this.#clock,
       },
       async (s) => {
-        await this.#guard('kernel', () => this.audit(s));
+        await this.#problems.guard('kernel', () => this.audit(s));
       },
       signal,
     );
@@ -491,71 +484,9 @@ export class NetworkManager {
     return result;
   }
 
-  /** Runs `action`; its failure is an open problem under `key` until it succeeds. */
-  async #guard<T>(key: string, action: () => T | Promise<T>): Promise<T> {
-    try {
-      const result = await action();
-      this.#solve(key);
-      return result;
-    } catch (error) {
-      if (!isCancelled(error)) this.#openProblem(key, asError(error).message);
-      throw error;
-    }
-  }
-
-  #reportRecords(
-    view: PeerView,
-    refused: readonly { readonly subnet: string; readonly reason: string }[],
-  ): void {
-    const current = new Map<string, string>();
-    for (const [subnet, message] of view.problems()) current.set(`record ${subnet}`, message);
-    for (const { subnet, reason } of refused) {
-      // What is wrong with the record itself says more than its clash with another.
-      if (current.has(`record ${subnet}`)) continue;
-      current.set(`record ${subnet}`, `record of subnet ${subnet} is not used: ${reason}`);
-    }
-    for (const key of [...this.#open.keys()]) {
-      if (key.startsWith('record ') && !current.has(key)) this.#solve(key);
-    }
-    for (const [key, message] of current) this.#openProblem(key, message);
-  }
-
-  #keepProblem(key: string, message: string | undefined): void {
-    if (message === undefined) this.#solve(key);
-    else this.#openProblem(key, message);
-  }
-
   #reportRepairs(found: readonly Finding[]): void {
     this.counters.repairs += found.length;
-    for (const { what } of found) this.#notify({ key: 'kernel', message: what, state: 'repaired' });
+    for (const { what } of found) this.#problems.repaired('kernel', what);
     this.#options.audits?.repaired(found);
-  }
-
-  #openProblem(key: string, message: string): void {
-    if (this.#open.get(key) === message) return;
-    this.#open.set(key, message);
-    this.#notify({ key, message, state: 'open' });
-  }
-
-  #solve(key: string): void {
-    const message = this.#open.get(key);
-    if (message === undefined) return;
-    this.#open.delete(key);
-    this.#notify({ key, message, state: 'solved' });
-  }
-
-  #notify(problem: NetworkProblem): void {
-    if (problem.state === 'open') this.#log.warn({ key: problem.key }, problem.message);
-    else this.#log.info({ key: problem.key, state: problem.state }, problem.message);
-    this.#options.onProblem?.(problem);
-    if (problem.state !== 'repaired') for (const listener of this.#listeners) listener();
-  }
-}
-
-function parseConfig(text: string): OverlayConfig {
-  try {
-    return overlayConfig(networkConfigRecords.decode(text));
-  } catch (error) {
-    throw new OverlayConfigError(`${networkConfigPath}: ${asError(error).message}`);
   }
 }

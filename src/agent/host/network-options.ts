@@ -50,6 +50,10 @@ export interface NetworkManagerOptions {
   readonly previousSubnet?: string | undefined;
   /** Default `nap.1`. */
   readonly device?: string;
+  /** Of the encrypted tunnel, if the network config asks for one. Default `nap-wg`. */
+  readonly tunnelDevice?: string;
+  /** File that keeps this host's private key for the tunnel. Default /var/lib/nap/wireguard.key. */
+  readonly tunnelKeyPath?: string;
   /** Default `nap0`. */
   readonly bridge?: string;
   /** Leave checksums to the hardware: `auto` decides by `checksumOffloadIsSafe`. Default `auto`. */

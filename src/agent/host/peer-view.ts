@@ -4,6 +4,15 @@ import { subnetRecords, type SubnetLease } from '../../registry/records/subnet.t
 import type { Entry, WatchBatch } from '../../registry/store.ts';
 import { cidrOf } from './subnet-lease.ts';
 
+/** This host, as its own record should tell of it. */
+export interface Self {
+  readonly subnet: Cidr;
+  readonly address: string;
+  readonly mac: string;
+  /** WireGuard's, if this host encrypts. */
+  readonly publicKey?: string | undefined;
+}
+
 /** How the store sees this host's own record. */
 export type OwnRecord = 'ours' | 'missing' | 'taken' | 'altered';
 
@@ -12,7 +21,7 @@ export type OwnRecord = 'ours' | 'missing' | 'taken' | 'altered';
  * known before: a slip in one record must not cut a running host off.
  */
 export class PeerView {
-  readonly #self: { readonly subnet: Cidr; readonly address: string; readonly mac: string };
+  readonly #self: Self;
   readonly #vni: number;
   /** By subnet in CIDR form. */
   #peers = new Map<string, Peer>();
@@ -21,10 +30,7 @@ export class PeerView {
   #own: OwnRecord = 'missing';
   #synced = false;
 
-  constructor(
-    self: { readonly subnet: Cidr; readonly address: string; readonly mac: string },
-    vni: number,
-  ) {
+  constructor(self: Self, vni: number) {
     this.#self = self;
     this.#vni = vni;
   }
@@ -81,7 +87,7 @@ export class PeerView {
     let peer: ReturnType<typeof peerFromLease>;
     try {
       lease = subnetRecords.decode(entry.value);
-      peer = peerFromLease(subnet, lease, this.#vni);
+      peer = peerFromLease(subnet, lease, this.#vni, this.#self.publicKey !== undefined);
     } catch (error) {
       peer = { reason: (error as Error).message };
     }
@@ -91,7 +97,7 @@ export class PeerView {
           ? 'altered'
           : peer.address !== this.#self.address
             ? 'taken'
-            : peer.mac === this.#self.mac
+            : peer.mac === this.#self.mac && peer.publicKey === this.#self.publicKey
               ? 'ours'
               : 'altered';
       return;

@@ -81,6 +81,8 @@ export class SubnetHolder {
       readonly previous: Cidr | undefined;
       readonly pinned?: boolean;
       readonly mac: string | undefined;
+      /** WireGuard's, of a host that encrypts. */
+      readonly publicKey?: string | undefined;
     },
     signal?: AbortSignal,
   ): Promise<HeldLease> {
@@ -148,7 +150,7 @@ export class SubnetHolder {
       request.mac ??
       normalizeMac(own?.lease?.BackendData?.VtepMAC ?? '') ??
       randomMac(this.#random);
-    const value = subnetRecords.encode(leaseRecord(address, config.vni, mac));
+    const value = subnetRecords.encode(leaseRecord(address, config.vni, mac, request.publicKey));
     const key = subnetRecords.path({ subnet });
 
     const reserved = own !== undefined && own.entry.lease === undefined;
@@ -197,13 +199,22 @@ export class SubnetHolder {
   }
 }
 
-/** The record of a host, with the fields and the order that flanneld writes. */
-export function leaseRecord(address: string, vni: number, mac: string): SubnetLease {
+/** The record of a host, with the fields and the order that flanneld writes, and the key of a host that encrypts. */
+export function leaseRecord(
+  address: string,
+  vni: number,
+  mac: string,
+  publicKey?: string,
+): SubnetLease {
   return {
     PublicIP: address,
     PublicIPv6: null,
     BackendType: 'vxlan',
-    BackendData: { VNI: vni, VtepMAC: mac },
+    BackendData: {
+      VNI: vni,
+      VtepMAC: mac,
+      ...(publicKey === undefined ? {} : { WireGuardPublicKey: publicKey }),
+    },
   };
 }
 

@@ -4,7 +4,7 @@ import type { Chain } from '../../network/ruleset.ts';
 import { meshSets, returnElements } from '../../network/mesh-rules.ts';
 import { virtualIpSets } from '../../network/virtual-ip-rules.ts';
 import { meshKey, VirtualIps, type MeshPort } from '../../network/virtual-ips.ts';
-import type { OverlayTables } from '../../network/vxlan.ts';
+import type { Peer } from '../../network/vxlan.ts';
 import type { ServiceRecord } from '../../registry/records/service.ts';
 import type { Revision } from '../../registry/store.ts';
 import type { Clock } from '../../runtime/clock.ts';
@@ -110,10 +110,10 @@ export class VirtualIpKeeper {
   }
 
   /** Takes the other hosts, as this one reaches them. */
-  setPeers(network: Cidr, tables: Pick<OverlayTables, 'neighbours' | 'forwarding'>): void {
+  setPeers(network: Cidr, peers: readonly Peer[]): void {
     const before = this.#returns;
     this.#returns = new Map();
-    for (const [set, key, data] of returnElements(network, tables)) {
+    for (const [set, key, data] of returnElements(network, peers)) {
       this.#returns.set(`${set} ${key}`, [set, key]);
       this.#ledger.put(set, key, data);
     }

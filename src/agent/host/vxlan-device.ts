@@ -11,7 +11,7 @@ export interface VxlanSpec {
   readonly port: number;
   readonly mac: string;
   readonly mtu: number;
-  /** Underlay interface and address. */
+  /** Interface and address, IPv4 or IPv6, that its packets leave from. */
   readonly underlayDevice: string;
   readonly underlayAddress: string;
   /** The device's only IPv4 address, held with length 32. */
@@ -54,6 +54,7 @@ const linkList = z.array(
             id: z.int().optional(),
             port: z.int().optional(),
             local: z.string().optional(),
+            local6: z.string().optional(),
             link: z.string().optional(),
             learning: z.boolean().optional(),
           })
@@ -95,7 +96,7 @@ export async function readVxlanDevice(
     up: link.flags?.includes('UP') ?? false,
     vni: data?.id,
     port: data?.port,
-    local: data?.local,
+    local: data?.local ?? data?.local6,
     link: data?.link,
     learning: data?.learning ?? true,
     addresses: (link.addr_info ?? [])
@@ -170,6 +171,18 @@ export async function ensureVxlanDevice(
   );
   changes.push(...kernel, ...(await ensureOffload(exec, spec, signal)));
   return changes;
+}
+
+/** Takes the device away if it sends from another address than this one. */
+export async function dropVxlanDevice(
+  exec: Exec,
+  name: string,
+  address: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const observed = await readVxlanDevice(exec, name, signal);
+  if (observed?.kind !== 'vxlan' || observed.local === address) return;
+  await exec('ip', ['link', 'del', 'dev', name], {}, signal);
 }
 
 function mismatch(observed: ObservedVxlan, spec: VxlanSpec): string | undefined {

@@ -33,7 +33,14 @@ export const subnetLease = z.looseObject({
   PublicIP: z.string(),
   PublicIPv6: z.string().nullish(),
   BackendType: z.string(),
-  BackendData: z.looseObject({ VNI: z.int().optional(), VtepMAC: z.string() }).nullish(),
+  BackendData: z
+    .looseObject({
+      VNI: z.int().optional(),
+      VtepMAC: z.string(),
+      /** nap's own: the host encrypts. Checked where it is used: flannel's records are read whatever is in here. */
+      WireGuardPublicKey: z.unknown().optional(),
+    })
+    .nullish(),
   BackendV6Data: z.unknown().optional(),
 });
 export type SubnetLease = z.infer<typeof subnetLease>;

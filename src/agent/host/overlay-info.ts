@@ -1,0 +1,29 @@
+import { formatCidr, formatIpv4, type Cidr } from '../../network/cidr.ts';
+import type { OverlayConfig } from '../../network/overlay-config.ts';
+import type { OverlayInfo } from './network-options.ts';
+
+/** What others on this host need to know of its place in the overlay. */
+export function overlayInfo(is: {
+  readonly config: OverlayConfig;
+  readonly subnet: Cidr;
+  readonly mtu: number;
+  readonly address: string;
+  readonly device: string;
+  readonly bridge: string;
+}): OverlayInfo {
+  const { config, subnet, mtu, address, device, bridge } = is;
+  return {
+    subnet: formatCidr(subnet),
+    gateway: formatIpv4(subnet.base + 1),
+    bridge,
+    mtu,
+    dockerOptions: {
+      'com.docker.network.bridge.name': bridge,
+      'com.docker.network.bridge.enable_ip_masquerade': 'false',
+      'com.docker.network.driver.mtu': String(mtu),
+    },
+    network: formatCidr(config.network),
+    device,
+    address,
+  };
+}

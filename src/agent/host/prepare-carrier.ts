@@ -1,0 +1,39 @@
+import type { Cidr } from '../../network/cidr.ts';
+import type { OverlayConfig } from '../../network/overlay-config.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import { plainCarrier, underlayMtu, type Carrier } from './carrier.ts';
+import type { Exec } from './exec.ts';
+import { removeTunnelDevice } from './tunnel-device.ts';
+import type { TunnelKey } from './tunnel-key-file.ts';
+import { Tunnel } from './tunnel.ts';
+import type { Underlay } from './underlay.ts';
+
+/**
+ * The carrier that the network config asks for. A tunnel that is not wanted any more is taken away. Throws EncryptionError or
+ * ExecError.
+ */
+export async function prepareCarrier(
+  input: {
+    readonly exec: Exec;
+    readonly clock: Clock;
+    readonly config: OverlayConfig;
+    readonly underlay: Underlay;
+    readonly subnet: Cidr;
+    /** Present if the config asks for encryption. */
+    readonly key: TunnelKey | undefined;
+    /** Name of the tunnel's device. */
+    readonly device: string;
+  },
+  signal?: AbortSignal,
+): Promise<Carrier> {
+  const { exec, clock, config, underlay, subnet, key, device } = input;
+  const { encryption, port: vxlanPort } = config;
+  if (encryption === undefined || key === undefined) {
+    await removeTunnelDevice(exec, device, signal);
+    return plainCarrier(underlay);
+  }
+  return new Tunnel({
+    ...{ exec, clock, device, subnet, key, vxlanPort, port: encryption.port },
+    underlayMtu: underlayMtu(config, underlay),
+  });
+}

@@ -1,0 +1,236 @@
+import { z } from 'zod';
+import { parseTunnelDump, tunnelPrefixLength, type ObservedTunnel } from '../../network/tunnel.ts';
+import { ExecError, type Exec } from './exec.ts';
+import { ensureSysctls } from './sysctl.ts';
+import { parseTool, ToolOutputError } from './tool-output.ts';
+import type { TunnelKey } from './tunnel-key-file.ts';
+import { DeviceConflictError } from './vxlan-device.ts';
+
+/** The device of the encrypted tunnel as it should be. */
+export interface TunnelSpec {
+  readonly name: string;
+  /** UDP port of the encrypted packets. */
+  readonly port: number;
+  readonly mtu: number;
+  /** The host's address in the tunnel. */
+  readonly address: string;
+  readonly key: TunnelKey;
+}
+
+/** The overlay is to be encrypted, and this host cannot: something has to be installed or made free. */
+export class EncryptionError extends Error {
+  override readonly name = 'EncryptionError';
+  readonly retryable = true;
+}
+
+const linkList = z.array(
+  z.looseObject({
+    mtu: z.int().optional(),
+    flags: z.array(z.string()).optional(),
+    linkinfo: z.looseObject({ info_kind: z.string().optional() }).optional(),
+    addr_info: z
+      .array(
+        z.looseObject({
+          family: z.string().optional(),
+          local: z.string().optional(),
+          prefixlen: z.int().optional(),
+          scope: z.string().optional(),
+        }),
+      )
+      .optional(),
+  }),
+);
+
+interface ObservedLink {
+  readonly kind: string;
+  readonly mtu: number;
+  readonly up: boolean;
+  /** IPv6 ones that are not link-local, as `address/length`. */
+  readonly addresses: readonly string[];
+}
+
+async function readLink(
+  exec: Exec,
+  name: string,
+  signal?: AbortSignal,
+): Promise<ObservedLink | undefined> {
+  let stdout: string;
+  try {
+    ({ stdout } = await exec('ip', ['-d', '-j', 'addr', 'show', 'dev', name], {}, signal));
+  } catch (error) {
+    if (error instanceof ExecError && /does not exist/.test(error.stderr)) return undefined;
+    throw error;
+  }
+  const link = parseTool(linkList, stdout, 'ip addr').find((entry) => entry.mtu !== undefined);
+  if (link === undefined) return undefined;
+  return {
+    kind: link.linkinfo?.info_kind ?? '',
+    mtu: link.mtu ?? 0,
+    up: link.flags?.includes('UP') ?? false,
+    addresses: (link.addr_info ?? [])
+      .filter((info) => info.family === 'inet6' && info.scope === 'global')
+      .map((info) => `${info.local ?? ''}/${info.prefixlen ?? 0}`),
+  };
+}
+
+/** The kernel's own device, or the one that the program wireguard-go makes where the kernel has none. */
+function isTunnel(link: ObservedLink): boolean {
+  return link.kind === 'wireguard' || link.kind === 'tun';
+}
+
+/**
+ * Makes the device, its key and its address exactly as `spec` says and returns what had to be changed, and what the device holds
+ * now. An existing device is corrected in place, so its sessions go on. The peers are left as they are. Throws EncryptionError when
+ * WireGuard is missing, DeviceConflictError when the name belongs to something else, or ExecError.
+ */
+export async function ensureTunnelDevice(
+  exec: Exec,
+  spec: TunnelSpec,
+  signal?: AbortSignal,
+): Promise<{ readonly changes: readonly string[]; readonly observed: ObservedTunnel }> {
+  const { name, key } = spec;
+  const changes: string[] = [];
+  let link = await readLink(exec, name, signal);
+  if (link !== undefined && !isTunnel(link)) {
+    throw new DeviceConflictError(
+      `interface ${name} exists, but is a "${link.kind}", not WireGuard's: remove or rename it`,
+    );
+  }
+  if (link === undefined) {
+    await addDevice(exec, name, signal);
+    changes.push(`device ${name} created`);
+    link = await readLink(exec, name, signal);
+  }
+  const wanted = `${spec.address}/${tunnelPrefixLength}`;
+  const commands: string[] = [];
+  const fix = (what: string, ...lines: string[]): void => {
+    changes.push(what);
+    commands.push(...lines);
+  };
+  changes.push(...(await ensureIpv6(exec, name, signal)));
+  if (link?.mtu !== spec.mtu) {
+    fix(`${name} given MTU ${spec.mtu}`, `link set dev ${name} mtu ${spec.mtu}`);
+  }
+  if (link?.up !== true) {
+    fix(`${name} set up`, `link set dev ${name} addrgenmode none`, `link set dev ${name} up`);
+  }
+  if (link?.addresses.includes(wanted) !== true) {
+    // Nobody else can have it: to look for it on the link would only cost time.
+    fix(`${name} given address ${wanted}`, `addr replace ${wanted} dev ${name} nodad`);
+  }
+  for (const other of link?.addresses ?? []) {
+    if (other !== wanted)
+      fix(`address ${other} taken from ${name}`, `addr del ${other} dev ${name}`);
+  }
+  if (commands.length > 0) {
+    const input = commands.join('\n') + '\n';
+    await portFree(spec, () => exec('ip', ['-batch', '-'], { input }, signal));
+  }
+  let observed = await readTunnel(exec, name, signal);
+  const wrong = [
+    ...(observed.publicKey === key.publicKey ? [] : ['key']),
+    ...(observed.port === spec.port ? [] : [`port ${spec.port}`]),
+  ];
+  if (wrong.length > 0) {
+    const port = ['listen-port', String(spec.port), 'private-key', key.path];
+    await portFree(spec, () => exec('wg', ['set', name, ...port], {}, signal));
+    changes.push(`${name} given its ${wrong.join(' and ')}`);
+    observed = await readTunnel(exec, name, signal);
+  }
+  return { changes, observed };
+}
+
+/** Reads what the device holds. Throws EncryptionError when there is no `wg`, DeviceConflictError when nobody answers. */
+export async function readTunnel(
+  exec: Exec,
+  name: string,
+  signal?: AbortSignal,
+): Promise<ObservedTunnel> {
+  let stdout: string;
+  try {
+    ({ stdout } = await exec('wg', ['show', name, 'dump'], {}, signal));
+  } catch (error) {
+    if (isMissing(error)) {
+      throw new EncryptionError(
+        'the overlay is to be encrypted, and this host has no "wg": apt-get install wireguard-tools',
+      );
+    }
+    if (error instanceof ExecError && /Unable to access interface/.test(error.stderr)) {
+      throw new DeviceConflictError(
+        `interface ${name} exists, but nothing answers for it as WireGuard would (${error.stderr.trim()}): ` +
+          `remove it with "ip link del ${name}"`,
+      );
+    }
+    throw error;
+  }
+  const observed = parseTunnelDump(stdout);
+  // The output is not shown: there is a private key in it.
+  if (observed === undefined) throw new ToolOutputError('wg show dump printed something unknown');
+  return observed;
+}
+
+/** Takes away a device that an agent has left that did encrypt. */
+export async function removeTunnelDevice(
+  exec: Exec,
+  name: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const link = await readLink(exec, name, signal);
+  if (link !== undefined && isTunnel(link)) await exec('ip', ['link', 'del', name], {}, signal);
+}
+
+/** Adds the kernel's device, or has wireguard-go make one, as wg-quick does. */
+async function addDevice(exec: Exec, name: string, signal?: AbortSignal): Promise<void> {
+  try {
+    await exec('ip', ['link', 'add', 'dev', name, 'type', 'wireguard'], {}, signal);
+    return;
+  } catch (error) {
+    const isUnknown =
+      error instanceof ExecError && /unknown device type|not supported/i.test(error.stderr);
+    if (!isUnknown) throw error;
+  }
+  try {
+    await exec('wireguard-go', [name], {}, signal);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    throw new EncryptionError(
+      'the overlay is to be encrypted, and this host has no WireGuard: its kernel lacks the module "wireguard" ' +
+        '(part of Linux since 5.6), and there is no program wireguard-go instead (apt-get install wireguard-go)',
+    );
+  }
+}
+
+/** Lets the device have IPv6 addresses, wherever else on the host they are switched off. */
+async function ensureIpv6(
+  exec: Exec,
+  name: string,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  const key = `net/ipv6/conf/${name}/disable_ipv6`;
+  try {
+    return await ensureSysctls(exec, { [key]: '0' }, signal);
+  } catch (error) {
+    if (!(error instanceof ExecError) || !/No such file/.test(error.stderr)) throw error;
+    throw new EncryptionError(
+      `the overlay is to be encrypted, and this host's kernel has no IPv6, by which hosts speak inside of ${name}: ` +
+        'start it without ipv6.disable=1',
+    );
+  }
+}
+
+async function portFree<T>({ name, port }: TunnelSpec, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (!(error instanceof ExecError) || !/Address already in use/.test(error.stderr)) throw error;
+    throw new EncryptionError(
+      `UDP port ${port}, which ${name} is to listen on, is used by another program of this host: stop it, ` +
+        'or set another "EncryptionPort" under "Backend" in /coreos.com/network/config and restart the agents',
+    );
+  }
+}
+
+/** Whether the program is not there, run by itself or by a wrapper that exits as a shell does. */
+function isMissing(error: unknown): boolean {
+  return error instanceof ExecError && (error.notFound || error.exitCode === 127);
+}
