@@ -9,7 +9,7 @@ import {
   parseTunnelDump,
   tunnelAddress,
   tunnelArguments,
-  tunnelOnlyChain,
+  tunnelChains,
   type ObservedTunnelPeer,
   type TunnelPeer,
 } from './tunnel.ts';
@@ -194,9 +194,12 @@ describe('what wg shows', () => {
   });
 });
 
-it('lets VXLAN in by the tunnel alone', () => {
-  expect(tunnelOnlyChain('nap-wg', 8472)).toMatchObject({
-    family: 'ip6',
-    rules: ['iifname != "nap-wg" udp dport 8472 drop'],
-  });
+it('is kept to VXLAN, and VXLAN to it', () => {
+  expect(tunnelChains('nap-wg', 8472).flatMap(({ rules }) => rules)).toEqual([
+    'iifname != "nap-wg" udp dport 8472 drop',
+    'iifname "nap-wg" udp dport != 8472 drop',
+    'iifname "nap-wg" meta l4proto != { udp, icmpv6 } drop',
+    'oifname "nap-wg" drop',
+    'iifname "nap-wg" drop',
+  ]);
 });

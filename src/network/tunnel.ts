@@ -42,7 +42,15 @@ export function tunnelAddress(subnet: Cidr): string {
   return `${prefixGroups}::${tail}`;
 }
 
-/** What goes on between packets, in seconds: a host behind address translation stays reachable. WireGuard's manual, wg(8). */
+/** Whether it is some host's address in the tunnel. */
+export function isTunnelAddress(text: string): boolean {
+  return text.startsWith(`${prefixGroups}::`);
+}
+
+/**
+ * Something is sent at least this often, in seconds: a host behind address translation stays reachable, and a session that
+ * lives shows it by new handshakes. Source: wg(8), "persistent-keepalive".
+ */
 export const keepaliveSeconds = 25;
 
 /** Longer than this without a new handshake, a session is dead, in milliseconds. Source: the paper above, 6.1, Reject-After-Time. */
@@ -205,13 +213,29 @@ export function parseTunnelDump(stdout: string): ObservedTunnel | undefined {
   return { publicKey: value(head[1]), port: Number(head[2]), peers };
 }
 
-/** The chain that lets VXLAN packets in by the tunnel alone: the kernel would take them from any interface. */
-export function tunnelOnlyChain(device: string, vxlanPort: number): Chain {
-  return {
-    name: 'overlay-tunnel',
-    family: 'ip6',
-    // Before connection tracking: what is forged need not be remembered.
-    base: { type: 'filter', hook: 'prerouting', priority: -300 },
-    rules: [`iifname != "${device}" udp dport ${vxlanPort} drop`],
-  };
+/**
+ * What keeps the tunnel to itself: VXLAN packets come in by it alone (the kernel would take them from any interface), nothing but they and
+ * what ping needs comes in by it, and nothing passes through this host into it or out of it.
+ */
+export function tunnelChains(device: string, vxlanPort: number): readonly Chain[] {
+  return [
+    {
+      name: 'tunnel-prerouting',
+      family: 'ip6',
+      // Before connection tracking: what is forged need not be remembered.
+      base: { type: 'filter', hook: 'prerouting', priority: -300 },
+      rules: [
+        `iifname != "${device}" udp dport ${vxlanPort} drop`,
+        `iifname "${device}" udp dport != ${vxlanPort} drop`,
+        `iifname "${device}" meta l4proto != { udp, icmpv6 } drop`,
+      ],
+    },
+    {
+      name: 'tunnel-forward',
+      family: 'ip6',
+      base: { type: 'filter', hook: 'forward', priority: -150 },
+      // Docker may hide a container's address behind this host's, and the others would take its packets for the host's.
+      rules: [`oifname "${device}" drop`, `iifname "${device}" drop`],
+    },
+  ];
 }

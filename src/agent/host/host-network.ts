@@ -25,12 +25,7 @@ import { applyTables, ensureVirtualRoutes, readTables } from './kernel-tables.ts
 import { ensureBridge, ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
 import { ensureChains } from './nft.ts';
 import { ensureSysctls } from './sysctl.ts';
-import {
-  dropVxlanDevice,
-  ensureVxlanDevice,
-  readVxlanDevice,
-  type VxlanSpec,
-} from './vxlan-device.ts';
+import { ensureVxlanDevice, readVxlanDevice, type VxlanSpec } from './vxlan-device.ts';
 
 /** What the kernel side of the overlay depends on. */
 export interface HostNetworkSpec {
@@ -132,7 +127,7 @@ export class HostNetwork {
    * last time. Throws ExecError, DeviceConflictError or EncryptionError.
    */
   async ensureBase(signal?: AbortSignal): Promise<readonly Finding[]> {
-    const changes: Finding[] = [...(await this.#ensureCarrier(signal))];
+    const changes: Finding[] = [...(await this.#spec.carrier.ensure(signal))];
     const device = await ensureVxlanDevice(this.#exec, this.#deviceSpec(), signal);
     // The kernel drops routes when a device goes down or away.
     if (device.length > 0) this.#believed = undefined;
@@ -158,17 +153,6 @@ export class HostNetwork {
     const isSame = this.#stoodFor === wanted;
     this.#stoodFor = wanted;
     return isSame ? changes : [];
-  }
-
-  async #ensureCarrier(signal?: AbortSignal): Promise<readonly Finding[]> {
-    const { carrier, device } = this.#spec;
-    try {
-      return await carrier.ensure(signal);
-    } catch (error) {
-      // A device that another carrier was for must not go on meanwhile: it may send in the clear what is to be encrypted.
-      await dropVxlanDevice(this.#exec, device, carrier.address, signal);
-      throw error;
-    }
   }
 
   /** Virtual IPs are in these ranges. The next `ensureBase` heeds it. */

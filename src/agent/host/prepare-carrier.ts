@@ -9,7 +9,7 @@ import { Tunnel } from './tunnel.ts';
 import type { Underlay } from './underlay.ts';
 
 /**
- * The carrier that the network config asks for. A tunnel that is not wanted any more is taken away. Throws EncryptionError or
+ * The carrier that the network config asks for. A tunnel that is not wanted any more is taken away. Throws
  * ExecError.
  */
 export async function prepareCarrier(

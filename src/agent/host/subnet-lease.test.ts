@@ -41,6 +41,18 @@ describe('taking a subnet', () => {
     expect(me.secure).toBe(true);
   });
 
+  it('tells the key of a host that encrypts, the present one, and none when it does so no more', async () => {
+    const { store, holder: me } = holder(new MemoryDatabase(), () => 0);
+    const record = async (publicKey?: string): Promise<string | undefined> => {
+      await me.acquire({ ...request('192.0.2.1', { mac: '02:00:00:00:00:01' }), publicKey });
+      return (await store.get('/coreos.com/network/subnets/10.77.1.0-24'))?.value;
+    };
+    const plain = await record();
+    expect(await record('k1')).toBe(plain?.replace('"}}', '","WireGuardPublicKey":"k1"}}'));
+    expect(await record('k2')).toContain('"WireGuardPublicKey":"k2"');
+    expect(await record()).toBe(plain);
+  });
+
   it('gives hosts that start at the same time different subnets', async () => {
     const database = new MemoryDatabase();
     // All have the same dice: each race is lost by all but one.

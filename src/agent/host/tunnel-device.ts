@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { tableName } from '../../network/ruleset.ts';
 import { parseTunnelDump, tunnelPrefixLength, type ObservedTunnel } from '../../network/tunnel.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { ensureSysctls } from './sysctl.ts';
@@ -157,8 +158,8 @@ export async function readTunnel(
     }
     if (error instanceof ExecError && /Unable to access interface/.test(error.stderr)) {
       throw new DeviceConflictError(
-        `interface ${name} exists, but nothing answers for it as WireGuard would (${error.stderr.trim()}): ` +
-          `remove it with "ip link del ${name}"`,
+        `nothing answers for interface ${name} as WireGuard does (${error.stderr.trim()}): ` +
+          `if there is one, remove it with "ip link del ${name}"`,
       );
     }
     throw error;
@@ -169,14 +170,18 @@ export async function readTunnel(
   return observed;
 }
 
-/** Takes away a device that an agent has left that did encrypt. */
+/** Takes away device and packet rules that an agent has left that did encrypt. Throws ExecError. */
 export async function removeTunnelDevice(
   exec: Exec,
   name: string,
   signal?: AbortSignal,
 ): Promise<void> {
   const link = await readLink(exec, name, signal);
-  if (link !== undefined && isTunnel(link)) await exec('ip', ['link', 'del', name], {}, signal);
+  if (link === undefined || !isTunnel(link)) return;
+  // Nothing else is in that table. To be deleted it must be there.
+  const input = `add table ip6 ${tableName}\ndelete table ip6 ${tableName}\n`;
+  await exec('nft', ['-f', '-'], { input }, signal);
+  await exec('ip', ['link', 'del', 'dev', name], {}, signal);
 }
 
 /** Adds the kernel's device, or has wireguard-go make one, as wg-quick does. */

@@ -6,7 +6,7 @@ import {
   sessionLifetimeMs,
   tunnelAddress,
   tunnelArguments,
-  tunnelOnlyChain,
+  tunnelChains,
   tunnelOverheadBytes,
   type ObservedTunnel,
   type TunnelOp,
@@ -55,23 +55,22 @@ export class Tunnel implements Carrier {
   /** By key: the last handshake that was seen, and since when, in monotonic milliseconds. */
   readonly #handshakes = new Map<string, { readonly at: number; readonly seen: number }>();
 
-  /** Throws EncryptionError when the hosts' packets are too small for a tunnel. */
   constructor(options: TunnelOptions) {
-    const { device, subnet, vxlanPort, underlayMtu } = options;
+    const { device, subnet, vxlanPort } = options;
+    this.#options = options;
+    this.device = device;
+    this.address = tunnelAddress(subnet);
+    this.ownDevices = [device];
+    this.chains = tunnelChains(device, vxlanPort);
+  }
+
+  async ensure(signal?: AbortSignal): Promise<readonly Finding[]> {
+    const { exec, device: name, port, key, underlayMtu } = this.#options;
     if (underlayMtu < leastUnderlayMtu) {
       throw new EncryptionError(
         `the hosts' network carries packets of ${underlayMtu} bytes at most, and an encrypted overlay needs ${leastUnderlayMtu}`,
       );
     }
-    this.#options = options;
-    this.device = device;
-    this.address = tunnelAddress(subnet);
-    this.ownDevices = [device];
-    this.chains = [tunnelOnlyChain(device, vxlanPort)];
-  }
-
-  async ensure(signal?: AbortSignal): Promise<readonly Finding[]> {
-    const { exec, device: name, port, key, underlayMtu } = this.#options;
     const mtu = underlayMtu - tunnelOverheadBytes;
     const spec = { name, port, key, mtu, address: this.address };
     const { changes, observed } = await ensureTunnelDevice(exec, spec, signal);

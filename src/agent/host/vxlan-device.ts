@@ -173,15 +173,15 @@ export async function ensureVxlanDevice(
   return changes;
 }
 
-/** Takes the device away if it sends from another address than this one. */
+/** Takes the device away if it sends from another address than `isRight` says. */
 export async function dropVxlanDevice(
   exec: Exec,
   name: string,
-  address: string,
+  isRight: (address: string) => boolean,
   signal?: AbortSignal,
 ): Promise<void> {
   const observed = await readVxlanDevice(exec, name, signal);
-  if (observed?.kind !== 'vxlan' || observed.local === address) return;
+  if (observed?.kind !== 'vxlan' || isRight(observed.local ?? '')) return;
   await exec('ip', ['link', 'del', 'dev', name], {}, signal);
 }
 

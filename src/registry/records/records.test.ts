@@ -80,6 +80,28 @@ describe('flannel records', () => {
     const hostGw = '{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"host-gw"}';
     expect(subnetRecords.encode(subnetRecords.decode(hostGw))).toBe(hostGw);
   });
+
+  it('keep what others have written beside flannel’s fields, and whatever stands for a key', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.jsonValue(), (key, other) => {
+        const text = JSON.stringify({
+          PublicIP: '192.0.2.1',
+          PublicIPv6: null,
+          BackendType: 'vxlan',
+          BackendData: { VNI: 1, VtepMAC: '82:4b:b6:2f:54:4e', WireGuardPublicKey: key, other },
+          other,
+        });
+        const again = subnetRecords.encode(subnetRecords.decode(text));
+        expect(JSON.parse(again)).toEqual(JSON.parse(text));
+        const config = JSON.stringify({
+          Network: '10.77.0.0/16',
+          Backend: { Type: 'vxlan', Encryption: key, EncryptionPort: other },
+        });
+        const read = networkConfigRecords.decode(config);
+        expect(JSON.parse(networkConfigRecords.encode(read))).toEqual(JSON.parse(config));
+      }),
+    );
+  });
 });
 
 describe('values', () => {

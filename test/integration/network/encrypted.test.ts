@@ -237,7 +237,7 @@ describe('an encrypted overlay of three hosts', () => {
       return (await received(b.host, b.overlay.device)) - before;
     };
     // Once the forger knows its neighbour, they arrive: without the rule, the kernel takes them.
-    const chain = ['ip6', 'nap', 'overlay-tunnel'];
+    const chain = ['ip6', 'nap', 'tunnel-prerouting'];
     await b.host.exec('nft', ['flush', 'chain', ...chain]);
     await eventually('forged packets that are taken', async () => (await forge()) >= 5);
     expect((await b.manager.audit()).map(({ kind }) => kind)).toEqual(['chain']);
@@ -329,6 +329,32 @@ describe('audit', () => {
       await ping(other.container, m.container.ip).catch(() => undefined);
       return (await endpoint()).includes(`${host.address}:51821`);
     });
+  });
+});
+
+describe('the tunnel', () => {
+  it('carries VXLAN and nothing else', async () => {
+    const [a, b] = members as [Member, Member];
+    const address = tunnelAddress(parseCidr(b.overlay.subnet));
+    await a.host.exec('ping', ['-c', '1', '-W', '5', address]);
+    const script =
+      "require('net').createServer((s) => s.end()).listen(7777, '::', () => console.log('listening'))";
+    const stop = new AbortController();
+    const server = b.host.exec(process.execPath, ['-e', script], {}, stop.signal);
+    const ended = server.catch(() => undefined);
+    const connect = (to: string): Promise<unknown> =>
+      a.host.exec(
+        process.execPath,
+        [
+          '-e',
+          `const s = require('net').connect(7777, '${to}'); s.on('error', () => process.exit(1)); s.on('connect', () => process.exit(0))`,
+        ],
+        { timeoutMs: 2000 },
+      );
+    await eventually('a connection', () => connect(b.host.address).then(() => true));
+    await expect(connect(address)).rejects.toThrow();
+    stop.abort();
+    await ended;
   });
 });
 
@@ -475,6 +501,7 @@ describe('a new agent', () => {
     expect(await third.manager.ensure()).toMatchObject({ subnet, mtu: 1450 });
     await third.stop();
     expect(await devices()).not.toContain(second.tunnel);
+    expect((await host.exec('nft', ['list', 'tables'])).stdout).not.toContain('ip6 nap');
     const record = await store.get(subnetRecords.path({ subnet }));
     expect(record?.value).not.toContain('WireGuard');
   });
