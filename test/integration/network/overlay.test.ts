@@ -193,6 +193,7 @@ describe('audit', () => {
     const fdb = await m.host.exec('bridge', ['fdb', 'show', 'dev', m.overlay.device]);
     const line = fdb.stdout.split('\n').find((l) => l.includes(`dst ${other.host.address} `)) ?? '';
     const mac = line.split(' ')[0] ?? '';
+    const repairs = m.audits.counts.get('forwarding')!;
     await m.host.exec('bridge', [
       'fdb',
       'replace',
@@ -205,7 +206,9 @@ describe('audit', () => {
       'permanent',
     ]);
     await expect(ping(m.container, other.container.ip)).rejects.toThrow();
-    expect(await m.manager.audit()).toHaveLength(1);
+    // An audit that the test before has led to may come first.
+    await m.manager.audit();
+    expect(m.audits.counts.get('forwarding')).toBe(repairs + 1);
     await eventually('a ping', () => ping(m.container, other.container.ip));
   });
 
