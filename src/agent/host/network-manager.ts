@@ -1,5 +1,4 @@
 import { parseCidr, type Cidr } from '../../network/cidr.ts';
-import { isTunnelAddress } from '../../network/tunnel.ts';
 import { usableRanges } from '../../network/virtual-range.ts';
 import { OverlayConfigError, type OverlayConfig } from '../../network/overlay-config.ts';
 import { networkConfigPath, subnetRecords } from '../../registry/records/subnet.ts';
@@ -25,12 +24,12 @@ import { NetworkProblems } from './network-problems.ts';
 import { overlayInfo } from './overlay-info.ts';
 import { PathMtu } from './path-mtu.ts';
 import { PeerView } from './peer-view.ts';
-import { prepareCarrier } from './prepare-carrier.ts';
+import { prepareCarrier, stopPlainTraffic } from './prepare-carrier.ts';
 import { SubnetHolder } from './subnet-lease.ts';
 import { loadTunnelKey } from './tunnel-key-file.ts';
 import { findUnderlay } from './underlay.ts';
 import { VirtualIpKeeper } from './virtual-ip-keeper.ts';
-import { checksumOffloadIsSafe, dropVxlanDevice } from './vxlan-device.ts';
+import { checksumOffloadIsSafe } from './vxlan-device.ts';
 
 /** Shortest time between two audits that hints asked for. */
 const auditGapMs = 500;
@@ -217,8 +216,7 @@ export class NetworkManager {
     const before = await readPrevious(this.#exec, this.#device, config.subnetLength, signal);
     const previous = before.subnet ?? this.#previousSubnet();
     const { address } = underlay;
-    // What is to be encrypted must not go on in the clear until it is, or because it cannot be.
-    if (config.encryption) await dropVxlanDevice(this.#exec, this.#device, isTunnelAddress, signal);
+    await stopPlainTraffic(this.#exec, config, this.#device, signal);
     const keyPath = this.#options.tunnelKeyPath ?? defaultTunnelKeyPath;
     const key = config.encryption && (await loadTunnelKey(keyPath));
     const publicKey = key?.publicKey;

@@ -1,12 +1,30 @@
 import type { Cidr } from '../../network/cidr.ts';
 import type { OverlayConfig } from '../../network/overlay-config.ts';
+import { isTunnelAddress } from '../../network/tunnel.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { plainCarrier, underlayMtu, type Carrier } from './carrier.ts';
+import { ensureDeadEnd, removeDeadEnd } from './dead-end.ts';
 import type { Exec } from './exec.ts';
 import { removeTunnelDevice } from './tunnel-device.ts';
 import type { TunnelKey } from './tunnel-key-file.ts';
 import { Tunnel } from './tunnel.ts';
 import type { Underlay } from './underlay.ts';
+import { dropVxlanDevice } from './vxlan-device.ts';
+
+/**
+ * Before anything else that may fail, has nothing go on in the clear that is to be encrypted, though an agent may have left the devices for
+ * it. Does nothing if the network config asks for no encryption. Throws ExecError.
+ */
+export async function stopPlainTraffic(
+  exec: Exec,
+  config: OverlayConfig,
+  vxlanDevice: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  if (config.encryption === undefined) return;
+  await ensureDeadEnd(exec, config.network, signal);
+  await dropVxlanDevice(exec, vxlanDevice, isTunnelAddress, signal);
+}
 
 /**
  * The carrier that the network config asks for. A tunnel that is not wanted any more is taken away. Throws
@@ -30,10 +48,12 @@ export async function prepareCarrier(
   const { encryption, port: vxlanPort } = config;
   if (encryption === undefined || key === undefined) {
     await removeTunnelDevice(exec, device, signal);
+    await removeDeadEnd(exec, config.network, signal);
     return plainCarrier(underlay);
   }
   return new Tunnel({
     ...{ exec, clock, device, subnet, key, vxlanPort, port: encryption.port },
+    network: config.network,
     underlayMtu: underlayMtu(config, underlay),
   });
 }

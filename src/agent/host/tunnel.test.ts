@@ -34,6 +34,9 @@ function tunnel(
     const failure = failing(command, args);
     if (failure !== undefined) return Promise.reject(failure);
     const said = (stdout: string) => Promise.resolve({ stdout, stderr: '' });
+    if (command === 'ip' && args.includes('route')) {
+      return said('[{"type":"unreachable","dst":"10.77.0.0/16","protocol":"179","flags":[]}]');
+    }
     if (command === 'ip' && args.includes('show')) {
       const link = {
         ...{ mtu: 1440, flags: ['UP'], linkinfo: { info_kind: device.kind } },
@@ -57,6 +60,7 @@ function tunnel(
   };
   const carrier = new Tunnel({
     ...{ exec, clock, device: 'nap-wg', subnet: parseCidr('10.77.1.0/24') },
+    network: parseCidr('10.77.0.0/16'),
     ...{ key: { publicKey: own, path: '/key' }, port: 51821, vxlanPort: 8472, underlayMtu: 1500 },
     ...options,
   });

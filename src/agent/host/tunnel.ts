@@ -16,6 +16,7 @@ import { vxlanOverheadBytes, type Peer } from '../../network/vxlan.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { findings, type Finding } from '../audit/finding.ts';
 import type { Carrier } from './carrier.ts';
+import { ensureDeadEnd } from './dead-end.ts';
 import type { Exec } from './exec.ts';
 import { EncryptionError, ensureTunnelDevice, readTunnel } from './tunnel-device.ts';
 import type { TunnelKey } from './tunnel-key-file.ts';
@@ -24,6 +25,8 @@ export interface TunnelOptions {
   readonly exec: Exec;
   readonly clock: Clock;
   readonly device: string;
+  /** The whole overlay, and this host's part. */
+  readonly network: Cidr;
   readonly subnet: Cidr;
   readonly key: TunnelKey;
   /** UDP port of the encrypted packets, on every host. */
@@ -39,7 +42,7 @@ const opsPerCall = 200;
 
 /**
  * An encrypted way to the other hosts: WireGuard over the hosts' network, with VXLAN inside. VXLAN is bound to the tunnel's
- * device, so that when the device is gone, nothing takes another way in the clear; the kernel takes the VXLAN device with it.
+ * device: when the device is gone, the kernel takes the VXLAN device with it, and what is for the overlay comes to a dead end.
  * Calls must not overlap.
  */
 export class Tunnel implements Carrier {
@@ -65,7 +68,8 @@ export class Tunnel implements Carrier {
   }
 
   async ensure(signal?: AbortSignal): Promise<readonly Finding[]> {
-    const { exec, device: name, port, key, underlayMtu } = this.#options;
+    const { exec, device: name, network, port, key, underlayMtu } = this.#options;
+    const deadEnd = findings('route', await ensureDeadEnd(exec, network, signal));
     if (underlayMtu < leastUnderlayMtu) {
       throw new EncryptionError(
         `the hosts' network carries packets of ${underlayMtu} bytes at most, and an encrypted overlay needs ${leastUnderlayMtu}`,
@@ -75,7 +79,7 @@ export class Tunnel implements Carrier {
     const spec = { name, port, key, mtu, address: this.address };
     const { changes, observed } = await ensureTunnelDevice(exec, spec, signal);
     this.#take(observed);
-    return findings('tunnel', changes);
+    return [...deadEnd, ...findings('tunnel', changes)];
   }
 
   async ensurePeers(

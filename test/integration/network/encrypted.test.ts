@@ -142,6 +142,14 @@ async function shout(from: { exec: Exec }, to: string, text: string): Promise<vo
   await from.exec(process.execPath, ['-e', script]);
 }
 
+/** Has `of` send to `gateway`, in the clear, whatever it has no better way for. */
+async function actAsGateway(gateway: TestHost, of: TestHost): Promise<void> {
+  const { stdout } = await gateway.exec('ip', ['-j', 'link', 'show', 'dev', 'eth0']);
+  const [{ address }] = JSON.parse(stdout) as [{ address: string }];
+  const neighbour = ['10.97.0.254', 'lladdr', address, 'dev', 'eth0', 'nud', 'permanent'];
+  await of.exec('ip', ['neigh', 'replace', ...neighbour]);
+}
+
 /** Received packets of a device. */
 async function received(host: TestHost, device: string): Promise<number> {
   const { stdout } = await host.exec('ip', ['-s', '-j', 'link', 'show', 'dev', device]);
@@ -277,6 +285,7 @@ describe('audit', () => {
       'tunnel-peer',
       (m) => ['wg', 'set', m.tunnel, 'peer', stranger, 'allowed-ips', 'fd77::1/128'],
     ],
+    ['the dead end deleted', 'route', () => ['ip', 'route', 'del', 'unreachable', '10.77.0.0/16']],
     ['the filter deleted', 'chain', () => ['nft', 'delete', 'table', 'ip6', 'nap']],
   ];
 
@@ -373,6 +382,7 @@ describe('a host without a key of its own', () => {
     const [a, b] = members as [Member, Member];
     const host = await network.addHost();
     const others = (await leaseOf(b.overlay.subnet)).BackendData?.WireGuardPublicKey;
+    await actAsGateway(host, a.host);
     const pcap = await captured(host, async () => {
       for (const [value, reason] of [
         [undefined, 'it has no WireGuardPublicKey, and this host sends nothing in the clear'],
@@ -394,6 +404,32 @@ describe('a host without a key of its own', () => {
     expect(stdout).not.toContain(tunnelAddress(parseCidr(subnet)));
     await del(key);
     await eventually('no problem is told', () => a.manager.problems().length === 0);
+  });
+});
+
+describe('a tunnel that is gone', () => {
+  it('makes nothing go in the clear, though nobody repairs it', async () => {
+    const [m, other] = members as [Member, Member];
+    const gateway = await network.addHost();
+    await actAsGateway(gateway, m.host);
+    await m.stop();
+    process.kill(await programOf(m), 'SIGKILL');
+    const devices = async (): Promise<string> => (await m.host.exec('ip', ['-br', 'link'])).stdout;
+    await eventually('the devices are gone', async () => !/nap\.1/.test(await devices()));
+    const say = (from: { exec: Exec }, to: string, text: string): Promise<unknown> =>
+      // The kernel may refuse to send it at all.
+      shout(from, to, text).catch(() => undefined);
+    const pcap = await captured(gateway, async () => {
+      await say(m.container, other.container.ip, 'a-secret-of-the-overlay');
+      await say(m.host, other.container.ip, 'a-secret-of-the-overlay');
+      await say(m.host, '192.0.2.1', 'what-is-not-secret');
+    });
+    expect(pcap.includes('what-is-not-secret')).toBe(true);
+    expect(pcap.includes('a-secret-of-the-overlay')).toBe(false);
+    const next = manage(m.host, m.problems);
+    expect(await next.manager.ensure()).toEqual(m.overlay);
+    members[0] = { ...m, ...next };
+    await eventually('a ping', () => ping(m.container, other.container.ip), 60_000);
   });
 });
 
@@ -502,6 +538,8 @@ describe('a new agent', () => {
     await third.stop();
     expect(await devices()).not.toContain(second.tunnel);
     expect((await host.exec('nft', ['list', 'tables'])).stdout).not.toContain('ip6 nap');
+    const routes = await host.exec('ip', ['route', 'show', 'type', 'unreachable']);
+    expect(routes.stdout.trim()).toBe('');
     const record = await store.get(subnetRecords.path({ subnet }));
     expect(record?.value).not.toContain('WireGuard');
   });
