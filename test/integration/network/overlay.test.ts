@@ -193,6 +193,7 @@ describe('audit', () => {
     const fdb = await m.host.exec('bridge', ['fdb', 'show', 'dev', m.overlay.device]);
     const line = fdb.stdout.split('\n').find((l) => l.includes(`dst ${other.host.address} `)) ?? '';
     const mac = line.split(' ')[0] ?? '';
+    const repairs = m.audits.counts.get('forwarding')!;
     await m.host.exec('bridge', [
       'fdb',
       'replace',
@@ -204,8 +205,9 @@ describe('audit', () => {
       'self',
       'permanent',
     ]);
-    await expect(ping(m.container, other.container.ip)).rejects.toThrow();
-    expect(await m.manager.audit()).toHaveLength(1);
+    // The audit that comes by itself may have come just now.
+    await m.manager.audit();
+    expect(m.audits.counts.get('forwarding')).toBeGreaterThan(repairs);
     await eventually('a ping', () => ping(m.container, other.container.ip));
   });
 
