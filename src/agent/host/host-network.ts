@@ -20,6 +20,7 @@ import {
   type TableOp,
 } from '../../network/vxlan.ts';
 import { findings, type Finding } from '../audit/finding.ts';
+import { endDirectRouting, type DirectPaths } from './direct-paths.ts';
 import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
 import type { Exec } from './exec.ts';
 import { applyTables, ensureVirtualRoutes, readTables } from './kernel-tables.ts';
@@ -38,6 +39,8 @@ export interface HostNetworkSpec {
   readonly device: string;
   readonly bridge: string;
   readonly checksumOffload: boolean;
+  /** Absent: all goes through the tunnel. */
+  readonly direct?: DirectPaths | undefined;
 }
 
 /** Those who keep elements in sets and maps of nap's table. */
@@ -46,8 +49,11 @@ export interface ElementKeeper {
   readonly chains: Iterable<Chain>;
   /** The table was made anew, or parts of it. */
   distrust(): void;
-  /** The other hosts, as this one reaches them. */
-  setPeers(network: Cidr, tables: OverlayTables): void;
+  /**
+   * The other hosts, as this one reaches them.
+   * @param segment base of the subnet of a host on this one's segment → its MAC there
+   */
+  setPeers(network: Cidr, tables: OverlayTables, segment?: ReadonlyMap<string, string>): void;
 }
 
 /** Several as one; undefined if there are none. */
@@ -62,8 +68,8 @@ export function joinedKeepers(
     distrust() {
       for (const keeper of keepers) keeper.distrust();
     },
-    setPeers(network, tables) {
-      for (const keeper of keepers) keeper.setPeers(network, tables);
+    setPeers(network, tables, segment) {
+      for (const keeper of keepers) keeper.setPeers(network, tables, segment);
     },
   };
 }
@@ -119,6 +125,7 @@ export class HostNetwork {
       subnet: spec.subnet,
       device: spec.device,
       bridge: spec.bridge,
+      ...(spec.direct && { segment: spec.underlay.device }),
     };
   }
 
@@ -146,6 +153,7 @@ export class HostNetwork {
     const filter = `net/ipv4/conf/${this.#spec.device}/rp_filter`;
     const filters = await ensureSysctls(this.#exec, { [filter]: '2' }, signal);
     changes.push(...findings('sysctl', filters));
+    changes.push(...findings('route', await this.#ensureDirect(signal)));
     const forward = dockerForwardRules(this.#rules);
     const docker = await ensureDockerForward(this.#exec, forward, signal);
     changes.push(...findings('docker-chain', docker));
@@ -182,6 +190,15 @@ export class HostNetwork {
     await ensureHairpin(this.#exec, this.#spec.bridge, signal);
   }
 
+  /** Once is enough where it is off. */
+  async #ensureDirect(signal?: AbortSignal): Promise<readonly string[]> {
+    const { direct, underlay } = this.#spec;
+    if (direct !== undefined) return direct.ensureBase(signal);
+    return this.#stoodFor === undefined
+      ? endDirectRouting(this.#exec, underlay.device, signal)
+      : [];
+  }
+
   async #ensureChains(signal?: AbortSignal): Promise<readonly string[]> {
     const ranges = this.#virtualRanges;
     const hideLocal = this.#localProblem !== undefined;
@@ -213,6 +230,7 @@ export class HostNetwork {
   ): Promise<{
     readonly operations: number;
     readonly repairs: readonly TableOp[];
+    readonly directRepairs: readonly string[];
     readonly refused: readonly RefusedPeer[];
   }> {
     const { config, subnet, mac, underlay, device } = this.#spec;
@@ -229,11 +247,13 @@ export class HostNetwork {
     if (ops.length > 0) await applyTables(this.#exec, device, ops, signal);
     this.#believed = tables;
     this.#stood = tables;
-    if (ops.length > 0 || !this.#peersTold) {
-      this.#elements?.setPeers(config.network, tables);
+    // After the tunnel, which takes what is not direct any more.
+    const direct = await this.#spec.direct?.ensure(tables, audit, signal);
+    if (ops.length > 0 || direct?.isChanged === true || !this.#peersTold) {
+      this.#elements?.setPeers(config.network, tables, this.#spec.direct?.segment);
       this.#peersTold = true;
     }
-    return { operations: ops.length, repairs, refused };
+    return { operations: ops.length, repairs, directRepairs: direct?.repairs ?? [], refused };
   }
 
   #deviceSpec(): VxlanSpec {

@@ -22,7 +22,8 @@ import { supervise } from '../../runtime/supervise.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { DataPlanePart } from '../data-plane.ts';
-import { tableFindings, type Finding } from '../audit/finding.ts';
+import { findings, tableFindings, type Finding } from '../audit/finding.ts';
+import { DirectPaths } from './direct-paths.ts';
 import { hostExec, hostFollow, isCancelled, type Exec, type Follow } from './exec.ts';
 import { HostNetwork, joinedKeepers, overlayMtu, readPrevious } from './host-network.ts';
 import { IsolationKeeper } from './isolation-keeper.ts';
@@ -50,6 +51,7 @@ interface Setup {
   readonly subnet: Cidr;
   readonly mac: string;
   readonly host: HostNetwork;
+  readonly direct: DirectPaths | undefined;
   readonly view: PeerView;
   readonly pathMtu: PathMtu;
   readonly virtualIps?: VirtualIpKeeper;
@@ -148,8 +150,9 @@ export class NetworkManager {
       const setup = (this.#setup ??= await this.#prepare(signal));
       const changes = [...(await setup.host.ensureBase(signal))];
       if (setup.view.synced) {
-        const { repairs, refused } = await setup.host.ensurePeers(setup.view, true, signal);
-        changes.push(...tableFindings(repairs));
+        const found = await setup.host.ensurePeers(setup.view, true, signal);
+        const { repairs, directRepairs, refused } = found;
+        changes.push(...tableFindings(repairs), ...findings('route', directRepairs));
         this.#reportRecords(setup.view, refused);
       }
       this.#keepProblem('local routing', setup.host.localProblem);
@@ -177,7 +180,7 @@ export class NetworkManager {
       signal,
     );
     if (signal.aborted) return;
-    const { virtualIps, isolation, pathMtu } = this.#ready();
+    const { virtualIps, isolation, direct, pathMtu } = this.#ready();
     const leave = this.#options.audits?.onRequest(() => {
       this.requestAudit();
     });
@@ -197,6 +200,9 @@ export class NetworkManager {
           ...(isolation === undefined
             ? []
             : [{ name: 'isolation', run: (s: AbortSignal) => isolation.run(s) }]),
+          ...(direct === undefined
+            ? []
+            : [{ name: 'direct paths', run: (s: AbortSignal) => direct.run(s), restart }]),
           { name: 'bridge', run: (s) => this.#keepBridge(s), restart },
           { name: 'peers', run: (s) => this.#followPeers(s), restart },
           { name: 'network config', run: (s) => this.#followConfig(s), restart },
@@ -228,7 +234,9 @@ export class NetworkManager {
         ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
         : offload === 'on';
     const virtualIps = this.#virtualIpKeeper(config.network, subnet);
-    const isolation = this.#isolationKeeper(config.network, subnet);
+    const segment = config.directRouting && underlay.device;
+    const isolation = this.#isolationKeeper(config.network, subnet, segment);
+    const direct = segment === undefined ? undefined : this.#directPaths(config, subnet, segment);
     const host = new HostNetwork(
       this.#exec,
       {
@@ -239,6 +247,7 @@ export class NetworkManager {
         device: this.#device,
         bridge: this.#bridge,
         checksumOffload,
+        direct,
       },
       joinedKeepers([virtualIps, isolation].filter((keeper) => keeper !== undefined)),
     );
@@ -265,17 +274,28 @@ export class NetworkManager {
       packetBytes: mtu + vxlanOverheadBytes,
       peers: () => Array.from(view.peers(), (peer) => peer.address),
     });
-    const parts = { info, config, subnet, mac, host, view, pathMtu };
+    const parts = { info, config, subnet, mac, host, direct, view, pathMtu };
     return { ...parts, ...(virtualIps && { virtualIps }), ...(isolation && { isolation }) };
   }
 
-  #isolationKeeper(network: Cidr, subnet: Cidr): IsolationKeeper | undefined {
+  #directPaths({ network }: OverlayConfig, subnet: Cidr, device: string): DirectPaths {
+    const onChange = (): void => {
+      this.#auditHint.fire();
+    };
+    const source = formatIpv4(subnet.base);
+    return new DirectPaths({ ...this.#keeperOptions(), network, source, device, onChange });
+  }
+
+  #isolationKeeper(network: Cidr, subnet: Cidr, segment?: string): IsolationKeeper | undefined {
     const { services, addresses } = this.#options;
     if (services === undefined || addresses === undefined) return undefined;
     return new IsolationKeeper({
       ...this.#keeperOptions(),
       ...{ services, addresses },
-      rules: { network, subnet, device: this.#device, bridge: this.#bridge },
+      rules: {
+        ...{ network, subnet, device: this.#device, bridge: this.#bridge },
+        ...(segment !== undefined && { segment }),
+      },
       onRepairs: (found) => {
         this.#reportRepairs(found);
       },
@@ -406,13 +426,14 @@ export class NetworkManager {
   /** The kernel tells of changes at once; the audit then decides what they mean. */
   async #followKernel(signal: AbortSignal): Promise<void> {
     const setup = this.#ready();
+    const { direct } = setup;
     const hintOf = kernelHints(this.#device, setup.info.bridge);
     await this.#follow(
       'ip',
-      ['-o', '-4', 'monitor', 'link', 'address', 'route'],
+      ['-o', '-4', 'monitor', 'link', 'address', 'route', ...(direct ? ['neigh', 'rule'] : [])],
       (line) => {
         const hint = hintOf(line);
-        if (hint === 'audit') this.#auditHint.fire();
+        if (hint === 'audit' || direct?.concerns(line) === true) this.#auditHint.fire();
         else if (hint === 'ports') this.#bridgeHint.fire();
       },
       signal,
