@@ -47,13 +47,24 @@ export interface DirectPeer {
   readonly path: 'direct' | 'tried' | 'tunnel';
 }
 
+/** A host that the tunnel's tables lead to. */
+export interface TunnelPeer {
+  /** CIDR. */
+  readonly subnet: string;
+  /** In the overlay. */
+  readonly via: string;
+  /** Of its VXLAN device. */
+  readonly vtep: string;
+  /** On the underlay. */
+  readonly address: string;
+}
+
 /** The hosts that the tunnel's tables lead to. */
-export function* peersIn(
-  tables: OverlayTables,
-): Iterable<{ readonly subnet: string; readonly via: string; readonly address: string }> {
+export function* peersIn(tables: OverlayTables): Iterable<TunnelPeer> {
   for (const [subnet, via] of tables.routes) {
-    const address = tables.forwarding.get(tables.neighbours.get(via) ?? '');
-    if (address !== undefined) yield { subnet, via, address };
+    const vtep = tables.neighbours.get(via) ?? '';
+    const address = tables.forwarding.get(vtep);
+    if (address !== undefined) yield { subnet, via, vtep, address };
   }
 }
 

@@ -9,6 +9,7 @@ import {
   probeTable,
   type DirectPeer,
   type DirectTables,
+  type TunnelPeer,
 } from '../../network/direct-routes.ts';
 import { normalizeMac, type OverlayTables } from '../../network/vxlan.ts';
 import type { Clock } from '../../runtime/clock.ts';
@@ -50,14 +51,13 @@ export interface DirectPathsOptions {
 }
 
 /** How a host may be reached. */
-interface Path {
-  readonly subnet: string;
-  /** Its address in the overlay. */
-  readonly via: string;
-  readonly address: string;
+interface Path extends TunnelPeer {
   /** Undefined: not asked yet. */
   isOnSegment: boolean | undefined;
-  /** On the segment, as it was last seen. */
+  /**
+   * The host's MAC on the segment, as it was last seen there. It stands when the host is not reached directly any more, for the other
+   * side may not have noticed yet.
+   */
   mac: string | undefined;
   /** Packets pass directly. */
   isProved: boolean;
@@ -85,14 +85,25 @@ export class DirectPaths {
   #believed: DirectTables | undefined;
   #stood: DirectTables | undefined;
   #segment: ReadonlyMap<string, string> = new Map();
+  #isOn = true;
 
   constructor(options: DirectPathsOptions) {
     this.#options = options;
   }
 
-  /** Base of the subnet of each host on the segment → its MAC there. */
+  /** Base of the subnet of each host on the segment → its MAC there. The same object as long as nothing has changed. */
   get segment(): ReadonlyMap<string, string> {
     return this.#segment;
+  }
+
+  /**
+   * Off: nothing is sent directly any more, while what comes directly is still taken in. So no host sends what another, whose agent was
+   * restarted without direct routing, drops.
+   */
+  set isOn(isOn: boolean) {
+    if (this.#isOn === isOn) return;
+    this.#isOn = isOn;
+    this.#options.onChange();
   }
 
   /** Kernel parameters. Returns what was changed. Throws ExecError. */
@@ -102,28 +113,29 @@ export class DirectPaths {
 
   /**
    * Brings the direct routes to what is known of the hosts in `tables`. With `audit`, all is asked of the kernel anew. Returns what somebody else
-   * had changed, and whether `segment` is another than before. Throws ExecError; the next call reads the kernel.
+   * had changed. Throws ExecError; the next call reads the kernel.
    */
   async ensure(
     tables: OverlayTables,
     audit: boolean,
     signal?: AbortSignal,
-  ): Promise<{ readonly repairs: readonly string[]; readonly isChanged: boolean }> {
+  ): Promise<readonly string[]> {
     const { exec, network, source, device } = this.#options;
     const believed = audit ? undefined : this.#believed;
     const observed = believed ?? (await readDirectTables(exec, signal));
     this.#take(tables, observed);
     await this.#locate(audit, signal);
     await this.#meet(signal);
-    const isChanged = this.#noteSegment();
-    const desired = desiredDirectTables(network, source, [...this.#paths.values()].map(peerOf));
+    this.#noteSegment();
+    const peers = [...this.#paths.values()].map(peerOf);
+    const desired = desiredDirectTables(network, source, this.#isOn ? peers : []);
     const repairs =
       audit && this.#stood !== undefined ? diffDirectTables(observed, this.#stood, device) : [];
     this.#believed = undefined;
     await applyDirect(exec, diffDirectTables(observed, desired, device), signal);
     this.#believed = desired;
     this.#stood = desired;
-    return { repairs: repairs.map((line) => `direct routing restored: ${line}`), isChanged };
+    return repairs.map((line) => `direct routing restored: ${line}`);
   }
 
   /** Whether a line of `ip -o -4 monitor` (addresses, neighbours, routes, rules) tells of something that `ensure` should look at. */
@@ -176,7 +188,7 @@ export class DirectPaths {
   /** Tries the paths that are due, first those that are not used. */
   async step(signal?: AbortSignal): Promise<void> {
     const now = this.#options.clock.monotonic();
-    const due = [...this.#paths.values()]
+    const due = (this.#isOn ? [...this.#paths.values()] : [])
       .filter((path) => path.due <= now && peerOf(path).path !== 'tunnel')
       .sort((a, b) => Number(a.isProved) - Number(b.isProved) || a.due - b.due)
       .slice(0, perRound);
@@ -237,11 +249,13 @@ export class DirectPaths {
   #take(tables: OverlayTables, observed: DirectTables): void {
     const before = this.#paths;
     this.#paths = new Map();
-    for (const { subnet, via, address } of peersIn(tables)) {
-      const known = before.get(subnet);
+    for (const peer of peersIn(tables)) {
+      const { subnet, vtep, address } = peer;
+      const found = before.get(subnet);
+      const known = found?.vtep === vtep ? found : undefined;
       const isProved =
         this.#stood === undefined && observed.routes.get(`${directTable} ${subnet}`) === address;
-      const path = known?.address === address ? known : newPath(subnet, via, address, isProved);
+      const path = known?.address === address ? known : newPath(peer, known?.mac, isProved);
       this.#paths.set(subnet, path);
     }
     for (const path of before.values()) {
@@ -257,7 +271,7 @@ export class DirectPaths {
     for (const path of asked) {
       path.isOnSegment = found.has(path.address);
       if (path.isOnSegment) continue;
-      Object.assign(path, { mac: undefined, isProved: false, failures: 0, due: 0 });
+      Object.assign(path, { isProved: false, failures: 0, due: 0 });
       this.#tell(path, undefined);
     }
   }
@@ -273,12 +287,13 @@ export class DirectPaths {
     await askForNeighbours(exec, device, unknown, signal);
   }
 
-  #noteSegment(): boolean {
+  #noteSegment(): void {
     const before = this.#segment;
     const now = new Map<string, string>();
     for (const { via, mac } of this.#paths.values()) if (mac !== undefined) now.set(via, mac);
-    this.#segment = now;
-    return before.size !== now.size || [...now].some(([via, mac]) => before.get(via) !== mac);
+    const isSame =
+      before.size === now.size && [...now].every(([via, mac]) => before.get(via) === mac);
+    if (!isSame) this.#segment = now;
   }
 }
 
@@ -296,11 +311,9 @@ export async function endDirectRouting(
   return left;
 }
 
-function newPath(subnet: string, via: string, address: string, isProved: boolean): Path {
-  return {
-    ...{ subnet, via, address, isProved },
-    ...{ isOnSegment: undefined, mac: undefined, failures: 0, due: 0, isTold: false },
-  };
+function newPath(peer: TunnelPeer, mac: string | undefined, isProved: boolean): Path {
+  const state = { isOnSegment: undefined, failures: 0, due: 0, isTold: false };
+  return { ...peer, mac, isProved, ...state };
 }
 
 function peerOf({ subnet, address, isOnSegment, mac, isProved }: Path): DirectPeer {

@@ -112,6 +112,7 @@ export class HostNetwork {
   /** It was there at the last look. */
   #bridgeKnown = false;
   #peersTold = false;
+  #segmentTold: ReadonlyMap<string, string> | undefined;
   /** What base and tables were made for when they last stood. */
   #stoodFor: string | undefined;
   #stood: OverlayTables | undefined;
@@ -244,16 +245,19 @@ export class HostNetwork {
     const ops = diffTables(observed, tables);
     const repairs = audit && this.#stood !== undefined ? diffTables(observed, this.#stood) : [];
     this.#believed = undefined;
+    if (ops.length > 0) this.#peersTold = false;
     if (ops.length > 0) await applyTables(this.#exec, device, ops, signal);
     this.#believed = tables;
     this.#stood = tables;
     // After the tunnel, which takes what is not direct any more.
-    const direct = await this.#spec.direct?.ensure(tables, audit, signal);
-    if (ops.length > 0 || direct?.isChanged === true || !this.#peersTold) {
-      this.#elements?.setPeers(config.network, tables, this.#spec.direct?.segment);
+    const { direct } = this.#spec;
+    const directRepairs = (await direct?.ensure(tables, audit, signal)) ?? [];
+    if (!this.#peersTold || this.#segmentTold !== direct?.segment) {
+      this.#elements?.setPeers(config.network, tables, direct?.segment);
       this.#peersTold = true;
+      this.#segmentTold = direct?.segment;
     }
-    return { operations: ops.length, repairs, directRepairs: direct?.repairs ?? [], refused };
+    return { operations: ops.length, repairs, directRepairs, refused };
   }
 
   #deviceSpec(): VxlanSpec {

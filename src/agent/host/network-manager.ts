@@ -373,6 +373,7 @@ export class NetworkManager {
       for (const entry of versionsIn(batch, networkConfigPath)) {
         await this.#guard('config', () => {
           const config = parseConfig(entry.value);
+          if (setup.direct !== undefined) setup.direct.isOn = config.directRouting === true;
           if (JSON.stringify(config) !== JSON.stringify(setup.config)) {
             throw new OverlayConfigError(
               'the network config was changed; this host keeps the one it runs with until its agent is restarted',
