@@ -20,10 +20,7 @@ import type { OverlayTables } from './vxlan.ts';
 /** Routing tables, rules and marks that nobody else has. */
 export const directTable = '1778';
 export const probeTable = '1779';
-const rulePriorities: Readonly<Record<string, number>> = {
-  [probeTable]: 17780,
-  [directTable]: 17781,
-};
+const rulePriorities = { probe: 17780, direct: 17781 };
 /** Of packets that try a direct path. */
 export const probeMark = 0x6e617064;
 
@@ -77,10 +74,10 @@ export function desiredDirectTables(
   const all = formatCidr(network);
   const rules = new Map([
     [
-      rulePriorities[probeTable]!,
+      rulePriorities.probe,
       `from ${source}/32 to ${all} fwmark 0x${probeMark.toString(16)} lookup ${probeTable}`,
     ],
-    [rulePriorities[directTable]!, `from ${all} to ${all} lookup ${directTable}`],
+    [rulePriorities.direct, `from ${all} to ${all} lookup ${directTable}`],
   ]);
   const routes = new Map<string, string>();
   for (const { subnet, address, path } of peers) {

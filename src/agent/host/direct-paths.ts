@@ -1,4 +1,4 @@
-import type { Cidr } from '../../network/cidr.ts';
+import { formatIpv4, type Cidr } from '../../network/cidr.ts';
 import {
   desiredDirectTables,
   diffDirectTables,
@@ -11,6 +11,7 @@ import {
   type DirectTables,
   type TunnelPeer,
 } from '../../network/direct-routes.ts';
+import type { OverlayConfig } from '../../network/overlay-config.ts';
 import { normalizeMac, type OverlayTables } from '../../network/vxlan.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { runPeriodically } from '../../runtime/periodic.ts';
@@ -25,6 +26,7 @@ import {
   readNeighbours,
 } from './direct-tables.ts';
 import { ExecError, type Exec } from './exec.ts';
+import type { Underlay } from './underlay.ts';
 
 /** A path that is in use is tried this often; one that carries nothing, after 1, 2, 4 … s, and at last this often, too. */
 const retryMs = 30_000;
@@ -100,9 +102,11 @@ export class DirectPaths {
    * Off: nothing is sent directly any more, while what comes directly is still taken in. So no host sends what another, whose agent was
    * restarted without direct routing, drops.
    */
-  set isOn(isOn: boolean) {
+  turn(isOn: boolean): void {
     if (this.#isOn === isOn) return;
     this.#isOn = isOn;
+    // Others may have changed meanwhile.
+    for (const path of this.#paths.values()) Object.assign(path, untried);
     this.#options.onChange();
   }
 
@@ -188,8 +192,8 @@ export class DirectPaths {
   /** Tries the paths that are due, first those that are not used. */
   async step(signal?: AbortSignal): Promise<void> {
     const now = this.#options.clock.monotonic();
-    const due = (this.#isOn ? [...this.#paths.values()] : [])
-      .filter((path) => path.due <= now && peerOf(path).path !== 'tunnel')
+    const due = [...this.#paths.values()]
+      .filter((path) => path.due <= now && this.#isTriable(path))
       .sort((a, b) => Number(a.isProved) - Number(b.isProved) || a.due - b.due)
       .slice(0, perRound);
     await Promise.all(due.map((path) => this.#try(path, signal)));
@@ -199,6 +203,7 @@ export class DirectPaths {
     const { clock, source, onChange } = this.#options;
     const marked = ['-m', String(probeMark), '-I', source, path.via];
     const passes = await this.#answers(marked, signal);
+    if (!this.#isTriable(path)) return;
     const now = clock.monotonic();
     if (passes) {
       path.failures = 0;
@@ -220,13 +225,18 @@ export class DirectPaths {
       onChange();
     }
     // A host that is away says nothing about the path to it.
-    if (!(await this.#answers([path.address], signal))) return;
+    if (!(await this.#answers([path.address], signal)) || !this.#isTriable(path)) return;
     this.#tell(
       path,
       `host ${path.address} is on this host's segment, but no ping comes back that is sent to it directly, from this host's address in the ` +
         'overlay to its: packets for it go through the tunnel. Its agent runs without DirectRouting, or the network ' +
         "drops packets under addresses that are not the host's (clouds: source/destination check), or the host answers no ping there",
     );
+  }
+
+  /** It may be a path no more once it has been tried. */
+  #isTriable(path: Path): boolean {
+    return this.#isOn && this.#paths.get(path.subnet) === path && peerOf(path).path !== 'tunnel';
   }
 
   async #answers(args: readonly string[], signal?: AbortSignal): Promise<boolean> {
@@ -271,7 +281,7 @@ export class DirectPaths {
     for (const path of asked) {
       path.isOnSegment = found.has(path.address);
       if (path.isOnSegment) continue;
-      Object.assign(path, { isProved: false, failures: 0, due: 0 });
+      Object.assign(path, untried);
       this.#tell(path, undefined);
     }
   }
@@ -297,23 +307,44 @@ export class DirectPaths {
   }
 }
 
+/** For a host of a network with this config; undefined where the option is off. @param subnet this host's */
+export function directPaths(
+  { network, directRouting }: OverlayConfig,
+  subnet: Cidr,
+  underlay: Underlay,
+  more: Omit<DirectPathsOptions, 'network' | 'source' | 'device'>,
+): DirectPaths | undefined {
+  if (directRouting !== true) return undefined;
+  const { device } = underlay;
+  return new DirectPaths({ ...more, network, source: formatIpv4(subnet.base), device });
+}
+
 /**
  * Takes back what an earlier agent has left of direct routing, where it is off: all goes through the tunnel. Returns what was
- * changed. Throws ExecError.
+ * changed. Throws ExecError when it is there and cannot be taken back.
  */
 export async function endDirectRouting(
   exec: Exec,
   device: string,
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
-  const left = diffDirectTables(await readDirectTables(exec, signal), emptyDirectTables, device);
+  let observed: DirectTables;
+  try {
+    observed = await readDirectTables(exec, signal);
+  } catch (error) {
+    if (!(error instanceof ExecError) || error.exitCode === undefined) throw error;
+    // A kernel with one routing table alone.
+    return [];
+  }
+  const left = diffDirectTables(observed, emptyDirectTables, device);
   await applyDirect(exec, left, signal);
   return left;
 }
 
+const untried = { isProved: false, failures: 0, due: 0 };
+
 function newPath(peer: TunnelPeer, mac: string | undefined, isProved: boolean): Path {
-  const state = { isOnSegment: undefined, failures: 0, due: 0, isTold: false };
-  return { ...peer, mac, isProved, ...state };
+  return { ...peer, ...untried, mac, isProved, isOnSegment: undefined, isTold: false };
 }
 
 function peerOf({ subnet, address, isOnSegment, mac, isProved }: Path): DirectPeer {

@@ -150,10 +150,10 @@ export async function ensureLooseFilter(
   device: string,
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
-  const keys = ['all', device].map((name) => `net/ipv4/conf/${name}/rp_filter`);
-  const { stdout } = await exec('sysctl', ['-n', ...keys], {}, signal);
+  const key = `net/ipv4/conf/${device}/rp_filter`;
+  const { stdout } = await exec('sysctl', ['-n', 'net/ipv4/conf/all/rp_filter', key], {}, signal);
   const values = stdout.trim().split('\n').map(Number);
   // The larger of the two is in force.
   if (Math.max(...values) !== 1) return [];
-  return ensureSysctls(exec, { [keys[1]!]: '2' }, signal);
+  return ensureSysctls(exec, { [key]: '2' }, signal);
 }

@@ -17,9 +17,8 @@ import {
   type OverlayTables,
   type Peer,
   type RefusedPeer,
-  type TableOp,
 } from '../../network/vxlan.ts';
-import { findings, type Finding } from '../audit/finding.ts';
+import { findings, tableFindings, type Finding } from '../audit/finding.ts';
 import { endDirectRouting, type DirectPaths } from './direct-paths.ts';
 import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
 import type { Exec } from './exec.ts';
@@ -74,6 +73,13 @@ export function joinedKeepers(
   };
 }
 
+/** What the packet filter's rules depend on. */
+export function rulesetInput(spec: HostNetworkSpec): RulesetInput {
+  const { config, subnet, device, bridge, direct, underlay } = spec;
+  const segment = direct && { segment: underlay.device };
+  return { network: config.network, subnet, device, bridge, ...segment };
+}
+
 /** The largest packet that fits through the overlay. */
 export function overlayMtu(config: OverlayConfig, underlay: Underlay): number {
   return Math.min(config.underlayMtu ?? underlay.mtu, underlay.mtu) - vxlanOverheadBytes;
@@ -121,13 +127,12 @@ export class HostNetwork {
     this.#exec = exec;
     this.#spec = spec;
     this.#elements = elements;
-    this.#rules = {
-      network: spec.config.network,
-      subnet: spec.subnet,
-      device: spec.device,
-      bridge: spec.bridge,
-      ...(spec.direct && { segment: spec.underlay.device }),
-    };
+    this.#rules = rulesetInput(spec);
+  }
+
+  /** How hosts are reached without the tunnel; undefined: not at all. */
+  get direct(): DirectPaths | undefined {
+    return this.#spec.direct;
   }
 
   /**
@@ -230,8 +235,7 @@ export class HostNetwork {
     signal?: AbortSignal,
   ): Promise<{
     readonly operations: number;
-    readonly repairs: readonly TableOp[];
-    readonly directRepairs: readonly string[];
+    readonly repairs: readonly Finding[];
     readonly refused: readonly RefusedPeer[];
   }> {
     const { config, subnet, mac, underlay, device } = this.#spec;
@@ -257,7 +261,11 @@ export class HostNetwork {
       this.#peersTold = true;
       this.#segmentTold = direct?.segment;
     }
-    return { operations: ops.length, repairs, directRepairs, refused };
+    return {
+      operations: ops.length,
+      repairs: [...tableFindings(repairs), ...findings('route', directRepairs)],
+      refused,
+    };
   }
 
   #deviceSpec(): VxlanSpec {

@@ -1,4 +1,5 @@
 import { formatCidr, formatIpv4, parseCidr, type Cidr } from '../../network/cidr.ts';
+import type { RulesetInput } from '../../network/ruleset.ts';
 import { usableRanges } from '../../network/virtual-range.ts';
 import { vxlanOverheadBytes } from '../../network/vxlan.ts';
 import {
@@ -22,10 +23,16 @@ import { supervise } from '../../runtime/supervise.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { DataPlanePart } from '../data-plane.ts';
-import { findings, tableFindings, type Finding } from '../audit/finding.ts';
-import { DirectPaths } from './direct-paths.ts';
+import type { Finding } from '../audit/finding.ts';
+import { directPaths } from './direct-paths.ts';
 import { hostExec, hostFollow, isCancelled, type Exec, type Follow } from './exec.ts';
-import { HostNetwork, joinedKeepers, overlayMtu, readPrevious } from './host-network.ts';
+import {
+  HostNetwork,
+  joinedKeepers,
+  overlayMtu,
+  readPrevious,
+  rulesetInput,
+} from './host-network.ts';
 import { IsolationKeeper } from './isolation-keeper.ts';
 import type {
   NetworkCounters,
@@ -51,7 +58,6 @@ interface Setup {
   readonly subnet: Cidr;
   readonly mac: string;
   readonly host: HostNetwork;
-  readonly direct: DirectPaths | undefined;
   readonly view: PeerView;
   readonly pathMtu: PathMtu;
   readonly virtualIps?: VirtualIpKeeper;
@@ -150,9 +156,8 @@ export class NetworkManager {
       const setup = (this.#setup ??= await this.#prepare(signal));
       const changes = [...(await setup.host.ensureBase(signal))];
       if (setup.view.synced) {
-        const found = await setup.host.ensurePeers(setup.view, true, signal);
-        const { repairs, directRepairs, refused } = found;
-        changes.push(...tableFindings(repairs), ...findings('route', directRepairs));
+        const { repairs, refused } = await setup.host.ensurePeers(setup.view, true, signal);
+        changes.push(...repairs);
         this.#reportRecords(setup.view, refused);
       }
       this.#keepProblem('local routing', setup.host.localProblem);
@@ -180,7 +185,8 @@ export class NetworkManager {
       signal,
     );
     if (signal.aborted) return;
-    const { virtualIps, isolation, direct, pathMtu } = this.#ready();
+    const { virtualIps, isolation, pathMtu, host } = this.#ready();
+    const { direct } = host;
     const leave = this.#options.audits?.onRequest(() => {
       this.requestAudit();
     });
@@ -234,21 +240,14 @@ export class NetworkManager {
         ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
         : offload === 'on';
     const virtualIps = this.#virtualIpKeeper(config.network, subnet);
-    const segment = config.directRouting && underlay.device;
-    const isolation = this.#isolationKeeper(config.network, subnet, segment);
-    const direct = segment === undefined ? undefined : this.#directPaths(config, subnet, segment);
+    const onChange = this.#auditHint.fire.bind(this.#auditHint);
+    const direct = directPaths(config, subnet, underlay, { ...this.#keeperOptions(), onChange });
+    const names = { device: this.#device, bridge: this.#bridge };
+    const spec = { config, subnet, mac, underlay, ...names, checksumOffload, direct };
+    const isolation = this.#isolationKeeper(rulesetInput(spec));
     const host = new HostNetwork(
       this.#exec,
-      {
-        config,
-        subnet,
-        mac,
-        underlay,
-        device: this.#device,
-        bridge: this.#bridge,
-        checksumOffload,
-        direct,
-      },
+      spec,
       joinedKeepers([virtualIps, isolation].filter((keeper) => keeper !== undefined)),
     );
     const mtu = overlayMtu(config, underlay);
@@ -274,28 +273,16 @@ export class NetworkManager {
       packetBytes: mtu + vxlanOverheadBytes,
       peers: () => Array.from(view.peers(), (peer) => peer.address),
     });
-    const parts = { info, config, subnet, mac, host, direct, view, pathMtu };
+    const parts = { info, config, subnet, mac, host, view, pathMtu };
     return { ...parts, ...(virtualIps && { virtualIps }), ...(isolation && { isolation }) };
   }
 
-  #directPaths({ network }: OverlayConfig, subnet: Cidr, device: string): DirectPaths {
-    const onChange = (): void => {
-      this.#auditHint.fire();
-    };
-    const source = formatIpv4(subnet.base);
-    return new DirectPaths({ ...this.#keeperOptions(), network, source, device, onChange });
-  }
-
-  #isolationKeeper(network: Cidr, subnet: Cidr, segment?: string): IsolationKeeper | undefined {
+  #isolationKeeper(rules: RulesetInput): IsolationKeeper | undefined {
     const { services, addresses } = this.#options;
     if (services === undefined || addresses === undefined) return undefined;
     return new IsolationKeeper({
       ...this.#keeperOptions(),
-      ...{ services, addresses },
-      rules: {
-        ...{ network, subnet, device: this.#device, bridge: this.#bridge },
-        ...(segment !== undefined && { segment }),
-      },
+      ...{ services, addresses, rules },
       onRepairs: (found) => {
         this.#reportRepairs(found);
       },
@@ -373,7 +360,7 @@ export class NetworkManager {
       for (const entry of versionsIn(batch, networkConfigPath)) {
         await this.#guard('config', () => {
           const config = parseConfig(entry.value);
-          if (setup.direct !== undefined) setup.direct.isOn = config.directRouting === true;
+          setup.host.direct?.turn(config.directRouting === true);
           if (JSON.stringify(config) !== JSON.stringify(setup.config)) {
             throw new OverlayConfigError(
               'the network config was changed; this host keeps the one it runs with until its agent is restarted',
@@ -427,7 +414,7 @@ export class NetworkManager {
   /** The kernel tells of changes at once; the audit then decides what they mean. */
   async #followKernel(signal: AbortSignal): Promise<void> {
     const setup = this.#ready();
-    const { direct } = setup;
+    const { direct } = setup.host;
     const hintOf = kernelHints(this.#device, setup.info.bridge);
     await this.#follow(
       'ip',
