@@ -93,6 +93,11 @@ export class DirectPaths {
     this.#options = options;
   }
 
+  /** What the packet filter's rules need to know of it. */
+  get rules(): { readonly segment: string } {
+    return { segment: this.#options.device };
+  }
+
   /** Base of the subnet of each host on the segment → its MAC there. The same object as long as nothing has changed. */
   get segment(): ReadonlyMap<string, string> {
     return this.#segment;
@@ -189,12 +194,12 @@ export class DirectPaths {
     );
   }
 
-  /** Tries the paths that are due, first those that are not used. */
+  /** Tries the paths that are due, first those that have waited longest. */
   async step(signal?: AbortSignal): Promise<void> {
     const now = this.#options.clock.monotonic();
     const due = [...this.#paths.values()]
       .filter((path) => path.due <= now && this.#isTriable(path))
-      .sort((a, b) => Number(a.isProved) - Number(b.isProved) || a.due - b.due)
+      .sort((a, b) => a.due - b.due)
       .slice(0, perRound);
     await Promise.all(due.map((path) => this.#try(path, signal)));
   }

@@ -73,13 +73,6 @@ export function joinedKeepers(
   };
 }
 
-/** What the packet filter's rules depend on. */
-export function rulesetInput(spec: HostNetworkSpec): RulesetInput {
-  const { config, subnet, device, bridge, direct, underlay } = spec;
-  const segment = direct && { segment: underlay.device };
-  return { network: config.network, subnet, device, bridge, ...segment };
-}
-
 /** The largest packet that fits through the overlay. */
 export function overlayMtu(config: OverlayConfig, underlay: Underlay): number {
   return Math.min(config.underlayMtu ?? underlay.mtu, underlay.mtu) - vxlanOverheadBytes;
@@ -127,7 +120,13 @@ export class HostNetwork {
     this.#exec = exec;
     this.#spec = spec;
     this.#elements = elements;
-    this.#rules = rulesetInput(spec);
+    this.#rules = {
+      network: spec.config.network,
+      subnet: spec.subnet,
+      device: spec.device,
+      bridge: spec.bridge,
+      ...spec.direct?.rules,
+    };
   }
 
   /** How hosts are reached without the tunnel; undefined: not at all. */
@@ -254,18 +253,25 @@ export class HostNetwork {
     this.#believed = tables;
     this.#stood = tables;
     // After the tunnel, which takes what is not direct any more.
-    const { direct } = this.#spec;
-    const directRepairs = (await direct?.ensure(tables, audit, signal)) ?? [];
-    if (!this.#peersTold || this.#segmentTold !== direct?.segment) {
-      this.#elements?.setPeers(config.network, tables, direct?.segment);
-      this.#peersTold = true;
-      this.#segmentTold = direct?.segment;
+    let directRepairs: readonly string[] = [];
+    try {
+      directRepairs = (await this.#spec.direct?.ensure(tables, audit, signal)) ?? [];
+    } finally {
+      this.#tellPeers(tables);
     }
     return {
       operations: ops.length,
       repairs: [...tableFindings(repairs), ...findings('route', directRepairs)],
       refused,
     };
+  }
+
+  #tellPeers(tables: OverlayTables): void {
+    const segment = this.#spec.direct?.segment;
+    if (this.#peersTold && this.#segmentTold === segment) return;
+    this.#elements?.setPeers(this.#spec.config.network, tables, segment);
+    this.#peersTold = true;
+    this.#segmentTold = segment;
   }
 
   #deviceSpec(): VxlanSpec {

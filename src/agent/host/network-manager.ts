@@ -26,13 +26,7 @@ import type { DataPlanePart } from '../data-plane.ts';
 import type { Finding } from '../audit/finding.ts';
 import { directPaths } from './direct-paths.ts';
 import { hostExec, hostFollow, isCancelled, type Exec, type Follow } from './exec.ts';
-import {
-  HostNetwork,
-  joinedKeepers,
-  overlayMtu,
-  readPrevious,
-  rulesetInput,
-} from './host-network.ts';
+import { HostNetwork, joinedKeepers, overlayMtu, readPrevious } from './host-network.ts';
 import { IsolationKeeper } from './isolation-keeper.ts';
 import type {
   NetworkCounters,
@@ -244,7 +238,8 @@ export class NetworkManager {
     const direct = directPaths(config, subnet, underlay, { ...this.#keeperOptions(), onChange });
     const names = { device: this.#device, bridge: this.#bridge };
     const spec = { config, subnet, mac, underlay, ...names, checksumOffload, direct };
-    const isolation = this.#isolationKeeper(rulesetInput(spec));
+    const rules = { network: config.network, subnet, ...names, ...direct?.rules };
+    const isolation = this.#isolationKeeper(rules);
     const host = new HostNetwork(
       this.#exec,
       spec,

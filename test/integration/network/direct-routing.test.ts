@@ -311,6 +311,42 @@ add rule ip cloud in iifname "eth0" ip saddr 10.77.0.0/16 drop`;
     await ping(first(a), first(late).ip);
   });
 
+  it('leads to hosts of flannel’s make, with the option on, too', async () => {
+    const host = await members.network.addHost();
+    const subnet = '10.77.200.0/24';
+    const flannel = { subnet, gateway: '10.77.200.1', bridge: 'cni0', mtu: 1450 };
+    const mac = '02:f1:a0:00:00:05';
+    // What flanneld does where it routes directly: no neighbour, no forwarding entry.
+    for (const line of [
+      `ip link add flannel.1 address ${mac} mtu 1450 type vxlan id 1 local ${host.address} dev eth0 dstport 8472 nolearning`,
+      'ip link set flannel.1 up',
+      'ip addr add 10.77.200.0/32 dev flannel.1',
+      'sysctl -w net/ipv4/ip_forward=1',
+      `ip route replace ${a.overlay.subnet} via ${a.host.address}`,
+    ]) {
+      const [program = '', ...args] = line.split(' ');
+      await host.exec(program, args);
+    }
+    const container = await members.network.addContainer(host, flannel);
+    await host.exec('iptables', ['-P', 'FORWARD', 'ACCEPT']);
+    const value = subnetRecords.encode({
+      ...{ PublicIP: host.address, PublicIPv6: null },
+      ...{ BackendType: 'vxlan', BackendData: { VNI: 1, VtepMAC: mac } },
+    });
+    const key = subnetRecords.path({ subnet });
+    await members.store.commit([], [{ type: 'put', key, value }]);
+    await eventually('it is reached', () => ping(first(a), container.ip));
+    await eventually('it is reached directly', async () =>
+      (await wayOf(a, container.ip)).includes('eth0'),
+    );
+    await ping(first(a), container.ip);
+    await members.store.commit([], [{ type: 'delete', key }]);
+    await eventually('it is forgotten', async () => {
+      const { stdout } = await a.host.exec('ip', ['route', 'show', 'table', '1778']);
+      return !stdout.includes(subnet);
+    });
+  });
+
   it('is adopted by a new agent, which loses no packet', async () => {
     const loss = await lossWhile(first(b), first(a).ip, async () => {
       await a.stop();
