@@ -98,8 +98,13 @@ beforeAll(async () => {
   await members.start();
   const value = virtualRangeRecords.encode({ ranges: ['10.78.0.0/16'] });
   await members.store.commit([], [{ type: 'put', key: virtualRangePath, value }]);
-  a = await members.join(2);
-  b = await members.join(2);
+  const strict = async (): Promise<TestHost> => {
+    const host = await members.network.addHost();
+    await host.exec('sysctl', ['-qw', 'net/ipv4/conf/all/rp_filter=1']);
+    return host;
+  };
+  a = await members.join(2, await strict());
+  b = await members.join(2, await strict());
   outside = await members.network.addHost();
   distant = await members.join(1, await members.network.addDistantHost());
   await members.putService('web', {});
