@@ -17,6 +17,7 @@ import type { Clock } from '../../runtime/clock.ts';
 import { runPeriodically } from '../../runtime/periodic.ts';
 import { runUntil } from '../../runtime/run-until.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import { findings, type Finding } from '../audit/finding.ts';
 import {
   applyDirect,
   askForNeighbours,
@@ -116,8 +117,9 @@ export class DirectPaths {
   }
 
   /** Kernel parameters. Returns what was changed. Throws ExecError. */
-  ensureBase(signal?: AbortSignal): Promise<readonly string[]> {
-    return ensureLooseFilter(this.#options.exec, this.#options.device, signal);
+  async ensureBase(signal?: AbortSignal): Promise<readonly Finding[]> {
+    const { exec, device } = this.#options;
+    return findings('sysctl', await ensureLooseFilter(exec, device, signal));
   }
 
   /**
@@ -128,7 +130,7 @@ export class DirectPaths {
     tables: OverlayTables,
     audit: boolean,
     signal?: AbortSignal,
-  ): Promise<readonly string[]> {
+  ): Promise<readonly Finding[]> {
     const { exec, network, source, device } = this.#options;
     const believed = audit ? undefined : this.#believed;
     const observed = believed ?? (await readDirectTables(exec, signal));
@@ -144,7 +146,8 @@ export class DirectPaths {
     await applyDirect(exec, diffDirectTables(observed, desired, device), signal);
     this.#believed = desired;
     this.#stood = desired;
-    return repairs.map((line) => `direct routing restored: ${line}`);
+    const count = repairs.length;
+    return count === 0 ? [] : [{ kind: 'route', count, what: 'direct routes restored' }];
   }
 
   /** Whether a line of `ip -o -4 monitor` (addresses, neighbours, routes, rules) tells of something that `ensure` should look at. */
@@ -155,8 +158,11 @@ export class DirectPaths {
         return true;
     }
     const [first = '', ...words] = line.replace(/^Deleted /, '').split(/\s+/);
-    // An address of the underlay came or went.
-    if (/^\d+:$/.test(first)) return words[0] === device && words[1] === 'inet';
+    if (/^\d+:$/.test(first)) {
+      // An address of the underlay came or went, or the cable was put in: the kernel took the routes away when it was pulled.
+      if (words[0] === device) return words[1] === 'inet';
+      return /^[^:@]*/.exec(words[0] ?? '')?.[0] === device && line.includes('LOWER_UP');
+    }
     const [, on, , mac] = words;
     if (words[0] !== 'dev' || on !== device) return false;
     for (const path of this.#paths.values()) {
@@ -332,7 +338,7 @@ export async function endDirectRouting(
   exec: Exec,
   device: string,
   signal?: AbortSignal,
-): Promise<readonly string[]> {
+): Promise<readonly Finding[]> {
   let observed: DirectTables;
   try {
     observed = await readDirectTables(exec, signal);
@@ -343,7 +349,7 @@ export async function endDirectRouting(
   }
   const left = diffDirectTables(observed, emptyDirectTables, device);
   await applyDirect(exec, left, signal);
-  return left;
+  return findings('route', left);
 }
 
 const untried = { isProved: false, failures: 0, due: 0 };

@@ -158,7 +158,7 @@ export class HostNetwork {
     const filter = `net/ipv4/conf/${this.#spec.device}/rp_filter`;
     const filters = await ensureSysctls(this.#exec, { [filter]: '2' }, signal);
     changes.push(...findings('sysctl', filters));
-    changes.push(...findings('route', await this.#ensureDirect(signal)));
+    changes.push(...(await this.#ensureDirect(signal)));
     const forward = dockerForwardRules(this.#rules);
     const docker = await ensureDockerForward(this.#exec, forward, signal);
     changes.push(...findings('docker-chain', docker));
@@ -196,7 +196,7 @@ export class HostNetwork {
   }
 
   /** Once is enough where it is off. */
-  async #ensureDirect(signal?: AbortSignal): Promise<readonly string[]> {
+  async #ensureDirect(signal?: AbortSignal): Promise<readonly Finding[]> {
     const { direct, underlay } = this.#spec;
     if (direct !== undefined) return direct.ensureBase(signal);
     return this.#stoodFor === undefined
@@ -253,7 +253,7 @@ export class HostNetwork {
     this.#believed = tables;
     this.#stood = tables;
     // After the tunnel, which takes what is not direct any more.
-    let directRepairs: readonly string[] = [];
+    let directRepairs: readonly Finding[] = [];
     try {
       directRepairs = (await this.#spec.direct?.ensure(tables, audit, signal)) ?? [];
     } finally {
@@ -261,7 +261,7 @@ export class HostNetwork {
     }
     return {
       operations: ops.length,
-      repairs: [...tableFindings(repairs), ...findings('route', directRepairs)],
+      repairs: [...tableFindings(repairs), ...directRepairs],
       refused,
     };
   }

@@ -277,6 +277,14 @@ describe('what others break', () => {
 });
 
 describe('a path that changes', () => {
+  it('is taken again when the cable is put back in', async () => {
+    await members.network.setCable(a.host, false);
+    await members.network.setCable(a.host, true);
+    await a.host.exec('ip', ['route', 'replace', 'default', 'via', '10.99.7.254']);
+    await areDirect(a, b);
+    await eventually('it is reached', () => ping(first(a), first(b).ip));
+  });
+
   it('leads through the tunnel while there is a gateway on it, without losing a packet', async () => {
     const gateway = ['route', 'add', `${b.host.address}/32`, 'via', '10.99.7.254'];
     const loss = await lossWhile(first(a), first(b).ip, async () => {
