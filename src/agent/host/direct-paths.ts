@@ -112,7 +112,10 @@ export class DirectPaths {
     if (this.#isOn === isOn) return;
     this.#isOn = isOn;
     // Others may have changed meanwhile.
-    for (const path of this.#paths.values()) Object.assign(path, untried);
+    for (const path of this.#paths.values()) {
+      Object.assign(path, untried);
+      this.#tell(path, undefined);
+    }
     this.#options.onChange();
   }
 
