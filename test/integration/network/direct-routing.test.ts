@@ -131,7 +131,7 @@ describe('direct routing', () => {
       expect(await wayOf(from, first(to).ip)).toBe('nap.1');
       expect(await during(from, to, five(a, distant))).toEqual({ tunnel: 5, direct: 0 });
     }
-    expect(a.problems.filter(({ state }) => state === 'open')).toEqual([]);
+    await eventually('nothing is told', () => a.manager.problems().length === 0);
   });
 
   it('shows the address of the container or host that calls', async () => {
