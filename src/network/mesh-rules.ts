@@ -12,7 +12,7 @@
  *
  * The kernel's connection tracking carries what is open: it goes on when an instance leaves the pool, until it is stopped.
  */
-import { formatCidr, parseIpv4, type Cidr } from './cidr.ts';
+import { formatCidr, formatIpv4, parseIpv4, type Cidr } from './cidr.ts';
 import { anyMesh, hex, meshMarkBase } from './mesh-mark.ts';
 import type { SetDeclaration } from './nft-elements.ts';
 import type { Chain, RulesetInput } from './ruleset.ts';
@@ -92,6 +92,12 @@ export function meshChains(input: RulesetInput, hideLocal = false): readonly Cha
         // From an instance of any project, which has asked for a port of this host: seen under its own address, it would be taken
         // for one that speaks to the instance, which it may not be allowed to (isolation-rules.ts).
         `ct mark ${ownMark} oifname "${input.device}" ip saddr ${network} masquerade fully-random`,
+        // The same without the tunnel, where the device has another address.
+        ...(input.segment === undefined
+          ? []
+          : [
+              `ct mark ${ownMark} oifname "${input.segment}" ip saddr ${network} snat to ${formatIpv4(input.subnet.base)} fully-random`,
+            ]),
         ...(hideLocal
           ? [`ct mark ${ownMark} ip saddr ${subnet} ip daddr ${subnet} masquerade fully-random`]
           : []),

@@ -22,6 +22,8 @@ export interface OverlayConfig {
   readonly port: number;
   /** MTU to assume for the underlay instead of the interface's own. */
   readonly underlayMtu?: number;
+  /** Hosts on one layer-2 segment reach each other's containers without the tunnel (direct-routes.ts). */
+  readonly directRouting?: true;
 }
 
 /** flannel's network config as found in the store (only what is read here). */
@@ -96,6 +98,13 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
       `SubnetMin ${formatIpv4(subnetMin)} lies after SubnetMax ${formatIpv4(subnetMax)}`,
     );
   }
+  if (raw.Backend.Type === 'host-gw') {
+    // Mesh ports need the tunnel: it alone carries clients' addresses past the physical network, and tells by whom they come.
+    throw new OverlayConfigError(
+      'the network uses flannel\'s backend "host-gw", which has no tunnel, and nap needs one for hosts behind a router and for ' +
+        'mesh ports; {"Type": "vxlan", "DirectRouting": true} routes between hosts on one segment as host-gw does',
+    );
+  }
   if (raw.Backend.Type !== 'vxlan') {
     const instead = encrypting.has(raw.Backend.Type)
       ? '; to encrypt, give the agents addresses (--address) in a network of the hosts that does, such as a WireGuard mesh'
@@ -118,10 +127,19 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
     throw new OverlayConfigError(`port ${port} is not in 0..65535`);
   }
   // Options of flannel's that change what hosts must do; ignoring one would lose packets without a word.
-  for (const option of ['Learning', 'GBP', 'DirectRouting']) {
+  for (const option of ['Learning', 'GBP']) {
     if (raw.Backend[option] === true) {
       throw new OverlayConfigError(`the backend option "${option}" is not supported by nap`);
     }
+  }
+  const direct = raw.Backend['DirectRouting'] ?? false;
+  if (typeof direct !== 'boolean') {
+    throw new OverlayConfigError(`DirectRouting ${JSON.stringify(direct)} is not true or false`);
+  }
+  if (direct && raw.Backend['Encryption'] !== undefined) {
+    throw new OverlayConfigError(
+      'DirectRouting true and Encryption exclude each other, for what goes directly is not encrypted: leave out one of them',
+    );
   }
   const mtu = raw.Backend['MTU'] ?? 0;
   if (
@@ -140,6 +158,7 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
     vni,
     port: port === 0 ? 8472 : port,
     ...(mtu === 0 ? {} : { underlayMtu: mtu }),
+    ...(direct && { directRouting: true }),
   };
 }
 

@@ -17,9 +17,9 @@ import {
   type OverlayTables,
   type Peer,
   type RefusedPeer,
-  type TableOp,
 } from '../../network/vxlan.ts';
-import { findings, type Finding } from '../audit/finding.ts';
+import { findings, tableFindings, type Finding } from '../audit/finding.ts';
+import { endDirectRouting, type DirectPaths } from './direct-paths.ts';
 import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
 import type { Exec } from './exec.ts';
 import { applyTables, ensureVirtualRoutes, readTables } from './kernel-tables.ts';
@@ -38,6 +38,8 @@ export interface HostNetworkSpec {
   readonly device: string;
   readonly bridge: string;
   readonly checksumOffload: boolean;
+  /** Absent: all goes through the tunnel. */
+  readonly direct?: DirectPaths | undefined;
 }
 
 /** Those who keep elements in sets and maps of nap's table. */
@@ -46,8 +48,11 @@ export interface ElementKeeper {
   readonly chains: Iterable<Chain>;
   /** The table was made anew, or parts of it. */
   distrust(): void;
-  /** The other hosts, as this one reaches them. */
-  setPeers(network: Cidr, tables: OverlayTables): void;
+  /**
+   * The other hosts, as this one reaches them.
+   * @param segment base of the subnet of a host on this one's segment → its MAC there
+   */
+  setPeers(network: Cidr, tables: OverlayTables, segment?: ReadonlyMap<string, string>): void;
 }
 
 /** Several as one; undefined if there are none. */
@@ -62,8 +67,8 @@ export function joinedKeepers(
     distrust() {
       for (const keeper of keepers) keeper.distrust();
     },
-    setPeers(network, tables) {
-      for (const keeper of keepers) keeper.setPeers(network, tables);
+    setPeers(network, tables, segment) {
+      for (const keeper of keepers) keeper.setPeers(network, tables, segment);
     },
   };
 }
@@ -106,6 +111,7 @@ export class HostNetwork {
   /** It was there at the last look. */
   #bridgeKnown = false;
   #peersTold = false;
+  #segmentTold: ReadonlyMap<string, string> | undefined;
   /** What base and tables were made for when they last stood. */
   #stoodFor: string | undefined;
   #stood: OverlayTables | undefined;
@@ -119,7 +125,13 @@ export class HostNetwork {
       subnet: spec.subnet,
       device: spec.device,
       bridge: spec.bridge,
+      ...spec.direct?.rules,
     };
+  }
+
+  /** How hosts are reached without the tunnel; undefined: not at all. */
+  get direct(): DirectPaths | undefined {
+    return this.#spec.direct;
   }
 
   /**
@@ -146,6 +158,7 @@ export class HostNetwork {
     const filter = `net/ipv4/conf/${this.#spec.device}/rp_filter`;
     const filters = await ensureSysctls(this.#exec, { [filter]: '2' }, signal);
     changes.push(...findings('sysctl', filters));
+    changes.push(...(await this.#ensureDirect(signal)));
     const forward = dockerForwardRules(this.#rules);
     const docker = await ensureDockerForward(this.#exec, forward, signal);
     changes.push(...findings('docker-chain', docker));
@@ -182,6 +195,15 @@ export class HostNetwork {
     await ensureHairpin(this.#exec, this.#spec.bridge, signal);
   }
 
+  /** Once is enough where it is off. */
+  async #ensureDirect(signal?: AbortSignal): Promise<readonly Finding[]> {
+    const { direct, underlay } = this.#spec;
+    if (direct !== undefined) return direct.ensureBase(signal);
+    return this.#stoodFor === undefined
+      ? endDirectRouting(this.#exec, underlay.device, signal)
+      : [];
+  }
+
   async #ensureChains(signal?: AbortSignal): Promise<readonly string[]> {
     const ranges = this.#virtualRanges;
     const hideLocal = this.#localProblem !== undefined;
@@ -212,7 +234,7 @@ export class HostNetwork {
     signal?: AbortSignal,
   ): Promise<{
     readonly operations: number;
-    readonly repairs: readonly TableOp[];
+    readonly repairs: readonly Finding[];
     readonly refused: readonly RefusedPeer[];
   }> {
     const { config, subnet, mac, underlay, device } = this.#spec;
@@ -226,14 +248,30 @@ export class HostNetwork {
     const ops = diffTables(observed, tables);
     const repairs = audit && this.#stood !== undefined ? diffTables(observed, this.#stood) : [];
     this.#believed = undefined;
+    if (ops.length > 0) this.#peersTold = false;
     if (ops.length > 0) await applyTables(this.#exec, device, ops, signal);
     this.#believed = tables;
     this.#stood = tables;
-    if (ops.length > 0 || !this.#peersTold) {
-      this.#elements?.setPeers(config.network, tables);
-      this.#peersTold = true;
+    // After the tunnel, which takes what is not direct any more.
+    let directRepairs: readonly Finding[] = [];
+    try {
+      directRepairs = (await this.#spec.direct?.ensure(tables, audit, signal)) ?? [];
+    } finally {
+      this.#tellPeers(tables);
     }
-    return { operations: ops.length, repairs, refused };
+    return {
+      operations: ops.length,
+      repairs: [...tableFindings(repairs), ...directRepairs],
+      refused,
+    };
+  }
+
+  #tellPeers(tables: OverlayTables): void {
+    const segment = this.#spec.direct?.segment;
+    if (this.#peersTold && this.#segmentTold === segment) return;
+    this.#elements?.setPeers(this.#spec.config.network, tables, segment);
+    this.#peersTold = true;
+    this.#segmentTold = segment;
   }
 
   #deviceSpec(): VxlanSpec {

@@ -1,4 +1,5 @@
 import { formatCidr, formatIpv4, parseCidr, type Cidr } from '../../network/cidr.ts';
+import type { RulesetInput } from '../../network/ruleset.ts';
 import { usableRanges } from '../../network/virtual-range.ts';
 import { vxlanOverheadBytes } from '../../network/vxlan.ts';
 import {
@@ -22,7 +23,8 @@ import { supervise } from '../../runtime/supervise.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { DataPlanePart } from '../data-plane.ts';
-import { tableFindings, type Finding } from '../audit/finding.ts';
+import type { Finding } from '../audit/finding.ts';
+import { directPaths } from './direct-paths.ts';
 import { hostExec, hostFollow, isCancelled, type Exec, type Follow } from './exec.ts';
 import { HostNetwork, joinedKeepers, overlayMtu, readPrevious } from './host-network.ts';
 import { IsolationKeeper } from './isolation-keeper.ts';
@@ -149,7 +151,7 @@ export class NetworkManager {
       const changes = [...(await setup.host.ensureBase(signal))];
       if (setup.view.synced) {
         const { repairs, refused } = await setup.host.ensurePeers(setup.view, true, signal);
-        changes.push(...tableFindings(repairs));
+        changes.push(...repairs);
         this.#reportRecords(setup.view, refused);
       }
       this.#keepProblem('local routing', setup.host.localProblem);
@@ -177,7 +179,8 @@ export class NetworkManager {
       signal,
     );
     if (signal.aborted) return;
-    const { virtualIps, isolation, pathMtu } = this.#ready();
+    const { virtualIps, isolation, pathMtu, host } = this.#ready();
+    const { direct } = host;
     const leave = this.#options.audits?.onRequest(() => {
       this.requestAudit();
     });
@@ -197,6 +200,9 @@ export class NetworkManager {
           ...(isolation === undefined
             ? []
             : [{ name: 'isolation', run: (s: AbortSignal) => isolation.run(s) }]),
+          ...(direct === undefined
+            ? []
+            : [{ name: 'direct paths', run: (s: AbortSignal) => direct.run(s), restart }]),
           { name: 'bridge', run: (s) => this.#keepBridge(s), restart },
           { name: 'peers', run: (s) => this.#followPeers(s), restart },
           { name: 'network config', run: (s) => this.#followConfig(s), restart },
@@ -228,18 +234,15 @@ export class NetworkManager {
         ? await checksumOffloadIsSafe(this.#exec, underlay.device, signal)
         : offload === 'on';
     const virtualIps = this.#virtualIpKeeper(config.network, subnet);
-    const isolation = this.#isolationKeeper(config.network, subnet);
+    const onChange = this.#auditHint.fire.bind(this.#auditHint);
+    const direct = directPaths(config, subnet, underlay, { ...this.#keeperOptions(), onChange });
+    const names = { device: this.#device, bridge: this.#bridge };
+    const spec = { config, subnet, mac, underlay, ...names, checksumOffload, direct };
+    const rules = { network: config.network, subnet, ...names, ...direct?.rules };
+    const isolation = this.#isolationKeeper(rules);
     const host = new HostNetwork(
       this.#exec,
-      {
-        config,
-        subnet,
-        mac,
-        underlay,
-        device: this.#device,
-        bridge: this.#bridge,
-        checksumOffload,
-      },
+      spec,
       joinedKeepers([virtualIps, isolation].filter((keeper) => keeper !== undefined)),
     );
     const mtu = overlayMtu(config, underlay);
@@ -269,13 +272,12 @@ export class NetworkManager {
     return { ...parts, ...(virtualIps && { virtualIps }), ...(isolation && { isolation }) };
   }
 
-  #isolationKeeper(network: Cidr, subnet: Cidr): IsolationKeeper | undefined {
+  #isolationKeeper(rules: RulesetInput): IsolationKeeper | undefined {
     const { services, addresses } = this.#options;
     if (services === undefined || addresses === undefined) return undefined;
     return new IsolationKeeper({
       ...this.#keeperOptions(),
-      ...{ services, addresses },
-      rules: { network, subnet, device: this.#device, bridge: this.#bridge },
+      ...{ services, addresses, rules },
       onRepairs: (found) => {
         this.#reportRepairs(found);
       },
@@ -353,6 +355,7 @@ export class NetworkManager {
       for (const entry of versionsIn(batch, networkConfigPath)) {
         await this.#guard('config', () => {
           const config = parseConfig(entry.value);
+          setup.host.direct?.turn(config.directRouting === true);
           if (JSON.stringify(config) !== JSON.stringify(setup.config)) {
             throw new OverlayConfigError(
               'the network config was changed; this host keeps the one it runs with until its agent is restarted',
@@ -406,13 +409,14 @@ export class NetworkManager {
   /** The kernel tells of changes at once; the audit then decides what they mean. */
   async #followKernel(signal: AbortSignal): Promise<void> {
     const setup = this.#ready();
+    const { direct } = setup.host;
     const hintOf = kernelHints(this.#device, setup.info.bridge);
     await this.#follow(
       'ip',
-      ['-o', '-4', 'monitor', 'link', 'address', 'route'],
+      ['-o', '-4', 'monitor', 'link', 'address', 'route', ...(direct ? ['neigh', 'rule'] : [])],
       (line) => {
         const hint = hintOf(line);
-        if (hint === 'audit') this.#auditHint.fire();
+        if (hint === 'audit' || direct?.concerns(line) === true) this.#auditHint.fire();
         else if (hint === 'ports') this.#bridgeHint.fire();
       },
       signal,
