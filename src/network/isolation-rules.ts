@@ -25,6 +25,8 @@ export const memberMap = 'iso-members';
 export const allowedSet = 'iso-allowed';
 /** MAC of another host in the overlay, and the base of the subnet that it may send from. */
 const senderSet = 'iso-senders';
+/** The same for what comes from the segment directly: the host's MAC there. */
+const segmentSet = 'iso-segment';
 
 export const isolationSets: readonly SetDeclaration[] = [
   { name: openSet, kind: 'set', type: 'type ipv4_addr' },
@@ -32,6 +34,7 @@ export const isolationSets: readonly SetDeclaration[] = [
   { name: memberMap, kind: 'map', type: 'type ipv4_addr : mark' },
   { name: allowedSet, kind: 'set', type: 'type ipv4_addr . mark' },
   { name: senderSet, kind: 'set', type: 'type ether_addr . ipv4_addr' },
+  { name: segmentSet, kind: 'set', type: 'type ether_addr . ipv4_addr' },
 ];
 
 /** The chains. @param ranges where virtual IPs are */
@@ -59,6 +62,11 @@ export function isolationChains(input: RulesetInput, ranges: readonly Cidr[]): r
         `${fromBridge} ip saddr != ${subnet} drop`,
         `${fromBridge} ip saddr & ${beyondOwn} == 0.0.0.0 drop`,
         `${fromDevice} ip saddr ${network} ether saddr . ip saddr & ${netmask} != @${senderSet} drop`,
+        ...(input.segment === undefined
+          ? []
+          : [
+              `iifname "${input.segment}" ip saddr ${network} ether saddr . ip saddr & ${netmask} @${segmentSet} accept`,
+            ]),
         `iifname != { "${input.bridge}", "${input.device}", "lo" } ip saddr ${network} drop`,
       ],
     },
@@ -75,8 +83,8 @@ export function isolationChains(input: RulesetInput, ranges: readonly Cidr[]): r
         // Led here by another host, whose port was asked for.
         `${anyMesh} accept`,
         // Docker's filter, and the host's owner, say who comes in from elsewhere.
-        `iifname != { "${input.bridge}", "${input.device}" } accept`,
-        `${fromDevice} ip saddr ${network} ip saddr & ${beyondOwn} == 0.0.0.0 accept`,
+        `iifname != { "${input.bridge}", "${input.device}" } ip saddr != ${network} accept`,
+        `iifname != "${input.bridge}" ip saddr ${network} ip saddr & ${beyondOwn} == 0.0.0.0 accept`,
         `ip saddr ${network} ip daddr @${openSet} accept`,
         'goto isolation-check',
       ],
@@ -96,11 +104,16 @@ export function isolationChains(input: RulesetInput, ranges: readonly Cidr[]): r
   ];
 }
 
-/** Elements by which the other hosts are known, as this one reaches them: set and key. */
+/**
+ * Elements by which the other hosts are known, as this one reaches them: set and key.
+ * @param segment base of the subnet of a host on this one's segment → its MAC there
+ */
 export function* senderElements(
   peers: Iterable<Pick<Peer, 'subnet' | 'mac'>>,
+  segment: ReadonlyMap<string, string> = new Map(),
 ): Iterable<readonly [set: string, key: string]> {
   for (const { subnet, mac } of peers) {
     yield [senderSet, `${mac} . ${formatIpv4(subnet.base)}`];
   }
+  for (const [base, mac] of segment) yield [segmentSet, `${mac} . ${base}`];
 }

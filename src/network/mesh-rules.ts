@@ -92,6 +92,12 @@ export function meshChains(input: RulesetInput, hideLocal = false): readonly Cha
         // From an instance of any project, which has asked for a port of this host: seen under its own address, it would be taken
         // for one that speaks to the instance, which it may not be allowed to (isolation-rules.ts).
         `ct mark ${ownMark} oifname "${input.device}" ip saddr ${network} masquerade fully-random`,
+        // The same without the tunnel, where the device has another address.
+        ...(input.segment === undefined
+          ? []
+          : [
+              `ct mark ${ownMark} oifname "${input.segment}" ip saddr ${network} snat to ${formatIpv4(input.subnet.base)} fully-random`,
+            ]),
         ...(hideLocal
           ? [`ct mark ${ownMark} ip saddr ${subnet} ip daddr ${subnet} masquerade fully-random`]
           : []),

@@ -18,6 +18,17 @@ describe('overlay config', () => {
     expect(formatIpv4(config.subnetMax)).toBe('10.77.255.0');
   });
 
+  it('has hosts of one segment route directly only where it is asked for', () => {
+    const direct = (value: unknown) =>
+      overlayConfig(raw({ Backend: { Type: 'vxlan', DirectRouting: value } })).directRouting;
+    expect([undefined, false, null, true].map(direct)).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      true,
+    ]);
+  });
+
   it('splits a small network into four', () => {
     const config = overlayConfig(raw({ Network: '192.168.9.0/26' }));
     expect(config.subnetLength).toBe(28);
@@ -42,7 +53,8 @@ describe('overlay config', () => {
     ['a bound outside', { SubnetMin: '10.78.0.0' }, 'SubnetMin "10.78.0.0" is not an address of'],
     ['a bound between subnets', { SubnetMax: '10.77.9.1' }, 'not the start of a /24'],
     ['bounds that cross', { SubnetMin: '10.77.9.0', SubnetMax: '10.77.8.0' }, 'lies after'],
-    ['another backend', { Backend: { Type: 'host-gw' } }, 'nap speaks "vxlan" only'],
+    ['another backend', { Backend: { Type: 'udp' } }, 'nap speaks "vxlan" only'],
+    ['one without a tunnel', { Backend: { Type: 'host-gw' } }, '"DirectRouting": true}'],
     [
       'one that encrypts',
       { Backend: { Type: 'wireguard' } },
@@ -90,7 +102,16 @@ describe('overlay config', () => {
     ['a VNI out of range', { Backend: { Type: 'vxlan', VNI: 0 } }, 'VNI 0'],
     ['a port out of range', { Backend: { Type: 'vxlan', Port: 70000 } }, 'port 70000'],
     ['an MTU that is none', { Backend: { Type: 'vxlan', MTU: 'big' } }, 'MTU "big"'],
-    ['direct routing', { Backend: { Type: 'vxlan', DirectRouting: true } }, '"DirectRouting"'],
+    [
+      'direct routing that is neither on nor off',
+      { Backend: { Type: 'vxlan', DirectRouting: 'yes' } },
+      'DirectRouting "yes" is not true or false',
+    ],
+    [
+      'direct routing of what is to be encrypted',
+      { Backend: { Type: 'vxlan', DirectRouting: true, Encryption: 'wireguard' } },
+      'exclude each other',
+    ],
   ])('refuses %s and says why', (_, changes, message) => {
     expect(() => overlayConfig(raw(changes))).toThrow(message);
   });

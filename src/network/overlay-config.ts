@@ -25,6 +25,8 @@ export interface OverlayConfig {
   readonly underlayMtu?: number;
   /** Present: packets between hosts are encrypted by WireGuard, on this UDP port. */
   readonly encryption?: { readonly port: number };
+  /** Hosts on one layer-2 segment reach each other's containers without the tunnel (direct-routes.ts). */
+  readonly directRouting?: true;
 }
 
 /** flannel's network config as found in the store (only what is read here). */
@@ -104,6 +106,13 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
       `SubnetMin ${formatIpv4(subnetMin)} lies after SubnetMax ${formatIpv4(subnetMax)}`,
     );
   }
+  if (raw.Backend.Type === 'host-gw') {
+    // Mesh ports need the tunnel: it alone carries clients' addresses past the physical network, and tells by whom they come.
+    throw new OverlayConfigError(
+      'the network uses flannel\'s backend "host-gw", which has no tunnel, and nap needs one for hosts behind a router and for ' +
+        'mesh ports; {"Type": "vxlan", "DirectRouting": true} routes between hosts on one segment as host-gw does',
+    );
+  }
   if (raw.Backend.Type !== 'vxlan') {
     const instead = encrypting.has(raw.Backend.Type)
       ? '; to encrypt, say "Backend": {"Type": "vxlan", "Encryption": "wireguard"}'
@@ -127,10 +136,19 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
   }
   const encryption = encryptionOf(raw.Backend, port === 0 ? defaultPort : port);
   // Options of flannel's that change what hosts must do; ignoring one would lose packets without a word.
-  for (const option of ['Learning', 'GBP', 'DirectRouting']) {
+  for (const option of ['Learning', 'GBP']) {
     if (raw.Backend[option] === true) {
       throw new OverlayConfigError(`the backend option "${option}" is not supported by nap`);
     }
+  }
+  const direct = raw.Backend['DirectRouting'] ?? false;
+  if (typeof direct !== 'boolean') {
+    throw new OverlayConfigError(`DirectRouting ${JSON.stringify(direct)} is not true or false`);
+  }
+  if (direct && raw.Backend['Encryption'] !== undefined) {
+    throw new OverlayConfigError(
+      'DirectRouting true and Encryption exclude each other, for what goes directly is not encrypted: leave out one of them',
+    );
   }
   const mtu = raw.Backend['MTU'] ?? 0;
   if (
@@ -155,6 +173,7 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
     port: port === 0 ? defaultPort : port,
     ...(mtu === 0 ? {} : { underlayMtu: mtu }),
     ...(encryption === undefined ? {} : { encryption }),
+    ...(direct && { directRouting: true }),
   };
 }
 

@@ -17,6 +17,8 @@ export interface RulesetInput {
   readonly device: string;
   /** Docker's bridge, for example `nap0`. */
   readonly bridge: string;
+  /** Device of the underlay, where hosts on its segment are reached without the tunnel. */
+  readonly segment?: string;
 }
 
 /** A chain of table `nap` (family `ip`, if not said otherwise). Without `base`, others go to it. */
@@ -122,6 +124,12 @@ export function dockerForwardRules(input: RulesetInput): readonly string[] {
   return [
     `-i ${input.device} -o ${input.bridge} -j ACCEPT`,
     `-i ${input.bridge} -o ${input.device} -j ACCEPT`,
+    ...(input.segment === undefined
+      ? []
+      : [
+          `-s ${formatCidr(input.network)} -i ${input.segment} -o ${input.bridge} -j ACCEPT`,
+          `-d ${formatCidr(input.network)} -i ${input.bridge} -o ${input.segment} -j ACCEPT`,
+        ]),
     // Instances of one host meet on the bridge; what goes through virtual IPs is routed.
     `-i ${input.bridge} -o ${input.bridge} -j ACCEPT`,
     meshForwardRule,

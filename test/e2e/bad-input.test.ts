@@ -253,7 +253,7 @@ describe('1,000 replicas where 30 fit', () => {
       expect((await containers('bad')).filter((c) => c.running)).toHaveLength(30);
     }, calmMs);
     const used = (await cpuSeconds(leader)) - since;
-    expect(used, 'seconds of CPU in 5 s').toBeLessThan(0.75);
+    expect(used, 'seconds of CPU in 5 s').toBeLessThan(2);
 
     // Room for others is still found.
     await kubectl.apply(project('bystander', { app: { replicas: 3 } }));

@@ -64,8 +64,8 @@ describe('failover', () => {
     });
     const seconds = (performance.now() - since) / 1000;
     console.log(`leader's host cut off: replacements running after ${seconds.toFixed(1)} s`);
-    // 5 s of lease and what the busy machine needs; the old way took 15 s before anybody decided.
-    expect(seconds).toBeLessThan(12);
+    // 5 s of lease and what the busy machine needs. A leader that waits for a Kubernetes Lease to end has not even decided by then.
+    expect(seconds).toBeLessThan(15);
     await hostIs('h3', 'Lost');
     expect(idsByInstance(await containers('failover', { on: others }))).toMatchObject(before);
 

@@ -105,7 +105,8 @@ describe('under constant load', () => {
 
 function expectNoneFailed({ requests, failures, answers }: LoadReport): void {
   expect(failures).toEqual([]);
-  for (const count of Object.values(requests)) expect(count).toBeGreaterThan(20);
+  // Of each kind, also of those that take ten seconds.
+  for (const count of Object.values(requests)) expect(count).toBeGreaterThan(5);
   // All instances that there have been had their share.
   expect(Object.keys(answers).length).toBeGreaterThanOrEqual(6);
 }

@@ -29,6 +29,7 @@ export class TestNetwork {
   readonly #mtu: number;
   readonly #prefix: string;
   #count = 0;
+  #router: string | undefined;
 
   /** @param prefix first three numbers of the shared network. */
   constructor(options: { readonly mtu?: number; readonly prefix?: string } = {}) {
@@ -138,6 +139,52 @@ export class TestNetwork {
     );
     const prefix = ['nsenter', `--net=/var/run/netns/${name}`];
     return { name, ip, prefix, exec: hostExec(prefix) };
+  }
+
+  /** Adds a host in a network of its own behind a router, which is the others' default route. Its `eth0` leads there. */
+  async addDistantHost(): Promise<TestHost> {
+    const n = ++this.#count;
+    const name = await this.#namespace(`h${n}`);
+    const prefix = ['nsenter', `--net=/var/run/netns/${name}`];
+    const host = { name, prefix, exec: hostExec(prefix), follow: hostFollow(prefix) };
+    return { ...host, address: await this.plugIntoRouter(host, 'eth0') };
+  }
+
+  /** Joins a host to the router by one more device and gives it a default route there. Returns its address on it. */
+  async plugIntoRouter(host: Pick<TestHost, 'name' | 'exec'>, device: string): Promise<string> {
+    const router = (this.#router ??= await this.#addRouter());
+    const n = ++this.#count;
+    const port = `p${n}`;
+    await this.#root('ip', [
+      ...['link', 'add', device, 'mtu', String(this.#mtu), 'netns', host.name, 'type', 'veth'],
+      ...['peer', 'name', port, 'mtu', String(this.#mtu), 'netns', router],
+    ]);
+    const net = `10.98.${n}`;
+    await this.#run(router, `ip addr add ${net}.1/24 dev ${port}`, `ip link set ${port} up`);
+    await this.#run(
+      host.name,
+      `ip addr add ${net}.2/24 dev ${device}`,
+      `ip link set ${device} up`,
+      `ip route replace default via ${net}.1`,
+    );
+    return `${net}.2`;
+  }
+
+  async #addRouter(): Promise<string> {
+    const router = await this.#namespace('r');
+    const sw = this.#names[0] ?? '';
+    await this.#root('ip', [
+      ...['link', 'add', 'eth0', 'mtu', String(this.#mtu), 'netns', router, 'type', 'veth'],
+      ...['peer', 'name', 'pr', 'mtu', String(this.#mtu), 'netns', sw],
+    ]);
+    await this.#run(sw, 'ip link set pr master br0', 'ip link set pr up');
+    await this.#run(
+      router,
+      `ip addr add ${this.#prefix}.254/24 dev eth0`,
+      'ip link set eth0 up',
+      'sysctl -qw net.ipv4.ip_forward=1',
+    );
+    return router;
   }
 
   /** Takes a host's cable out or puts it in. */

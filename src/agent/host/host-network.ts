@@ -19,6 +19,7 @@ import {
 } from '../../network/vxlan.ts';
 import { findings, tableFindings, type Finding } from '../audit/finding.ts';
 import type { Carrier } from './carrier.ts';
+import { endDirectRouting, type DirectPaths } from './direct-paths.ts';
 import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
 import type { Exec } from './exec.ts';
 import { applyTables, ensureVirtualRoutes, readTables } from './kernel-tables.ts';
@@ -42,6 +43,8 @@ export interface HostNetworkSpec {
   readonly device: string;
   readonly bridge: string;
   readonly checksumOffload: boolean;
+  /** Absent: all goes through the tunnel. */
+  readonly direct?: DirectPaths | undefined;
 }
 
 /** Those who keep elements in sets and maps of nap's table. */
@@ -50,8 +53,11 @@ export interface ElementKeeper {
   readonly chains: Iterable<Chain>;
   /** The table was made anew, or parts of it. */
   distrust(): void;
-  /** The other hosts, as this one reaches them. */
-  setPeers(network: Cidr, peers: readonly Peer[]): void;
+  /**
+   * The other hosts, as this one reaches them.
+   * @param segment base of the subnet of a host on this one's segment → its MAC there
+   */
+  setPeers(network: Cidr, peers: readonly Peer[], segment?: ReadonlyMap<string, string>): void;
 }
 
 /** Several as one; undefined if there are none. */
@@ -66,8 +72,8 @@ export function joinedKeepers(
     distrust() {
       for (const keeper of keepers) keeper.distrust();
     },
-    setPeers(network, peers) {
-      for (const keeper of keepers) keeper.setPeers(network, peers);
+    setPeers(network, peers, segment) {
+      for (const keeper of keepers) keeper.setPeers(network, peers, segment);
     },
   };
 }
@@ -106,6 +112,7 @@ export class HostNetwork {
   #bridgeKnown = false;
   /** The other hosts as those were told who keep elements. */
   #told: string | undefined;
+  #segmentTold: ReadonlyMap<string, string> | undefined;
   /** What base and tables were made for when they last stood. */
   #stoodFor: string | undefined;
   #stood: OverlayTables | undefined;
@@ -119,7 +126,13 @@ export class HostNetwork {
       subnet: spec.subnet,
       device: spec.device,
       bridge: spec.bridge,
+      ...spec.direct?.rules,
     };
+  }
+
+  /** How hosts are reached without the tunnel; undefined: not at all. */
+  get direct(): DirectPaths | undefined {
+    return this.#spec.direct;
   }
 
   /**
@@ -146,6 +159,7 @@ export class HostNetwork {
     const filter = `net/ipv4/conf/${this.#spec.device}/rp_filter`;
     const filters = await ensureSysctls(this.#exec, { [filter]: '2' }, signal);
     changes.push(...findings('sysctl', filters));
+    changes.push(...(await this.#ensureDirect(signal)));
     const forward = dockerForwardRules(this.#rules);
     const docker = await ensureDockerForward(this.#exec, forward, signal);
     changes.push(...findings('docker-chain', docker));
@@ -180,6 +194,13 @@ export class HostNetwork {
   /** An instance's port has come to the bridge. */
   async ensurePorts(signal?: AbortSignal): Promise<void> {
     await ensureHairpin(this.#exec, this.#spec.bridge, signal);
+  }
+
+  /** Once is enough where it is off. */
+  async #ensureDirect(signal?: AbortSignal): Promise<readonly Finding[]> {
+    const { direct, carrier } = this.#spec;
+    if (direct !== undefined) return direct.ensureBase(signal);
+    return this.#stoodFor === undefined ? endDirectRouting(this.#exec, carrier.device, signal) : [];
   }
 
   async #ensureChains(signal?: AbortSignal): Promise<readonly string[]> {
@@ -235,16 +256,28 @@ export class HostNetwork {
     if (ops.length > 0) await applyTables(this.#exec, device, ops, signal);
     this.#believed = tables;
     this.#stood = tables;
-    const told = accepted.map((peer) => `${peer.subnet.base} ${peer.mac} ${peer.address}`).join();
-    if (ops.length > 0 || this.#told !== told) {
-      this.#elements?.setPeers(config.network, accepted);
-      this.#told = told;
+    // After the tunnel, which takes what is not direct any more.
+    let directRepairs: readonly Finding[] = [];
+    try {
+      directRepairs = (await this.#spec.direct?.ensure(tables, audit, signal)) ?? [];
+    } finally {
+      this.#tellPeers(accepted, ops.length > 0);
     }
     return {
       operations: ops.length + way.operations,
-      repairs: [...way.repairs, ...tableFindings(repairs)],
+      repairs: [...way.repairs, ...tableFindings(repairs), ...directRepairs],
       refused,
     };
+  }
+
+  /** Tells those who keep elements of the other hosts, if they have not heard it, or if `again`. */
+  #tellPeers(peers: readonly Peer[], again: boolean): void {
+    const segment = this.#spec.direct?.segment;
+    const told = peers.map((peer) => `${peer.subnet.base} ${peer.mac} ${peer.address}`).join();
+    if (!again && this.#told === told && this.#segmentTold === segment) return;
+    this.#elements?.setPeers(this.#spec.config.network, peers, segment);
+    this.#told = told;
+    this.#segmentTold = segment;
   }
 
   #deviceSpec(): VxlanSpec {

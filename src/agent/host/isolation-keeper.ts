@@ -116,14 +116,15 @@ export class IsolationKeeper {
   }
 
   /** Takes the other hosts, as this one reaches them. */
-  setPeers(_network: Cidr, peers: readonly Peer[]): void {
+  setPeers(_network: Cidr, peers: readonly Peer[], segment?: ReadonlyMap<string, string>): void {
     const before = this.#senders;
     this.#senders = new Map();
-    for (const [set, key] of senderElements(peers)) {
-      this.#senders.set(key, [set, key]);
+    for (const [set, key] of senderElements(peers, segment)) {
+      this.#senders.set(`${set} ${key}`, [set, key]);
       this.#ledger.put(set, key);
     }
-    for (const [key, [set]] of before) if (!this.#senders.has(key)) this.#ledger.remove(set, key);
+    for (const [id, [set, key]] of before)
+      if (!this.#senders.has(id)) this.#ledger.remove(set, key);
     this.#peersKnown = true;
     this.#changed.fire();
   }

@@ -1,4 +1,5 @@
 import { parseCidr, type Cidr } from '../../network/cidr.ts';
+import type { RulesetInput } from '../../network/ruleset.ts';
 import { usableRanges } from '../../network/virtual-range.ts';
 import { OverlayConfigError, type OverlayConfig } from '../../network/overlay-config.ts';
 import { networkConfigPath, subnetRecords } from '../../registry/records/subnet.ts';
@@ -14,6 +15,7 @@ import type { Logger } from '../../telemetry/log.ts';
 import type { DataPlanePart } from '../data-plane.ts';
 import type { Finding } from '../audit/finding.ts';
 import { underlayMtu } from './carrier.ts';
+import { directPaths } from './direct-paths.ts';
 import { hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
 import { HostNetwork, joinedKeepers, readPrevious } from './host-network.ts';
 import { IsolationKeeper } from './isolation-keeper.ts';
@@ -173,7 +175,8 @@ export class NetworkManager {
       signal,
     );
     if (signal.aborted) return;
-    const { virtualIps, isolation, pathMtu } = this.#ready();
+    const { virtualIps, isolation, pathMtu, host } = this.#ready();
+    const { direct } = host;
     const leave = this.#options.audits?.onRequest(() => {
       this.requestAudit();
     });
@@ -193,6 +196,9 @@ export class NetworkManager {
           ...(isolation === undefined
             ? []
             : [{ name: 'isolation', run: (s: AbortSignal) => isolation.run(s) }]),
+          ...(direct === undefined
+            ? []
+            : [{ name: 'direct paths', run: (s: AbortSignal) => direct.run(s), restart }]),
           { name: 'bridge', run: (s) => this.#keepBridge(s), restart },
           { name: 'peers', run: (s) => this.#followPeers(s), restart },
           { name: 'network config', run: (s) => this.#followConfig(s), restart },
@@ -245,13 +251,16 @@ export class NetworkManager {
         : offload === 'on';
     const mtu = underlayMtu(config, underlay) - carrier.overheadBytes;
     const virtualIps = this.#virtualIpKeeper(config.network, subnet);
-    const isolation = this.#isolationKeeper(config.network, subnet);
+    const onChange = this.#auditHint.fire.bind(this.#auditHint);
+    const direct = directPaths(config, subnet, underlay, { ...this.#keeperOptions(), onChange });
+    const names = { device: this.#device, bridge: this.#bridge };
+    const rules = { network: config.network, subnet, ...names, ...direct?.rules };
+    const isolation = this.#isolationKeeper(rules);
     const host = new HostNetwork(
       this.#exec,
       {
-        ...{ config, subnet, mac, address, publicKey, carrier, mtu, checksumOffload },
-        device: this.#device,
-        bridge: this.#bridge,
+        ...{ config, subnet, mac, address, publicKey, carrier, mtu, checksumOffload, direct },
+        ...names,
       },
       joinedKeepers([virtualIps, isolation].filter((keeper) => keeper !== undefined)),
     );
@@ -271,13 +280,12 @@ export class NetworkManager {
     return { ...parts, ...(virtualIps && { virtualIps }), ...(isolation && { isolation }) };
   }
 
-  #isolationKeeper(network: Cidr, subnet: Cidr): IsolationKeeper | undefined {
+  #isolationKeeper(rules: RulesetInput): IsolationKeeper | undefined {
     const { services, addresses } = this.#options;
     if (services === undefined || addresses === undefined) return undefined;
     return new IsolationKeeper({
       ...this.#keeperOptions(),
-      ...{ services, addresses },
-      rules: { network, subnet, device: this.#device, bridge: this.#bridge },
+      ...{ services, addresses, rules },
       onRepairs: (found) => {
         this.#reportRepairs(found);
       },
@@ -343,6 +351,7 @@ export class NetworkManager {
         await this.#problems
           .guard('config', () => {
             const config = parseNetworkConfig(entry.value);
+            setup.host.direct?.turn(config.directRouting === true);
             if (JSON.stringify(config) !== JSON.stringify(setup.config)) {
               throw new OverlayConfigError(
                 'the network config was changed; this host keeps the one it runs with until its agent is restarted',
@@ -399,13 +408,14 @@ export class NetworkManager {
   /** The kernel tells of changes at once; the audit then decides what they mean. */
   async #followKernel(signal: AbortSignal): Promise<void> {
     const setup = this.#ready();
+    const { direct } = setup.host;
     const hintOf = kernelHints([this.#device, ...setup.ownDevices], setup.info.bridge);
     await this.#follow(
       'ip',
-      ['-o', '-4', 'monitor', 'link', 'address', 'route'],
+      ['-o', '-4', 'monitor', 'link', 'address', 'route', ...(direct ? ['neigh', 'rule'] : [])],
       (line) => {
         const hint = hintOf(line);
-        if (hint === 'audit') this.#auditHint.fire();
+        if (hint === 'audit' || direct?.concerns(line) === true) this.#auditHint.fire();
         else if (hint === 'ports') this.#bridgeHint.fire();
       },
       signal,

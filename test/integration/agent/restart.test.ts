@@ -129,7 +129,8 @@ describe('the restart table, with real containers', () => {
       'exit-code': 'Error',
       timeout: 'Unhealthy',
       signal: 'Killed',
-      oom: 'OOMKilled',
+      // The engine tells of it a moment later, or not at all when the container's group was gone before it could look.
+      oom: expect.stringMatching(/^(OOM)?Killed$/) as string,
     };
     expect(ended).toMatchObject({
       ready: false,

@@ -66,8 +66,9 @@ export class Members {
     await this.network.stop();
   }
 
-  async join(containers: number): Promise<Member> {
-    const host = await this.network.addHost();
+  /** @param at default: a new host of the shared network */
+  async join(containers: number, at?: TestHost): Promise<Member> {
+    const host = at ?? (await this.network.addHost());
     const parts = this.manage(host);
     const overlay = await parts.manager.ensure();
     if (parts.book !== undefined) parts.book.subnet = parseCidr(overlay.subnet);
@@ -80,8 +81,14 @@ export class Members {
     return member;
   }
 
-  /** An agent's network parts on a host. */
-  manage(host: TestHost): Pick<Member, 'manager' | 'services' | 'book' | 'problems' | 'stop'> {
+  /**
+   * An agent's network parts on a host.
+   * @param address of the host, if it has several
+   */
+  manage(
+    host: TestHost,
+    address?: string,
+  ): Pick<Member, 'manager' | 'services' | 'book' | 'problems' | 'stop'> {
     const own = new MemoryStore({ database: this.database });
     const services = new ServiceFeed({ store: own, log: silentLogger, clock: systemClock });
     const problems: NetworkProblem[] = [];
@@ -96,6 +103,7 @@ export class Members {
       store: own,
       log: silentLogger,
       services,
+      address,
       ...(this.#isIsolated && { addresses: { book, feed } }),
       exec: host.exec,
       follow: host.follow,

@@ -205,10 +205,9 @@ describe('audit', () => {
       'self',
       'permanent',
     ]);
-    await expect(ping(m.container, other.container.ip)).rejects.toThrow();
-    // An audit that the test before has led to may come first.
+    // The audit that comes by itself may have come just now.
     await m.manager.audit();
-    expect(m.audits.counts.get('forwarding')).toBe(repairs + 1);
+    expect(m.audits.counts.get('forwarding')).toBeGreaterThan(repairs);
     await eventually('a ping', () => ping(m.container, other.container.ip));
   });
 
