@@ -107,11 +107,6 @@ describe('overlay config', () => {
       { Backend: { Type: 'vxlan', DirectRouting: 'yes' } },
       'DirectRouting "yes" is not true or false',
     ],
-    [
-      'direct routing of what is to be encrypted',
-      { Backend: { Type: 'vxlan', DirectRouting: true, Encryption: 'wireguard' } },
-      'exclude each other',
-    ],
   ])('refuses %s and says why', (_, changes, message) => {
     expect(() => overlayConfig(raw(changes))).toThrow(message);
   });

@@ -145,11 +145,6 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
   if (typeof direct !== 'boolean') {
     throw new OverlayConfigError(`DirectRouting ${JSON.stringify(direct)} is not true or false`);
   }
-  if (direct && raw.Backend['Encryption'] !== undefined) {
-    throw new OverlayConfigError(
-      'DirectRouting true and Encryption exclude each other, for what goes directly is not encrypted: leave out one of them',
-    );
-  }
   const mtu = raw.Backend['MTU'] ?? 0;
   if (
     typeof mtu !== 'number' ||
