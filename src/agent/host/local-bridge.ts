@@ -143,13 +143,11 @@ export async function ensureHairpin(
   const ports = parseTool(portList, stdout, 'bridge link').filter(
     ({ master, hairpin }) => master === bridge && hairpin !== true,
   );
-  for (const { ifname } of ports) {
-    // An instance may have ended meanwhile.
-    await exec('bridge', ['link', 'set', 'dev', ifname, 'hairpin', 'on'], {}, signal).catch(
-      (error: unknown) => {
-        if (signal?.aborted === true) throw error;
-      },
-    );
-  }
+  if (ports.length === 0) return true;
+  const input = ports.map(({ ifname }) => `link set dev ${ifname} hairpin on\n`).join('');
+  // An instance may have ended meanwhile.
+  await exec('bridge', ['-force', '-batch', '-'], { input }, signal).catch((error: unknown) => {
+    if (signal?.aborted === true) throw error;
+  });
   return true;
 }

@@ -396,7 +396,8 @@ export class NetworkManager {
         name: 'bridge',
         intervalMs: this.#auditMs,
         trigger: this.#bridgeHint,
-        minGapMs: 100,
+        // While many instances start, their engine needs the processors more than they need to reach themselves at once.
+        minGapMs: 1_000,
         log: this.#log,
         clock: this.#clock,
       },
