@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { networkConfigPath } from '../../src/registry/records/subnet.ts';
 import { Box } from '../support/box.ts';
 import { output } from '../support/command.ts';
 import { ControlPlane } from '../support/control-plane.ts';
@@ -13,7 +14,8 @@ const lock = `${directory}.lock`;
 
 /**
  * One cluster for the whole run: three hosts in a box, a control plane of separate processes, an agent on each host. What a
- * crashed run left behind is removed first. With NAP_E2E_KEEP=1 the cluster stays, to be looked at.
+ * crashed run left behind is removed first. With NAP_E2E_KEEP=1 the cluster stays, to be looked at. NAP_E2E_NETWORK is the network
+ * config (JSON) of the overlay, for a run over an encrypted one, one with IPv6, or one with direct routing.
  */
 export async function setup(): Promise<() => Promise<void>> {
   await takeLock();
@@ -30,6 +32,8 @@ export async function setup(): Promise<() => Promise<void>> {
     await bundle();
     await box.up(hosts.length);
     await Promise.all([plane.up(), loadImages(box)]);
+    const network = process.env['NAP_E2E_NETWORK'];
+    if (network !== undefined) await plane.etcdctl('put', networkConfigPath, network);
     for (const [i, host] of hosts.entries()) {
       await box.agent(host, plane.agentCommand(host, `zone=z${i + 1}`));
     }
