@@ -254,7 +254,8 @@ export class NetworkManager {
     const onChange = this.#auditHint.fire.bind(this.#auditHint);
     const direct = directPaths(config, subnet, underlay, { ...this.#keeperOptions(), onChange });
     const names = { device: this.#device, bridge: this.#bridge };
-    const rules = { network: config.network, subnet, ...names, ...direct?.rules };
+    const { network, ipv6 } = config;
+    const rules = { network, subnet, ...names, ...direct?.rules, ...(ipv6 && { ipv6 }) };
     const isolation = this.#isolationKeeper(rules);
     const host = new HostNetwork(
       this.#exec,
@@ -412,7 +413,10 @@ export class NetworkManager {
     const hintOf = kernelHints([this.#device, ...setup.ownDevices], setup.info.bridge);
     await this.#follow(
       'ip',
-      ['-o', '-4', 'monitor', 'link', 'address', 'route', ...(direct ? ['neigh', 'rule'] : [])],
+      [
+        ...['-o', ...(setup.config.ipv6 ? [] : ['-4'])],
+        ...['monitor', 'link', 'address', 'route', ...(direct ? ['neigh', 'rule'] : [])],
+      ],
       (line) => {
         const hint = hintOf(line);
         if (hint === 'audit' || direct?.concerns(line) === true) this.#auditHint.fire();
