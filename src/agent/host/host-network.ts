@@ -112,6 +112,7 @@ export class HostNetwork {
   /** Where virtual IPs are; undefined: not known yet, so what is there stays. */
   #virtualRanges: readonly Cidr[] | undefined;
   #localProblem: string | undefined;
+  #localIpv6Problem: string | undefined;
   /** It was there at the last look. */
   #bridgeKnown = false;
   /** The other hosts as those were told who keep elements. */
@@ -202,6 +203,11 @@ export class HostNetwork {
     return this.#localProblem;
   }
 
+  /** Why isolation does not hold in IPv6 between instances of this host. */
+  get localIpv6Problem(): string | undefined {
+    return this.#localIpv6Problem;
+  }
+
   /** Has the bridge stand as Docker made it, and instances of this host meet in the packet filter. */
   async #ensureLocalRouting(signal?: AbortSignal): Promise<readonly Finding[]> {
     const known = this.#bridgeKnown;
@@ -209,6 +215,7 @@ export class HostNetwork {
     this.#bridgeKnown = bridge.exists;
     const outcome = await ensureLocalRouting(this.#exec, this.#rules, signal);
     this.#localProblem = outcome.problem;
+    this.#localIpv6Problem = outcome.ipv6Problem;
     // What a new bridge needs is no repair.
     const chain = known ? findings('chain', outcome.changes) : [];
     return [...findings('bridge', bridge.changes), ...chain];

@@ -77,6 +77,8 @@ export interface LocalRouting {
   readonly changes: readonly string[];
   /** Why it does not; undefined when it does. */
   readonly problem?: string;
+  /** The same of IPv6. */
+  readonly ipv6Problem?: string;
 }
 
 /** Has instances of this host meet in the host's routing. Does nothing before the bridge exists. Throws ExecError. */
@@ -90,11 +92,7 @@ export async function ensureLocalRouting(
   const routed = await ensureRouted(exec, bridge, localRoutingChain(subnet, mac, ipv6), signal);
   if (ipv6 === undefined) return routed;
   const apart = await keepIpv6Apart(exec, bridge, signal);
-  const problems = [routed.problem, apart.problem].filter((problem) => problem !== undefined);
-  return {
-    changes: [...routed.changes, ...apart.changes],
-    ...(problems.length > 0 && { problem: problems.join('; ') }),
-  };
+  return { ...routed, ...apart, changes: [...routed.changes, ...apart.changes] };
 }
 
 async function ensureRouted(
@@ -136,7 +134,7 @@ async function keepIpv6Apart(
     if (netfilter.stdout.trim() === '') {
       return {
         changes: [],
-        problem:
+        ipv6Problem:
           'the kernel has no packet filter for IPv6 within a bridge: instances of this host reach each other in IPv6 whatever the ' +
           `isolation says (load nft_meta_bridge or br_netfilter): ${error.message}`,
       };

@@ -117,7 +117,7 @@ export class NetworkManager {
   /**
    * Takes or confirms the subnet and brings device, kernel parameters and packet filter into being. Idempotent; once it has
    * succeeded, the subnet never changes for the life of this object. Throws OverlayConfigError (the config in the store must be
-   * corrected), UnderlayError, EncryptionError, DeviceConflictError, NoSubnetError, SubnetTakenError, ExecError, or the store's
+   * corrected), UnderlayError, EncryptionError, Ipv6Error, DeviceConflictError, NoSubnetError, SubnetTakenError, ExecError, or the store's
    * errors: all worth retrying with a pause.
    */
   async ensure(signal?: AbortSignal): Promise<OverlayInfo> {
@@ -151,6 +151,7 @@ export class NetworkManager {
         this.#problems.setRecords(setup.view.problems(), refused);
       }
       this.#problems.set('local routing', setup.host.localProblem);
+      this.#problems.set('local IPv6', setup.host.localIpv6Problem);
       return changes;
     });
     this.counters.audits += 1;
