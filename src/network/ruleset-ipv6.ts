@@ -45,6 +45,14 @@ export function dockerForwardIpv6Rules({
   ];
 }
 
+/** What dockerd lets pass for a bridge of its own, where it looks after ip6tables. */
+export function dockerBridgeIpv6Rules({ bridge }: Pick<RulesetInput, 'bridge'>): readonly string[] {
+  return [
+    `-i ${bridge} ! -o ${bridge} -j ACCEPT`,
+    `-o ${bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
+  ];
+}
+
 /** Rules, for the chain of bridges that local-bridge.ts keeps, by which frames between instances of this host are routed. @param mac the bridge's own */
 export function localRoutingIpv6Rules(
   { subnet }: Pick<RulesetInput, 'subnet'>,

@@ -152,8 +152,6 @@ export class TestNetwork {
         host.name,
         `ip addr add ${ipv6Gateway}/${bits} dev ${bridge} nodad`,
         'ip6tables -P FORWARD DROP',
-        `ip6tables -A FORWARD -i ${bridge} ! -o ${bridge} -j ACCEPT`,
-        `ip6tables -A FORWARD -o ${bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
       );
     }
     await this.#run(

@@ -43,15 +43,18 @@ export async function removeDockerForward(
  * which dockerd calls first and leaves alone. Works before the first dockerd start, too: then the chain and the call
  * are made as dockerd would make them, and it adopts both. Other tools' rules stay as they are. Returns what had to be
  * changed. Source: moby/libnetwork firewall_linux.go, arrangeUserFilterRule.
+ * @param undocked what else is to pass where dockerd leaves these tables alone (before version 27, those of IPv6)
  */
 export async function ensureDockerForward(
   exec: Exec,
-  rules: readonly string[],
+  wanted: readonly string[],
   signal?: AbortSignal,
   iptables: 'iptables' | 'ip6tables' = 'iptables',
+  undocked: readonly string[] = [],
 ): Promise<readonly string[]> {
   const { stdout } = await exec(iptables, ['-w', '5', '-t', 'filter', '-S'], {}, signal);
   const lines = stdout.split('\n').map((line) => line.trim());
+  const rules = lines.includes('-N DOCKER') ? wanted : [...wanted, ...undocked];
   const appended = (chain: string): readonly string[] =>
     lines
       .filter((line) => line.startsWith(`-A ${chain} `))

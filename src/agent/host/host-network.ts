@@ -8,7 +8,11 @@ import {
   type Chain,
   type RulesetInput,
 } from '../../network/ruleset.ts';
-import { dockerForwardIpv6Rules, overlayIpv6Chains } from '../../network/ruleset-ipv6.ts';
+import {
+  dockerBridgeIpv6Rules,
+  dockerForwardIpv6Rules,
+  overlayIpv6Chains,
+} from '../../network/ruleset-ipv6.ts';
 import { meshChains, meshSets } from '../../network/mesh-rules.ts';
 import { virtualIpChains, virtualIpSets } from '../../network/virtual-ip-rules.ts';
 import {
@@ -183,14 +187,11 @@ export class HostNetwork {
   }
 
   async #ensureIpv6Forward(signal?: AbortSignal): Promise<readonly Finding[]> {
+    const forwarding = await ensureIpv6Forwarding(this.#exec, signal);
     const rules = dockerForwardIpv6Rules(this.#rules);
-    return [
-      ...findings('sysctl', await ensureIpv6Forwarding(this.#exec, signal)),
-      ...findings(
-        'docker-chain',
-        await ensureDockerForward(this.#exec, rules, signal, 'ip6tables'),
-      ),
-    ];
+    const more = dockerBridgeIpv6Rules(this.#rules);
+    const docker = await ensureDockerForward(this.#exec, rules, signal, 'ip6tables', more);
+    return [...findings('sysctl', forwarding), ...findings('docker-chain', docker)];
   }
 
   /** Virtual IPs are in these ranges. The next `ensureBase` heeds it. */

@@ -82,10 +82,10 @@ export async function removeChains(
     `${family} ${tableName} ${name}`;
   const goneChains = new Set(chains.map(path));
   const goneSets = new Set(sets.map(path));
-  const families = new Set([...chains, ...sets].map(({ family }) => family ?? 'ip'));
   const flushes: string[] = [];
   const deletions: string[] = [];
   const kept = new Set<string>();
+  const touched = new Set<string>();
   for (const { chain, set, map } of nftables) {
     const item = chain ?? set ?? map;
     if (item?.table !== tableName) continue;
@@ -94,15 +94,16 @@ export async function removeChains(
       kept.add(item.family);
       continue;
     }
+    touched.add(item.family);
     if (chain !== undefined) flushes.push(`flush chain ${path(item)}`);
     // Chains first, whose rules look sets up.
     if (chain !== undefined) deletions.unshift(`delete chain ${path(item)}`);
     else deletions.push(`delete ${set === undefined ? 'map' : 'set'} ${path(item)}`);
   }
   if (deletions.length === 0) return false;
-  const tables = [...families]
+  const tables = [...touched]
     .filter((family) => !kept.has(family))
-    .map((family) => `add table ${family} ${tableName}\ndelete table ${family} ${tableName}`);
+    .map((family) => `delete table ${family} ${tableName}`);
   const input = [...flushes, ...deletions, ...tables, ''].join('\n');
   await exec('nft', ['-f', '-'], { input }, signal);
   return true;
