@@ -53,6 +53,11 @@ function twinKey(prefix: Ipv6Prefix, set: string, key: string): string | undefin
   return hasAddress ? parts.join(' . ') : undefined;
 }
 
+/** What stands for the chain of that name until it is known who may speak to whom: nobody may to an instance of this host. */
+export function closedIpv6Chain(input: RulesetInput, prefix: Ipv6Prefix): Chain {
+  return forwardChain(input, prefix, ['drop']);
+}
+
 /** The chains of table `ip6 nap`. */
 export function isolationIpv6Chains(input: RulesetInput, prefix: Ipv6Prefix): readonly Chain[] {
   const network = ipv6Cidr(prefix, input.network);
@@ -61,8 +66,6 @@ export function isolationIpv6Chains(input: RulesetInput, prefix: Ipv6Prefix): re
   const fromDevice = `iifname "${input.device}"`;
   const hostPart = blockSize(input.subnet.prefix) - 1;
   const netmask = formatIpv6((1n << 128n) - 1n - BigInt(hostPart));
-  // A host's own are the first two of its subnet: the overlay's and the bridge's.
-  const isOwn = `ip6 saddr & ${formatIpv6(BigInt(hostPart - 1))} == ::`;
   return [
     {
       name: 'isolation6-sources',
@@ -72,32 +75,15 @@ export function isolationIpv6Chains(input: RulesetInput, prefix: Ipv6Prefix): re
         // They stay on the link: no router passes them on. Without, there is no neighbour discovery.
         `${fromBridge} ip6 saddr { ::, fe80::/10 } accept`,
         `${fromBridge} ip6 saddr != ${subnet} drop`,
-        `${fromBridge} ${isOwn} drop`,
+        `${fromBridge} ${isOwn(input)} drop`,
         `${fromDevice} ip6 saddr ${network} ether saddr . ip6 saddr & ${netmask} != @${senderSet} drop`,
         `iifname != { "${input.bridge}", "${input.device}", "lo" } ip6 saddr ${network} drop`,
       ],
     },
-    {
-      name: 'isolation6-forward',
-      family: 'ip6',
-      base: { type: 'filter', hook: 'forward', priority: -145 },
-      rules: [
-        `oifname "${input.device}" iifname != "${input.bridge}" ct direction original drop`,
-        // Within the bridge, where br_netfilter hands frames over: link-local addresses are no way round.
-        neighbourDiscovery + ' accept',
-        `${fromBridge} oifname "${input.bridge}" ip6 saddr != ${subnet} drop`,
-        `${fromBridge} oifname "${input.bridge}" ip6 daddr != ${subnet} drop`,
-        `ip6 daddr != ${subnet} accept`,
-        'ct direction reply accept',
-        'ct state related accept',
-        // No virtual IPs here: what was turned was published.
-        'ct status dnat accept',
-        `iifname != { "${input.bridge}", "${input.device}" } ip6 saddr != ${network} accept`,
-        `iifname != "${input.bridge}" ip6 saddr ${network} ${isOwn} accept`,
-        `ip6 saddr ${network} ip6 daddr @${openSet} accept`,
-        'goto isolation6-check',
-      ],
-    },
+    forwardChain(input, prefix, [
+      `ip6 saddr ${network} ip6 daddr @${openSet} accept`,
+      'goto isolation6-check',
+    ]),
     {
       name: 'isolation6-check',
       family: 'ip6',
@@ -111,4 +97,36 @@ export function isolationIpv6Chains(input: RulesetInput, prefix: Ipv6Prefix): re
       ],
     },
   ];
+}
+
+/** @param decision what becomes of packets to this host's instances that are let in by nothing else */
+function forwardChain(input: RulesetInput, prefix: Ipv6Prefix, decision: readonly string[]): Chain {
+  const network = ipv6Cidr(prefix, input.network);
+  const subnet = ipv6Cidr(prefix, input.subnet);
+  const fromBridge = `iifname "${input.bridge}"`;
+  return {
+    name: 'isolation6-forward',
+    family: 'ip6',
+    base: { type: 'filter', hook: 'forward', priority: -145 },
+    rules: [
+      `oifname "${input.device}" iifname != "${input.bridge}" ct direction original drop`,
+      // Within the bridge, where br_netfilter hands frames over: link-local addresses are no way round.
+      `${neighbourDiscovery} accept`,
+      `${fromBridge} oifname "${input.bridge}" ip6 saddr != ${subnet} drop`,
+      `${fromBridge} oifname "${input.bridge}" ip6 daddr != ${subnet} drop`,
+      `ip6 daddr != ${subnet} accept`,
+      'ct direction reply accept',
+      'ct state related accept',
+      // No virtual IPs here: what was turned was published.
+      'ct status dnat accept',
+      `iifname != { "${input.bridge}", "${input.device}" } ip6 saddr != ${network} accept`,
+      `iifname != "${input.bridge}" ip6 saddr ${network} ${isOwn(input)} accept`,
+      ...decision,
+    ],
+  };
+}
+
+/** A host's own are the first two of its subnet: the overlay's and the bridge's. */
+function isOwn({ subnet }: RulesetInput): string {
+  return `ip6 saddr & ${formatIpv6(BigInt(blockSize(subnet.prefix) - 2))} == ::`;
 }

@@ -1,7 +1,12 @@
 import { containsAddress, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
 import { Isolation } from '../../network/isolation.ts';
 import { isolationChains, isolationSets, senderElements } from '../../network/isolation-rules.ts';
-import { isolationIpv6Chains, isolationIpv6Sets, withTwins } from '../../network/isolation-ipv6.ts';
+import {
+  closedIpv6Chain,
+  isolationIpv6Chains,
+  isolationIpv6Sets,
+  withTwins,
+} from '../../network/isolation-ipv6.ts';
 import { declarationLines, ElementLedger } from '../../network/nft-elements.ts';
 import { isolatedService } from '../../network/permission.ts';
 import type { RulesetInput } from '../../network/ruleset.ts';
@@ -18,7 +23,7 @@ import { findings, type Finding } from '../audit/finding.ts';
 import type { ServiceFeed } from '../service-feed.ts';
 import { ElementApplier } from './element-applier.ts';
 import type { Exec } from './exec.ts';
-import { ensureChains } from './nft.ts';
+import { ensureChains, hasChain } from './nft.ts';
 
 /** An audit reads all elements; it may take this part of the time at most. */
 const auditShare = 0.01;
@@ -118,6 +123,19 @@ export class IsolationKeeper {
       this.#changed.fire();
     });
     this.#takeBook();
+  }
+
+  /**
+   * Lets nobody in to instances of this host in IPv6, until it is known who may come in, where no earlier agent has left rules that
+   * say so. Does nothing where the overlay carries IPv4 only. Throws ExecError.
+   */
+  async closeIpv6(signal?: AbortSignal): Promise<void> {
+    const { exec, rules } = this.#options;
+    const { ipv6 } = rules;
+    if (ipv6 === undefined) return;
+    const closed = closedIpv6Chain(rules, ipv6);
+    if (await hasChain(exec, closed, signal)) return;
+    await ensureChains(exec, [closed], [], signal);
   }
 
   /** Number of instances of this host that are looked after. */

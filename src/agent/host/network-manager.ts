@@ -258,6 +258,7 @@ export class NetworkManager {
     const { network, ipv6 } = config;
     const rules = { network, subnet, ...names, ...direct?.rules, ...(ipv6 && { ipv6 }) };
     const isolation = this.#isolationKeeper(rules);
+    await isolation?.closeIpv6(signal);
     const host = new HostNetwork(
       this.#exec,
       {

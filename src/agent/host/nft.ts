@@ -66,6 +66,16 @@ export async function ensureChains(
   return wrong.map(({ name }) => `rules of chain ${name} in nftables table ${tableName} restored`);
 }
 
+/** Whether there is a chain of this name, whatever its rules. */
+export async function hasChain(exec: Exec, chain: Chain, signal?: AbortSignal): Promise<boolean> {
+  const { stdout } = await exec('nft', ['-j', '-t', 'list', 'ruleset'], {}, signal);
+  const { family: wanted = 'ip', name: wantedName } = chain;
+  return parseTool(listing, stdout, 'nft list').nftables.some(({ chain: found }) => {
+    if (found?.table !== tableName) return false;
+    return found.family === wanted && found.name === wantedName;
+  });
+}
+
 /**
  * Takes chains of nap's away, with these sets and maps, and the table of each when nothing else is in it. Returns whether anything was
  * there. Throws ExecError.

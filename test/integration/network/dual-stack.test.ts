@@ -206,7 +206,14 @@ describe('an overlay with IPv6', () => {
   });
 });
 
-describe('isolation in IPv6', () => {
+describe.each(['0', '1'])('isolation in IPv6, bridge-nf-call-ip6tables %s', (filtered) => {
+  beforeAll(async () => {
+    for (const { host, manager } of [a, b]) {
+      await host.exec('sysctl', ['-qw', `net/bridge/bridge-nf-call-ip6tables=${filtered}`]);
+      await manager.audit();
+    }
+  });
+
   it.each(protocols)('keeps a project private: %s', async (protocol) => {
     const tries = [
       ['web', 'db', true],
@@ -253,6 +260,23 @@ describe('isolation in IPv6', () => {
     const there = `${await linkLocalOf(at.db)}%eth0`;
     expect(there).toContain('fe80::');
     expect(await reaches(at.blog, there, protocol)).toBe(false);
+  });
+});
+
+describe('isolation in IPv6', () => {
+  it('lets nobody in to a host that does not know yet who may come', async () => {
+    const late = await members.join(1, await addHost());
+    const [container] = late.containers as [TestContainer];
+    await serve(container);
+    await eventually('IPv4 has no isolation there yet', () =>
+      at.web.exec('ping', ['-c1', '-W1', container.ip]).then(() => true),
+    );
+    expect(await reaches(at.web, container.ipv6)).toBe(false);
+    await passes(late.host, container.ipv6);
+    members.own(late, new Map([[container, 'web']]));
+    await passes(at.web, container.ipv6);
+    await passes(container, at.db.ipv6);
+    expect(await reaches(at.blog, container.ipv6)).toBe(false);
   });
 
   it('drops what comes under an address that is not the sender’s', async () => {
