@@ -43,14 +43,12 @@ export function withTwins(
 /** Undefined when there is none: of a set that IPv6 does not have, or without an address. */
 function twinKey(prefix: Ipv6Prefix, set: string, key: string): string | undefined {
   if (!mirrored.has(set)) return undefined;
-  let hasAddress = false;
-  const parts = key.split(' . ').map((part) => {
+  const parts = key.split(' . ');
+  const twins = parts.map((part) => {
     const address = tryParseIpv4(part);
-    if (address === undefined) return part;
-    hasAddress = true;
-    return ipv6Of(prefix, address);
+    return address === undefined ? part : ipv6Of(prefix, address);
   });
-  return hasAddress ? parts.join(' . ') : undefined;
+  return twins.every((twin, i) => twin === parts[i]) ? undefined : twins.join(' . ');
 }
 
 /** What stands for the chain of that name until it is known who may speak to whom: nobody may to an instance of this host. */

@@ -29,7 +29,7 @@ import { endDirectRouting, type DirectPaths } from './direct-paths.ts';
 import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
 import { endDualStack } from './end-dual-stack.ts';
 import type { Exec } from './exec.ts';
-import { ensureIpv6Forwarding, requireIpv6 } from './ipv6-kernel.ts';
+import { ensureIpv6Forwarding } from './ipv6-kernel.ts';
 import { applyTables, ensureVirtualRoutes, readTables, type Families } from './kernel-tables.ts';
 import { ensureBridge, ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
 import { ensureChains } from './nft.ts';
@@ -147,11 +147,10 @@ export class HostNetwork {
 
   /**
    * Device, kernel parameters and packet filter. Returns what somebody else had changed: nothing where another thing is wanted than the
-   * last time. Throws ExecError, DeviceConflictError, EncryptionError or Ipv6Error.
+   * last time. Throws ExecError, DeviceConflictError or EncryptionError.
    */
   async ensureBase(signal?: AbortSignal): Promise<readonly Finding[]> {
     const { ipv6 } = this.#rules;
-    if (ipv6 !== undefined) await requireIpv6(this.#exec, this.#spec.mtu, signal);
     const changes: Finding[] = [...(await this.#spec.carrier.ensure(signal))];
     const device = await ensureVxlanDevice(this.#exec, this.#deviceSpec(), signal);
     // The kernel drops routes when a device goes down or away.

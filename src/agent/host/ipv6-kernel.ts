@@ -23,17 +23,8 @@ const addressList = z.array(
   }),
 );
 
-/**
- * Throws Ipv6Error when the kernel has no IPv6, or when what fits through the overlay is too little for it.
- * @param mtu of the overlay, in bytes
- */
-export async function requireIpv6(exec: Exec, mtu: number, signal?: AbortSignal): Promise<void> {
-  if (mtu < leastMtu) {
-    throw new Ipv6Error(
-      `the overlay is to carry IPv6 (EnableIPv6), which needs packets of ${leastMtu} bytes, and on this host only ${mtu} bytes fit ` +
-        "through it: raise the MTU of the hosts' network, or MTU in /coreos.com/network/config",
-    );
-  }
+/** Throws Ipv6Error when the kernel has no IPv6. */
+export async function requireIpv6(exec: Exec, signal?: AbortSignal): Promise<void> {
   try {
     await exec('sysctl', ['-n', forwardingKey], {}, signal);
   } catch (error) {
@@ -42,6 +33,15 @@ export async function requireIpv6(exec: Exec, mtu: number, signal?: AbortSignal)
       "the overlay is to carry IPv6 (EnableIPv6), and this host's kernel has none: start it without ipv6.disable=1",
     );
   }
+}
+
+/** Throws Ipv6Error when what fits through the overlay, in bytes, is too little for IPv6. */
+export function requireIpv6Mtu(mtu: number): void {
+  if (mtu >= leastMtu) return;
+  throw new Ipv6Error(
+    `the overlay is to carry IPv6 (EnableIPv6), which needs packets of ${leastMtu} bytes, and on this host only ${mtu} bytes fit ` +
+      "through it: raise the MTU of the hosts' network, or MTU in /coreos.com/network/config",
+  );
 }
 
 /** Lets a device have IPv6 addresses, wherever else on the host they are switched off. Returns what was changed. */

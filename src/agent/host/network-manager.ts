@@ -19,6 +19,7 @@ import { directPaths } from './direct-paths.ts';
 import { hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
 import { HostNetwork, joinedKeepers, readPrevious } from './host-network.ts';
 import { IsolationKeeper } from './isolation-keeper.ts';
+import { requireIpv6, requireIpv6Mtu } from './ipv6-kernel.ts';
 import { kernelHints } from './kernel-events.ts';
 import { parseNetworkConfig, readNetworkConfig } from './network-config.ts';
 import type { NetworkCounters, NetworkManagerOptions, OverlayInfo } from './network-options.ts';
@@ -219,6 +220,7 @@ export class NetworkManager {
 
   async #prepare(signal?: AbortSignal): Promise<Setup> {
     const config = await readNetworkConfig(this.#options.store, signal);
+    if (config.ipv6 !== undefined) await requireIpv6(this.#exec, signal);
     const underlay = await findUnderlay(this.#exec, this.#options.address, signal);
     const before = await readPrevious(this.#exec, this.#device, config.subnetLength, signal);
     const previous = before.subnet ?? this.#previousSubnet();
@@ -251,6 +253,7 @@ export class NetworkManager {
         ? await checksumOffloadIsSafe(this.#exec, carrier.device, signal)
         : offload === 'on';
     const mtu = underlayMtu(config, underlay) - carrier.overheadBytes;
+    if (config.ipv6 !== undefined) requireIpv6Mtu(mtu);
     const virtualIps = this.#virtualIpKeeper(config.network, subnet);
     const onChange = this.#auditHint.fire.bind(this.#auditHint);
     const direct = directPaths(config, subnet, underlay, { ...this.#keeperOptions(), onChange });

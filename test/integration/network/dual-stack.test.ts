@@ -45,7 +45,7 @@ require('net').createServer((s) => { s.on('error', () => undefined); s.on('data'
   });`;
 
 async function serve({ prefix }: Pick<TestHost, 'prefix'>): Promise<void> {
-  const [program = '', ...args] = [...prefix, process.execPath, '-e', server];
+  const [program = '', ...args]: readonly string[] = [...prefix, process.execPath, '-e', server];
   const child = spawn(program, args);
   servers.push(child);
   await once(child.stdout, 'data');
@@ -87,8 +87,9 @@ const passes = (from: Place, to: string, protocol?: Protocol): Promise<unknown> 
 const ends = (from: Place, to: string): Promise<unknown> =>
   eventually(`${to} is not reached any more`, async () => !(await reaches(from, to)));
 
-async function linkLocalOf(container: TestContainer): Promise<string> {
-  const { stdout } = await container.exec('ip', ['-6', '-o', 'addr', 'show', 'scope', 'link']);
+async function linkLocalOf(place: Place, device = 'eth0'): Promise<string> {
+  const show = ['-6', '-o', 'addr', 'show', 'dev', device, 'scope', 'link'];
+  const { stdout } = await place.exec('ip', show);
   return /inet6 (\S+)\//.exec(stdout)?.[1] ?? '';
 }
 
@@ -260,6 +261,8 @@ describe.each(['0', '1'])('isolation in IPv6, bridge-nf-call-ip6tables %s', (fil
     const there = `${await linkLocalOf(at.db)}%eth0`;
     expect(there).toContain('fe80::');
     expect(await reaches(at.blog, there, protocol)).toBe(false);
+    const bridge = await linkLocalOf(a.host, a.overlay.bridge);
+    expect(await reaches(at.blog, `${bridge}%eth0`, 'icmp')).toBe(true);
   });
 });
 
@@ -314,6 +317,7 @@ add rule ip6 probe in ip6 daddr ${at.db.ipv6} udp dport ${port} ct direction ori
     await outside.exec('ip', ['route', 'add', at.db.ipv6, 'via', outsideOf(a.host)]);
     expect(await under(outside, 'eth0', ipv6)).toBe('nothing');
     expect(await heard()).toBe(known);
+    await a.host.exec('nft', ['delete', 'table', 'ip6', 'probe']);
   });
 });
 
