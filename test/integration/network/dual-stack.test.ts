@@ -207,6 +207,19 @@ describe('an overlay with IPv6', () => {
   });
 });
 
+describe('a host of a flanneld with IPv6', () => {
+  it('is told as a problem', async () => {
+    const key = '/coreos.com/network/subnets/10.77.200.0-24&fd00:77::a4d:c800-120';
+    const value = '{"PublicIP":"10.99.9.99","BackendType":"vxlan"}';
+    await members.store.commit([], [{ type: 'put', key, value }]);
+    await eventually('it is told', async () =>
+      a.manager.problems().some((problem) => problem.includes('is of a flanneld with IPv6')),
+    );
+    await members.store.commit([], [{ type: 'delete', key }]);
+    await eventually('it is solved', async () => a.manager.problems().length === 0);
+  });
+});
+
 describe.each(['0', '1'])('isolation in IPv6, bridge-nf-call-ip6tables %s', (filtered) => {
   beforeAll(async () => {
     for (const { host, manager } of [a, b]) {
@@ -391,7 +404,7 @@ describe('a new agent', () => {
       ['nft', 'list', 'ruleset'],
       ['ip', '-6', 'addr', 'show'],
       ['ip', '-6', 'route', 'show', 'table', 'all'],
-      ['ip', '-6', 'neigh', 'show'],
+      ['ip', '-6', 'neigh', 'show', 'nud', 'permanent'],
     ]) {
       expect({ line, text: (await text(a.host, ...line)).match(/.*fd00:77.*/g) }).toEqual({
         line,
