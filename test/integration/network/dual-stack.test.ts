@@ -419,3 +419,31 @@ describe('a new agent', () => {
     );
   });
 });
+
+describe('with DirectRouting', () => {
+  const direct = new Members('10.99.11');
+  afterAll(() => direct.stop());
+
+  it('IPv4 goes directly, and IPv6 through the tunnel', async () => {
+    await direct.start();
+    const value = JSON.stringify({
+      Network: '10.77.0.0/16',
+      ...dual,
+      Backend: { Type: 'vxlan', DirectRouting: true },
+    });
+    await direct.store.commit([], [{ type: 'put', key: networkConfigPath, value }]);
+    const [one, two] = [await direct.join(1), await direct.join(1)];
+    const [from, to] = [one.containers[0]!, two.containers[0]!];
+    const wayOf = (source: string, address: string) =>
+      text(one.host, 'ip', 'route', 'get', address, 'from', source, 'iif', one.overlay.bridge);
+    await eventually('IPv4 goes directly', async () =>
+      (await wayOf(from.ip, to.ip)).includes(' dev eth0 '),
+    );
+    expect(await wayOf(from.ipv6, to.ipv6)).toContain(` dev ${one.overlay.device} `);
+    await passes(from, to.ipv6, 'icmp');
+    await eventually('nothing is left to repair', async () => {
+      return (await one.manager.audit()).length === 0;
+    });
+    await passes(from, to.ipv6, 'icmp');
+  });
+});
