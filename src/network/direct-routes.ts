@@ -59,6 +59,8 @@ export interface TunnelPeer {
 /** The hosts that the tunnel's tables lead to. */
 export function* peersIn(tables: OverlayTables): Iterable<TunnelPeer> {
   for (const [subnet, via] of tables.routes) {
+    // IPv6 keeps to the tunnel.
+    if (subnet.includes(':')) continue;
     const vtep = tables.neighbours.get(via) ?? '';
     const address = tables.forwarding.get(vtep);
     if (address !== undefined) yield { subnet, via, vtep, address };

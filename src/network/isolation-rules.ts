@@ -24,7 +24,7 @@ export const memberMap = 'iso-members';
 /** Address of this host and number of a project or service that it takes in. */
 export const allowedSet = 'iso-allowed';
 /** MAC of another host in the overlay, and the base of the subnet that it may send from. */
-const senderSet = 'iso-senders';
+export const senderSet = 'iso-senders';
 /** The same for what comes from the segment directly: the host's MAC there. */
 const segmentSet = 'iso-segment';
 

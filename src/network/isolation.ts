@@ -37,7 +37,7 @@ interface Node {
 
 /** All services and addresses of the cluster as one host lets them in to its own instances. Costs follow what changes. */
 export class Isolation {
-  readonly #ledger: ElementLedger;
+  readonly #ledger: Pick<ElementLedger, 'put' | 'remove'>;
   readonly #nodes = new Map<string, Node>();
   /** Address → whose it is. */
   readonly #sources = new Map<string, Node>();
@@ -56,7 +56,7 @@ export class Isolation {
   readonly #numbers = new Map<string, { readonly number: number; count: number }>();
   readonly #names = new Map<number, string>();
 
-  constructor(ledger: ElementLedger) {
+  constructor(ledger: Pick<ElementLedger, 'put' | 'remove'>) {
     this.#ledger = ledger;
   }
 

@@ -16,9 +16,10 @@
  */
 import { chainLines, tableName, type Chain } from './ruleset.ts';
 
-/** A named set or map of table `ip nap`, by its nft declaration. */
+/** A named set or map of table `nap` (family `ip`, if not said otherwise), by its nft declaration. */
 export interface SetDeclaration {
   readonly name: string;
+  readonly family?: 'ip6';
   readonly kind: 'set' | 'map';
   /** For example `type ipv4_addr : verdict`. */
   readonly type: string;
@@ -39,7 +40,10 @@ export type Elements = ReadonlyMap<string, ReadonlyMap<string, string>>;
 
 /** The lines that declare sets; harmless when they are there already. */
 export function declarationLines(sets: readonly SetDeclaration[]): readonly string[] {
-  return sets.map(({ kind, name, type }) => `add ${kind} ip ${tableName} ${name} { ${type}; }`);
+  return sets.map(
+    ({ kind, name, family = 'ip', type }) =>
+      `add ${kind} ${family} ${tableName} ${name} { ${type}; }`,
+  );
 }
 
 interface Book {
@@ -55,6 +59,7 @@ export interface Batch {
   readonly chains: readonly Chain[];
 }
 
+/** Elements of sets and maps of one table. */
 export class ElementLedger {
   readonly sets: readonly SetDeclaration[];
   readonly #books: ReadonlyMap<string, Book>;
@@ -69,6 +74,11 @@ export class ElementLedger {
     this.#books = new Map(
       sets.map(({ name }) => [name, { applied: new Map(), pending: new Map() }] as const),
     );
+  }
+
+  /** Of the table. */
+  get family(): 'ip' | 'ip6' {
+    return this.sets[0]?.family ?? 'ip';
   }
 
   /** Whether it knows what the kernel holds. */
@@ -208,7 +218,7 @@ export class ElementLedger {
 /** A script for `nft -f -`: chains first, then what goes, then what comes. The table must be there. */
 export function batchScript({ changes, chains }: Batch, sets: readonly SetDeclaration[]): string {
   const lines = [...declarationLines(sets), ...chainLines(chains)];
-  for (const { name } of sets) {
+  for (const { name, family = 'ip' } of sets) {
     const own = changes.filter(({ set }) => set === name);
     const gone = own.filter(({ before }) => before !== undefined).map(({ key }) => key);
     const come = own.flatMap(({ key, after }) =>
@@ -216,9 +226,10 @@ export function batchScript({ changes, chains }: Batch, sets: readonly SetDeclar
     );
     // An element's data cannot be changed in place.
     if (gone.length > 0) {
-      lines.push(`delete element ip ${tableName} ${name} { ${gone.join(', ')} }`);
+      lines.push(`delete element ${family} ${tableName} ${name} { ${gone.join(', ')} }`);
     }
-    if (come.length > 0) lines.push(`add element ip ${tableName} ${name} { ${come.join(', ')} }`);
+    if (come.length > 0)
+      lines.push(`add element ${family} ${tableName} ${name} { ${come.join(', ')} }`);
   }
   return lines.join('\n') + '\n';
 }

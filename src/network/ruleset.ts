@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { formatCidr, type Cidr } from './cidr.ts';
+import type { Ipv6Prefix } from './dual-stack.ts';
 import { meshForwardRule, notMesh } from './mesh-mark.ts';
 
 /** What the rules depend on. */
@@ -19,9 +20,11 @@ export interface RulesetInput {
   readonly bridge: string;
   /** Device of the underlay, where hosts on its segment are reached without the tunnel. */
   readonly segment?: string;
+  /** Present: the overlay carries IPv6, too (ruleset-ipv6.ts). */
+  readonly ipv6?: Ipv6Prefix;
 }
 
-/** A chain of table `nap` (family `ip`, if not said otherwise). Without `base`, others go to it. */
+/** A chain of table `nap` (family `ip`, if not said otherwise), under a name that no other family has. Without `base`, others go to it. */
 export interface Chain {
   readonly name: string;
   readonly family?: 'bridge' | 'ip6';

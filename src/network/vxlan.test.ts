@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { blockOf, formatCidr, parseCidr } from './cidr.ts';
+import { parseIpv6Prefix } from './dual-stack.ts';
+import { peersIn } from './direct-routes.ts';
 import {
   applyTableOps,
   desiredTables,
@@ -47,6 +49,20 @@ const arbitraryPeer: fc.Arbitrary<Peer> = fc
     mac: `02:00:00:00:00:0${m}`,
     address: `10.99.0.${a}`,
   }));
+
+describe('tables with IPv6', () => {
+  it('have the twin of each route, by the same MAC', () => {
+    const ipv6 = parseIpv6Prefix('fd00:77::/64');
+    const { tables } = desiredTables({ ...self, ipv6 }, [peer(2)]);
+    const ipv4 = desiredTables(self, [peer(2)]).tables;
+    expect(tables).toEqual({
+      routes: new Map([...ipv4.routes, ['fd00:77::a4d:200/120', 'fd00:77::a4d:200']]),
+      neighbours: new Map([...ipv4.neighbours, ['fd00:77::a4d:200', '02:00:00:00:00:02']]),
+      forwarding: ipv4.forwarding,
+    });
+    expect([...peersIn(tables)]).toEqual([...peersIn(ipv4)]);
+  });
+});
 
 describe('difference of tables', () => {
   it('leads from any state to any other, touching nothing that is right', () => {

@@ -16,6 +16,7 @@ import {
   tryParseIpv4,
   type Cidr,
 } from './cidr.ts';
+import { ipv6Cidr, ipv6Of, type Ipv6Prefix } from './dual-stack.ts';
 import { isTunnelKey, keyProblem } from './tunnel-key.ts';
 
 /**
@@ -99,6 +100,8 @@ export function desiredTables(
     readonly mac: string;
     readonly address: string;
     readonly publicKey?: string | undefined;
+    /** Present: they are reached by IPv6, too. */
+    readonly ipv6?: Ipv6Prefix | undefined;
   },
   peers: Iterable<Peer>,
   remoteOf: (peer: Peer) => string = ({ address }) => address,
@@ -149,6 +152,11 @@ export function desiredTables(
     if (peer.publicKey !== undefined) keys.add(peer.publicKey);
     routes.set(subnet, via);
     neighbours.set(via, peer.mac);
+    if (self.ipv6 !== undefined) {
+      const twin = ipv6Of(self.ipv6, peer.subnet.base);
+      routes.set(ipv6Cidr(self.ipv6, peer.subnet), twin);
+      neighbours.set(twin, peer.mac);
+    }
     forwarding.set(peer.mac, remoteOf(peer));
   }
   return { tables: { routes, neighbours, forwarding }, accepted, refused };

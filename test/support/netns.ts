@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { formatIpv6, tryParseIpv6 } from '../../src/network/dual-stack.ts';
 import { hostExec, hostFollow, type Exec, type Follow } from '../../src/agent/host/exec.ts';
 
 /** A network namespace that plays a host: `eth0` on the shared network, `ctr` a namespace that plays its container. */
@@ -17,6 +18,8 @@ export interface TestHost {
 export interface TestContainer {
   readonly name: string;
   readonly ip: string;
+  /** Empty in an overlay of IPv4 only. */
+  readonly ipv6: string;
   readonly exec: Exec;
   readonly prefix: readonly string[];
 }
@@ -89,10 +92,12 @@ export class TestNetwork {
       readonly gateway: string;
       readonly bridge: string;
       readonly mtu: number;
+      readonly ipv6Subnet?: string;
+      readonly ipv6Gateway?: string;
     },
     last = 2,
   ): Promise<TestContainer> {
-    const { bridge, gateway, mtu } = overlay;
+    const { bridge, gateway, mtu, ipv6Gateway } = overlay;
     const length = overlay.subnet.split('/')[1] ?? '24';
     const ip = gateway.replace(/\d+$/, String(last));
     const name = await this.#namespace(`${host.name.slice(-2)}c${last}`);
@@ -138,7 +143,23 @@ export class TestNetwork {
       `ip route add default via ${gateway}`,
     );
     const prefix = ['nsenter', `--net=/var/run/netns/${name}`];
-    return { name, ip, prefix, exec: hostExec(prefix) };
+    const container = { name, ip, ipv6: '', prefix, exec: hostExec(prefix) };
+    if (ipv6Gateway === undefined) return container;
+    const ipv6 = formatIpv6((tryParseIpv6(ipv6Gateway) ?? 0n) - 1n + BigInt(last));
+    const bits = overlay.ipv6Subnet?.split('/')[1] ?? '120';
+    if (existing === undefined) {
+      await this.#run(
+        host.name,
+        `ip addr add ${ipv6Gateway}/${bits} dev ${bridge} nodad`,
+        'ip6tables -P FORWARD DROP',
+      );
+    }
+    await this.#run(
+      name,
+      `ip addr add ${ipv6}/${bits} dev eth0 nodad`,
+      `ip route add default via ${ipv6Gateway}`,
+    );
+    return { ...container, ipv6 };
   }
 
   /** Adds a host in a network of its own behind a router, which is the others' default route. Its `eth0` leads there. */

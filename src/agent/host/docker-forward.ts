@@ -19,19 +19,42 @@ export async function ensureForwarding(
   return ensureSysctls(exec, { [forwardingKey]: '1' }, signal);
 }
 
+/** Takes nap's chain and the jump to it away. The chains that dockerd adopts stay. Throws ExecError. */
+export async function removeDockerForward(
+  exec: Exec,
+  iptables: 'iptables' | 'ip6tables',
+  signal?: AbortSignal,
+): Promise<void> {
+  const { stdout } = await exec(iptables, ['-w', '5', '-t', 'filter', '-S'], {}, signal);
+  const lines = stdout.split('\n').map((line) => line.trim());
+  if (!lines.includes(`-N ${dockerChain}`)) return;
+  const jumps = lines.filter((line) => line === `-A DOCKER-USER -j ${dockerChain}`);
+  const script = [
+    ...jumps.map(() => `-D DOCKER-USER -j ${dockerChain}`),
+    `-F ${dockerChain}`,
+    `-X ${dockerChain}`,
+  ];
+  const input = ['*filter', ...script, 'COMMIT', ''].join('\n');
+  await exec(`${iptables}-restore`, ['-w', '5', '--noflush'], { input }, signal);
+}
+
 /**
  * Lets the overlay through Docker's `FORWARD` policy (DROP): fills nap's own chain and jumps to it from `DOCKER-USER`,
  * which dockerd calls first and leaves alone. Works before the first dockerd start, too: then the chain and the call
  * are made as dockerd would make them, and it adopts both. Other tools' rules stay as they are. Returns what had to be
  * changed. Source: moby/libnetwork firewall_linux.go, arrangeUserFilterRule.
+ * @param undocked what else is to pass where dockerd leaves these tables alone (before version 27, those of IPv6)
  */
 export async function ensureDockerForward(
   exec: Exec,
-  rules: readonly string[],
+  wanted: readonly string[],
   signal?: AbortSignal,
+  iptables: 'iptables' | 'ip6tables' = 'iptables',
+  undocked: readonly string[] = [],
 ): Promise<readonly string[]> {
-  const { stdout } = await exec('iptables', ['-w', '5', '-t', 'filter', '-S'], {}, signal);
+  const { stdout } = await exec(iptables, ['-w', '5', '-t', 'filter', '-S'], {}, signal);
   const lines = stdout.split('\n').map((line) => line.trim());
+  const rules = lines.includes('-N DOCKER') ? wanted : [...wanted, ...undocked];
   const appended = (chain: string): readonly string[] =>
     lines
       .filter((line) => line.startsWith(`-A ${chain} `))
@@ -45,13 +68,13 @@ export async function ensureDockerForward(
   ) {
     // Declaring a chain in a --noflush script creates or empties it.
     script.push(`:${dockerChain} - [0:0]`, ...rules.map((rule) => `-A ${dockerChain} ${rule}`));
-    changes.push(`iptables chain ${dockerChain} filled`);
+    changes.push(`${iptables} chain ${dockerChain} filled`);
   }
   const user = appended('DOCKER-USER');
   const jump = `-j ${dockerChain}`;
   if (!lines.includes('-N DOCKER-USER')) {
     script.push(':DOCKER-USER - [0:0]');
-    changes.push('iptables chain DOCKER-USER created');
+    changes.push(`${iptables} chain DOCKER-USER created`);
   }
   const ownJumps = user.filter((rule) => rule === jump).length;
   // After Docker's closing RETURN the jump would never be reached. Rules of the host's owner before it keep their say.
@@ -59,15 +82,15 @@ export async function ensureDockerForward(
   if (!reached || ownJumps > 1) {
     for (let i = 0; i < ownJumps; i++) script.push(`-D DOCKER-USER ${jump}`);
     script.push(`-I DOCKER-USER 1 ${jump}`);
-    changes.push(`iptables jump from DOCKER-USER to ${dockerChain} inserted`);
+    changes.push(`${iptables} jump from DOCKER-USER to ${dockerChain} inserted`);
   }
   if (!appended('FORWARD').includes('-j DOCKER-USER')) {
     script.push('-I FORWARD 1 -j DOCKER-USER');
-    changes.push('iptables jump from FORWARD to DOCKER-USER inserted');
+    changes.push(`${iptables} jump from FORWARD to DOCKER-USER inserted`);
   }
   if (script.length > 0) {
     const input = ['*filter', ...script, 'COMMIT', ''].join('\n');
-    await exec('iptables-restore', ['-w', '5', '--noflush'], { input }, signal);
+    await exec(`${iptables}-restore`, ['-w', '5', '--noflush'], { input }, signal);
   }
   return changes;
 }

@@ -78,11 +78,12 @@ export class ElementApplier {
 
   async #read(signal?: AbortSignal): Promise<void> {
     let listing = '';
+    const { family } = this.#ledger;
     try {
       const options = { timeoutMs };
       ({ stdout: listing } = await this.#exec(
         'nft',
-        ['list', 'table', 'ip', tableName],
+        ['list', 'table', family, tableName],
         options,
         signal,
       ));
@@ -90,7 +91,7 @@ export class ElementApplier {
       if (!(error instanceof ExecError && error.stderr.includes('No such file or directory'))) {
         throw error;
       }
-      await this.#exec('nft', ['add', 'table', 'ip', tableName], {}, signal);
+      await this.#exec('nft', ['add', 'table', family, tableName], {}, signal);
     }
     const surprises = this.#ledger.adopt(parseElements(listing), this.#keepUnknown());
     if (this.#hasRead) this.#wrong += surprises;

@@ -1,4 +1,5 @@
 import { blockOf, formatCidr, formatIpv4, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
+import { ipv6Of } from '../../network/dual-stack.ts';
 import type { OverlayConfig } from '../../network/overlay-config.ts';
 import { declarationLines } from '../../network/nft-elements.ts';
 import {
@@ -7,6 +8,11 @@ import {
   type Chain,
   type RulesetInput,
 } from '../../network/ruleset.ts';
+import {
+  dockerBridgeIpv6Rules,
+  dockerForwardIpv6Rules,
+  overlayIpv6Chains,
+} from '../../network/ruleset-ipv6.ts';
 import { meshChains, meshSets } from '../../network/mesh-rules.ts';
 import { virtualIpChains, virtualIpSets } from '../../network/virtual-ip-rules.ts';
 import {
@@ -21,8 +27,10 @@ import { findings, tableFindings, type Finding } from '../audit/finding.ts';
 import type { Carrier } from './carrier.ts';
 import { endDirectRouting, type DirectPaths } from './direct-paths.ts';
 import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
+import { endDualStack } from './end-dual-stack.ts';
 import type { Exec } from './exec.ts';
-import { applyTables, ensureVirtualRoutes, readTables } from './kernel-tables.ts';
+import { ensureIpv6Forwarding } from './ipv6-kernel.ts';
+import { applyTables, ensureVirtualRoutes, readTables, type Families } from './kernel-tables.ts';
 import { ensureBridge, ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
 import { ensureChains } from './nft.ts';
 import { ensureSysctls } from './sysctl.ts';
@@ -108,6 +116,7 @@ export class HostNetwork {
   /** Where virtual IPs are; undefined: not known yet, so what is there stays. */
   #virtualRanges: readonly Cidr[] | undefined;
   #localProblem: string | undefined;
+  #localIpv6Problem: string | undefined;
   /** It was there at the last look. */
   #bridgeKnown = false;
   /** The other hosts as those were told who keep elements. */
@@ -127,6 +136,7 @@ export class HostNetwork {
       device: spec.device,
       bridge: spec.bridge,
       ...spec.direct?.rules,
+      ...(spec.config.ipv6 && { ipv6: spec.config.ipv6 }),
     };
   }
 
@@ -140,10 +150,15 @@ export class HostNetwork {
    * last time. Throws ExecError, DeviceConflictError or EncryptionError.
    */
   async ensureBase(signal?: AbortSignal): Promise<readonly Finding[]> {
+    const { ipv6 } = this.#rules;
     const changes: Finding[] = [...(await this.#spec.carrier.ensure(signal))];
     const device = await ensureVxlanDevice(this.#exec, this.#deviceSpec(), signal);
     // The kernel drops routes when a device goes down or away.
     if (device.length > 0) this.#believed = undefined;
+    // Once is enough where it is off.
+    if (ipv6 === undefined && this.#stoodFor === undefined) {
+      await endDualStack(this.#exec, this.#rules, signal);
+    }
     changes.push(...findings('device', device));
     changes.push(...(await this.#ensureLocalRouting(signal)));
     changes.push(...findings('chain', await this.#ensureChains(signal)));
@@ -163,10 +178,19 @@ export class HostNetwork {
     const forward = dockerForwardRules(this.#rules);
     const docker = await ensureDockerForward(this.#exec, forward, signal);
     changes.push(...findings('docker-chain', docker));
+    if (ipv6 !== undefined) changes.push(...(await this.#ensureIpv6Forward(signal)));
     const wanted = JSON.stringify([this.#virtualRanges, this.#localProblem]);
     const isSame = this.#stoodFor === wanted;
     this.#stoodFor = wanted;
     return isSame ? changes : [];
+  }
+
+  async #ensureIpv6Forward(signal?: AbortSignal): Promise<readonly Finding[]> {
+    const forwarding = await ensureIpv6Forwarding(this.#exec, signal);
+    const rules = dockerForwardIpv6Rules(this.#rules);
+    const more = dockerBridgeIpv6Rules(this.#rules);
+    const docker = await ensureDockerForward(this.#exec, rules, signal, 'ip6tables', more);
+    return [...findings('sysctl', forwarding), ...findings('docker-chain', docker)];
   }
 
   /** Virtual IPs are in these ranges. The next `ensureBase` heeds it. */
@@ -179,13 +203,19 @@ export class HostNetwork {
     return this.#localProblem;
   }
 
+  /** Why isolation does not hold in IPv6 between instances of this host. */
+  get localIpv6Problem(): string | undefined {
+    return this.#localIpv6Problem;
+  }
+
   /** Has the bridge stand as Docker made it, and instances of this host meet in the packet filter. */
   async #ensureLocalRouting(signal?: AbortSignal): Promise<readonly Finding[]> {
     const known = this.#bridgeKnown;
-    const bridge = await ensureBridge(this.#exec, this.#spec, known, signal);
+    const bridge = await ensureBridge(this.#exec, this.#rules, known, signal);
     this.#bridgeKnown = bridge.exists;
-    const outcome = await ensureLocalRouting(this.#exec, this.#spec, signal);
+    const outcome = await ensureLocalRouting(this.#exec, this.#rules, signal);
     this.#localProblem = outcome.problem;
+    this.#localIpv6Problem = outcome.ipv6Problem;
     // What a new bridge needs is no repair.
     const chain = known ? findings('chain', outcome.changes) : [];
     return [...findings('bridge', bridge.changes), ...chain];
@@ -216,7 +246,13 @@ export class HostNetwork {
           ];
     const declarations =
       virtual.length === 0 ? [] : declarationLines([...virtualIpSets, ...meshSets]);
-    const chains = [...overlayChains(this.#rules), ...this.#spec.carrier.chains, ...virtual];
+    const { ipv6 } = this.#rules;
+    const chains = [
+      ...overlayChains(this.#rules),
+      ...(ipv6 ? overlayIpv6Chains(this.#rules, ipv6) : []),
+      ...this.#spec.carrier.chains,
+      ...virtual,
+    ];
     const changes = await ensureChains(this.#exec, chains, declarations, signal);
     if (changes.length > 0) this.#elements?.distrust();
     return changes;
@@ -237,9 +273,12 @@ export class HostNetwork {
     readonly refused: readonly RefusedPeer[];
   }> {
     const { config, subnet, mac, address, publicKey, carrier, device } = this.#spec;
-    const self = { network: config.network, subnet, mac, address, publicKey };
+    const { network, ipv6 } = config;
+    const self = { network, subnet, mac, address, publicKey, ipv6 };
+    const families: Families = ipv6 === undefined ? ['-4'] : ['-4', '-6'];
     const observed =
-      (audit ? undefined : this.#believed) ?? (await readTables(this.#exec, device, signal));
+      (audit ? undefined : this.#believed) ??
+      (await readTables(this.#exec, device, families, signal));
     const lost = [...view.unreadable()].flatMap((unreadable) =>
       peerInTables(observed, unreadable).flatMap((peer) => {
         const known = carrier.knownAt(peer.address);
@@ -281,7 +320,7 @@ export class HostNetwork {
   }
 
   #deviceSpec(): VxlanSpec {
-    const { config, carrier } = this.#spec;
+    const { config, carrier, subnet } = this.#spec;
     return {
       name: this.#spec.device,
       vni: config.vni,
@@ -290,7 +329,8 @@ export class HostNetwork {
       mtu: this.#spec.mtu,
       underlayDevice: carrier.device,
       underlayAddress: carrier.address,
-      address: formatIpv4(this.#spec.subnet.base),
+      address: formatIpv4(subnet.base),
+      ipv6Address: config.ipv6 && ipv6Of(config.ipv6, subnet.base),
       checksumOffload: this.#spec.checksumOffload,
     };
   }

@@ -1,7 +1,13 @@
 import { containsAddress, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
 import { Isolation } from '../../network/isolation.ts';
 import { isolationChains, isolationSets, senderElements } from '../../network/isolation-rules.ts';
-import { ElementLedger } from '../../network/nft-elements.ts';
+import {
+  closedIpv6Chain,
+  isolationIpv6Chains,
+  isolationIpv6Sets,
+  withTwins,
+} from '../../network/isolation-ipv6.ts';
+import { declarationLines, ElementLedger } from '../../network/nft-elements.ts';
 import { isolatedService } from '../../network/permission.ts';
 import type { RulesetInput } from '../../network/ruleset.ts';
 import type { Peer } from '../../network/vxlan.ts';
@@ -17,7 +23,7 @@ import { findings, type Finding } from '../audit/finding.ts';
 import type { ServiceFeed } from '../service-feed.ts';
 import { ElementApplier } from './element-applier.ts';
 import type { Exec } from './exec.ts';
-import { ensureChains } from './nft.ts';
+import { ensureChains, hasChain } from './nft.ts';
 
 /** An audit reads all elements; it may take this part of the time at most. */
 const auditShare = 0.01;
@@ -55,9 +61,10 @@ export interface IsolationKeeperOptions {
  */
 export class IsolationKeeper {
   readonly #options: IsolationKeeperOptions;
-  readonly #ledger = new ElementLedger(isolationSets);
-  readonly #isolation = new Isolation(this.#ledger);
-  readonly #applier: ElementApplier;
+  /** All, and those of IPv4 alone and of IPv6, each with who brings it into the kernel. */
+  readonly #ledger: Pick<ElementLedger, 'put' | 'remove'>;
+  readonly #tables: readonly { readonly ledger: ElementLedger; readonly applier: ElementApplier }[];
+  readonly #isolation: Isolation;
   readonly #changed = new Trigger();
   readonly #auditHint = new Trigger();
   /** Addresses of this host that were told as somebody's. */
@@ -76,15 +83,23 @@ export class IsolationKeeper {
   constructor(options: IsolationKeeperOptions) {
     this.#options = options;
     const { services, addresses } = options;
-    this.#applier = new ElementApplier(
-      options.exec,
-      this.#ledger,
-      () => !services.complete || !addresses.feed.complete,
-      (count) => {
-        const what = 'elements of isolation in nftables restored';
-        options.onRepairs([{ kind: 'element', count, what }]);
-      },
-    );
+    const { ipv6 } = options.rules;
+    const ledger = new ElementLedger(isolationSets);
+    const twins = ipv6 && new ElementLedger(isolationIpv6Sets);
+    this.#ledger = ipv6 && twins ? withTwins(ledger, twins, ipv6) : ledger;
+    this.#isolation = new Isolation(this.#ledger);
+    this.#tables = [ledger, ...(twins ? [twins] : [])].map((each) => ({
+      ledger: each,
+      applier: new ElementApplier(
+        options.exec,
+        each,
+        () => !services.complete || !addresses.feed.complete,
+        (count) => {
+          const what = 'elements of isolation in nftables restored';
+          options.onRepairs([{ kind: 'element', count, what }]);
+        },
+      ),
+    }));
     services.subscribe({
       service: (key, record) => {
         this.#isolation.setService(key, record && isolatedService(record));
@@ -108,6 +123,19 @@ export class IsolationKeeper {
       this.#changed.fire();
     });
     this.#takeBook();
+  }
+
+  /**
+   * Lets nobody in to instances of this host in IPv6, until it is known who may come in, where no earlier agent has left rules that
+   * say so. Does nothing where the overlay carries IPv4 only. Throws ExecError.
+   */
+  async closeIpv6(signal?: AbortSignal): Promise<void> {
+    const { exec, rules } = this.#options;
+    const { ipv6 } = rules;
+    if (ipv6 === undefined) return;
+    const closed = closedIpv6Chain(rules, ipv6);
+    if (await hasChain(exec, closed, signal)) return;
+    await ensureChains(exec, [closed], [], signal);
   }
 
   /** Number of instances of this host that are looked after. */
@@ -143,7 +171,7 @@ export class IsolationKeeper {
 
   /** Somebody has changed the table: all is compared at once. */
   distrust(): void {
-    this.#ledger.distrust();
+    for (const { ledger } of this.#tables) ledger.distrust();
     this.#rulesUnknown = true;
     this.#nextFullAudit = 0;
     this.#changed.fire();
@@ -162,7 +190,7 @@ export class IsolationKeeper {
     await this.#exclusive(async () => {
       const startedAt = clock.monotonic();
       this.#isolation.update();
-      await this.#applier.audit(signal);
+      for (const { applier } of this.#tables) await applier.audit(signal);
       await this.#ensureRules(signal);
       const endedAt = clock.monotonic();
       this.#nextFullAudit = endedAt + (endedAt - startedAt) / auditShare;
@@ -211,7 +239,7 @@ export class IsolationKeeper {
       try {
         await this.#exclusive(async () => {
           this.#isolation.update();
-          await this.#applier.flush(signal);
+          for (const { applier } of this.#tables) await applier.flush(signal);
           if (this.#rulesUnknown) await this.#ensureRules(signal);
         });
         onProblem('isolation', undefined);
@@ -226,11 +254,16 @@ export class IsolationKeeper {
 
   async #ensureRules(signal?: AbortSignal): Promise<void> {
     const { exec, rules, onRepairs } = this.#options;
-    const chains = isolationChains(rules, this.#ranges ?? []);
+    const { ipv6 } = rules;
+    const chains = [
+      ...isolationChains(rules, this.#ranges ?? []),
+      ...(ipv6 ? isolationIpv6Chains(rules, ipv6) : []),
+    ];
+    const declarations = ipv6 ? declarationLines(isolationIpv6Sets) : [];
     const wanted = JSON.stringify(chains);
     this.#rulesUnknown = false;
     try {
-      const found = await ensureChains(exec, chains, [], signal);
+      const found = await ensureChains(exec, chains, declarations, signal);
       // Other rules than before are no repair.
       if (this.#stood === wanted && found.length > 0) onRepairs(findings('chain', found));
       this.#stood = wanted;

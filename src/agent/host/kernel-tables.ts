@@ -24,15 +24,28 @@ const forwardingList = z.array(
   z.looseObject({ mac: z.string(), dst: z.string().optional(), state: z.string().optional() }),
 );
 
-/** Reads what the kernel holds for `device`: static entries only, IPv4 only. */
+/** IPv4, or IPv6 beside it. */
+export type Families = readonly ('-4' | '-6')[];
+
+/** Routes of IPv6 that the kernel has by itself wherever the protocol is: link-local ones, and those of addresses. */
+const kernelProtocol = 'kernel';
+
+/** Reads what the kernel holds for `device`: static entries only, of `families` only. */
 export async function readTables(
   exec: Exec,
   device: string,
+  families: Families,
   signal?: AbortSignal,
 ): Promise<OverlayTables> {
+  const show = (object: 'route' | 'neigh') =>
+    Promise.all(
+      families.map((family) =>
+        exec('ip', [family, '-j', object, 'show', 'dev', device], {}, signal),
+      ),
+    );
   const [routes, neighbours, forwarding] = await Promise.all([
-    exec('ip', ['-4', '-j', 'route', 'show', 'dev', device], {}, signal),
-    exec('ip', ['-4', '-j', 'neigh', 'show', 'dev', device], {}, signal),
+    show('route'),
+    show('neigh'),
     exec('bridge', ['-j', 'fdb', 'show', 'dev', device], {}, signal),
   ]);
   const tables = {
@@ -40,12 +53,18 @@ export async function readTables(
     neighbours: new Map<string, string>(),
     forwarding: new Map<string, string>(),
   };
-  for (const route of parseTool(routeList, routes.stdout, 'ip route')) {
+  for (const route of routes.flatMap(({ stdout }) => parseTool(routeList, stdout, 'ip route'))) {
     if (route.protocol === virtualProtocol) continue;
-    const destination = route.dst.includes('/') ? route.dst : `${route.dst}/32`;
+    const isIpv6 = route.dst.includes(':');
+    if (isIpv6 && route.protocol === kernelProtocol) continue;
+    const destination = route.dst.includes('/')
+      ? route.dst
+      : `${route.dst}/${isIpv6 ? '128' : '32'}`;
     tables.routes.set(destination, route.gateway ?? '');
   }
-  for (const neighbour of parseTool(neighbourList, neighbours.stdout, 'ip neigh')) {
+  for (const neighbour of neighbours.flatMap(({ stdout }) =>
+    parseTool(neighbourList, stdout, 'ip neigh'),
+  )) {
     // What the kernel learnt by itself (a resolved or failed look-up) is overwritten by a static entry anyway.
     if (neighbour.state?.includes('PERMANENT') !== true) continue;
     tables.neighbours.set(neighbour.dst, neighbour.lladdr ?? '');

@@ -6,11 +6,18 @@
  *
  * Where `br_netfilter` is in force for all bridges (other software likes it so), connections through virtual IPs are turned within the
  * bridge, and one from an instance to itself would have to leave by the port it came in: ports are allowed that.
+ *
+ * In IPv6 instances have link-local addresses besides, by which they need no host: what is not neighbour discovery ends on the
+ * bridge. Where nftables cannot tell bridges apart (the module nft_meta_bridge), `br_netfilter` is put in force for this bridge's IPv6
+ * alone, and the rules of isolation see to it.
  */
 import { z } from 'zod';
 import { formatCidr, formatIpv4, type Cidr } from '../../network/cidr.ts';
+import { ipv6Of, type Ipv6Prefix } from '../../network/dual-stack.ts';
 import type { Chain } from '../../network/ruleset.ts';
+import { bridgedIpv6Chain, localRoutingIpv6Rules } from '../../network/ruleset-ipv6.ts';
 import { ExecError, type Exec } from './exec.ts';
+import { allowIpv6 } from './ipv6-kernel.ts';
 import { ensureChains } from './nft.ts';
 import { parseTool } from './tool-output.ts';
 
@@ -19,6 +26,11 @@ const linkList = z.array(
     ifname: z.string().optional(),
     address: z.string().optional(),
     flags: z.array(z.string()).optional(),
+    linkinfo: z
+      .looseObject({
+        info_data: z.looseObject({ nf_call_ip6tables: z.number().optional() }).optional(),
+      })
+      .optional(),
   }),
 );
 const addressList = z.array(
@@ -39,10 +51,12 @@ export interface LocalBridge {
   readonly bridge: string;
   /** This host's. */
   readonly subnet: Cidr;
+  /** Present: instances have IPv6 addresses, too. */
+  readonly ipv6?: Ipv6Prefix | undefined;
 }
 
 /** The chain that has frames between instances routed. @param mac the bridge's own */
-export function localRoutingChain(subnet: Cidr, mac: string): Chain {
+function localRoutingChain(subnet: Cidr, mac: string, ipv6?: Ipv6Prefix): Chain {
   const own = formatCidr(subnet);
   return {
     name: 'local-prerouting',
@@ -52,6 +66,7 @@ export function localRoutingChain(subnet: Cidr, mac: string): Chain {
       // Not broadcast and multicast.
       `ip saddr ${own} ip daddr ${own} ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ` +
         `ether daddr set ${mac} meta pkttype set host`,
+      ...(ipv6 === undefined ? [] : localRoutingIpv6Rules({ subnet }, ipv6, mac)),
     ],
   };
 }
@@ -62,19 +77,33 @@ export interface LocalRouting {
   readonly changes: readonly string[];
   /** Why it does not; undefined when it does. */
   readonly problem?: string;
+  /** The same of IPv6. */
+  readonly ipv6Problem?: string;
 }
 
 /** Has instances of this host meet in the host's routing. Does nothing before the bridge exists. Throws ExecError. */
 export async function ensureLocalRouting(
   exec: Exec,
-  { bridge, subnet }: LocalBridge,
+  { bridge, subnet, ipv6 }: LocalBridge,
   signal?: AbortSignal,
 ): Promise<LocalRouting> {
   const mac = (await bridgeLink(exec, bridge, signal))?.address;
   if (mac === undefined) return { changes: [] };
+  const routed = await ensureRouted(exec, bridge, localRoutingChain(subnet, mac, ipv6), signal);
+  if (ipv6 === undefined) return routed;
+  const apart = await keepIpv6Apart(exec, bridge, signal);
+  return { ...routed, ...apart, changes: [...routed.changes, ...apart.changes] };
+}
+
+async function ensureRouted(
+  exec: Exec,
+  bridge: string,
+  chain: Chain,
+  signal?: AbortSignal,
+): Promise<LocalRouting> {
   const isFiltered = await ensureHairpin(exec, bridge, signal);
   try {
-    return { changes: await ensureChains(exec, [localRoutingChain(subnet, mac)], [], signal) };
+    return { changes: await ensureChains(exec, [chain], [], signal) };
   } catch (error) {
     if (!(error instanceof ExecError) || error.notFound || error.cancelled) throw error;
     if (isFiltered) return { changes: [] };
@@ -87,13 +116,42 @@ export async function ensureLocalRouting(
   }
 }
 
+/** Has instances of this host not speak IPv6 with each other past the packet filter. */
+async function keepIpv6Apart(
+  exec: Exec,
+  bridge: string,
+  signal?: AbortSignal,
+): Promise<LocalRouting> {
+  const { stdout } = await exec('ip', ['-d', '-j', 'link', 'show', 'dev', bridge], {}, signal);
+  const link = parseTool(linkList, stdout, 'ip link').find(({ ifname }) => ifname === bridge);
+  if (link?.linkinfo?.info_data?.nf_call_ip6tables === 1) return { changes: [] };
+  try {
+    return { changes: await ensureChains(exec, [bridgedIpv6Chain(bridge)], [], signal) };
+  } catch (error) {
+    if (!(error instanceof ExecError) || error.notFound || error.cancelled) throw error;
+    const setting = 'net/bridge/bridge-nf-call-ip6tables';
+    const netfilter = await exec('sysctl', ['-n', '-e', setting], {}, signal);
+    if (netfilter.stdout.trim() === '') {
+      return {
+        changes: [],
+        ipv6Problem:
+          'the kernel has no packet filter for IPv6 within a bridge: instances of this host reach each other in IPv6 whatever the ' +
+          `isolation says (load nft_meta_bridge or br_netfilter): ${error.message}`,
+      };
+    }
+    const filtered = ['type', 'bridge', 'nf_call_ip6tables', '1'];
+    await exec('ip', ['link', 'set', 'dev', bridge, ...filtered], {}, signal);
+    return { changes: [`IPv6 within bridge ${bridge} handed to the packet filter`] };
+  }
+}
+
 /**
  * Gives the bridge its address back and sets it up, as Docker does it once, when it makes the network: without, containers have no
  * gateway and no name server. Does nothing to a bridge that is not `known`, for Docker may be at it. Throws ExecError.
  */
 export async function ensureBridge(
   exec: Exec,
-  { bridge, subnet }: LocalBridge,
+  { bridge, subnet, ipv6 }: LocalBridge,
   known: boolean,
   signal?: AbortSignal,
 ): Promise<{ readonly exists: boolean; readonly changes: readonly string[] }> {
@@ -104,17 +162,35 @@ export async function ensureBridge(
     await exec('ip', ['link', 'set', 'dev', bridge, 'up'], {}, signal);
     changes.push(`bridge ${bridge} set up`);
   }
-  const { stdout } = await exec('ip', ['-4', '-j', 'addr', 'show', 'dev', bridge], {}, signal);
-  // A device without addresses is not in the list.
-  const held = parseTool(addressList, stdout, 'ip addr').find(({ ifname }) => ifname === bridge);
   const gateway = formatIpv4(subnet.base + 1);
-  if (held?.addr_info?.some(({ local }) => local === gateway) !== true) {
+  if (!(await holds(exec, bridge, '-4', gateway, signal))) {
     const last = formatIpv4(subnet.base + 2 ** (32 - subnet.prefix) - 1);
     const address = ['addr', 'replace', `${gateway}/${subnet.prefix}`, 'brd', last, 'dev', bridge];
     await exec('ip', address, {}, signal);
     changes.push(`address ${gateway} of bridge ${bridge} restored`);
   }
+  if (ipv6 === undefined) return { exists: true, changes };
+  changes.push(...(await allowIpv6(exec, bridge, signal)));
+  const twin = ipv6Of(ipv6, subnet.base + 1);
+  if (!(await holds(exec, bridge, '-6', twin, signal))) {
+    const address = ['addr', 'replace', `${twin}/${96 + subnet.prefix}`, 'dev', bridge, 'nodad'];
+    await exec('ip', address, {}, signal);
+    changes.push(`address ${twin} of bridge ${bridge} restored`);
+  }
   return { exists: true, changes };
+}
+
+async function holds(
+  exec: Exec,
+  bridge: string,
+  family: '-4' | '-6',
+  address: string,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const { stdout } = await exec('ip', [family, '-j', 'addr', 'show', 'dev', bridge], {}, signal);
+  // A device without addresses is not in the list.
+  const held = parseTool(addressList, stdout, 'ip addr').find(({ ifname }) => ifname === bridge);
+  return held?.addr_info?.some(({ local }) => local === address) === true;
 }
 
 async function bridgeLink(exec: Exec, bridge: string, signal?: AbortSignal) {

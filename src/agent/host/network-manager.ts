@@ -19,6 +19,7 @@ import { directPaths } from './direct-paths.ts';
 import { hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
 import { HostNetwork, joinedKeepers, readPrevious } from './host-network.ts';
 import { IsolationKeeper } from './isolation-keeper.ts';
+import { requireIpv6, requireIpv6Mtu } from './ipv6-kernel.ts';
 import { kernelHints } from './kernel-events.ts';
 import { parseNetworkConfig, readNetworkConfig } from './network-config.ts';
 import type { NetworkCounters, NetworkManagerOptions, OverlayInfo } from './network-options.ts';
@@ -117,7 +118,7 @@ export class NetworkManager {
   /**
    * Takes or confirms the subnet and brings device, kernel parameters and packet filter into being. Idempotent; once it has
    * succeeded, the subnet never changes for the life of this object. Throws OverlayConfigError (the config in the store must be
-   * corrected), UnderlayError, EncryptionError, DeviceConflictError, NoSubnetError, SubnetTakenError, ExecError, or the store's
+   * corrected), UnderlayError, EncryptionError, Ipv6Error, DeviceConflictError, NoSubnetError, SubnetTakenError, ExecError, or the store's
    * errors: all worth retrying with a pause.
    */
   async ensure(signal?: AbortSignal): Promise<OverlayInfo> {
@@ -151,6 +152,7 @@ export class NetworkManager {
         this.#problems.setRecords(setup.view.problems(), refused);
       }
       this.#problems.set('local routing', setup.host.localProblem);
+      this.#problems.set('local IPv6', setup.host.localIpv6Problem);
       return changes;
     });
     this.counters.audits += 1;
@@ -218,6 +220,7 @@ export class NetworkManager {
 
   async #prepare(signal?: AbortSignal): Promise<Setup> {
     const config = await readNetworkConfig(this.#options.store, signal);
+    if (config.ipv6 !== undefined) await requireIpv6(this.#exec, signal);
     const underlay = await findUnderlay(this.#exec, this.#options.address, signal);
     const before = await readPrevious(this.#exec, this.#device, config.subnetLength, signal);
     const previous = before.subnet ?? this.#previousSubnet();
@@ -250,12 +253,15 @@ export class NetworkManager {
         ? await checksumOffloadIsSafe(this.#exec, carrier.device, signal)
         : offload === 'on';
     const mtu = underlayMtu(config, underlay) - carrier.overheadBytes;
+    if (config.ipv6 !== undefined) requireIpv6Mtu(mtu);
     const virtualIps = this.#virtualIpKeeper(config.network, subnet);
     const onChange = this.#auditHint.fire.bind(this.#auditHint);
     const direct = directPaths(config, subnet, underlay, { ...this.#keeperOptions(), onChange });
     const names = { device: this.#device, bridge: this.#bridge };
-    const rules = { network: config.network, subnet, ...names, ...direct?.rules };
+    const { network, ipv6 } = config;
+    const rules = { network, subnet, ...names, ...direct?.rules, ...(ipv6 && { ipv6 }) };
     const isolation = this.#isolationKeeper(rules);
+    await isolation?.closeIpv6(signal);
     const host = new HostNetwork(
       this.#exec,
       {
@@ -413,7 +419,10 @@ export class NetworkManager {
     const hintOf = kernelHints([this.#device, ...setup.ownDevices], setup.info.bridge);
     await this.#follow(
       'ip',
-      ['-o', '-4', 'monitor', 'link', 'address', 'route', ...(direct ? ['neigh', 'rule'] : [])],
+      [
+        ...['-o', ...(setup.config.ipv6 ? [] : ['-4'])],
+        ...['monitor', 'link', 'address', 'route', ...(direct ? ['neigh', 'rule'] : [])],
+      ],
       (line) => {
         const hint = hintOf(line);
         if (hint === 'audit' || direct?.concerns(line) === true) this.#auditHint.fire();

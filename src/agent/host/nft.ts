@@ -1,7 +1,10 @@
 import { z } from 'zod';
+import type { SetDeclaration } from '../../network/nft-elements.ts';
 import { expectedTags, rulesetScript, tableName, type Chain } from '../../network/ruleset.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { parseTool } from './tool-output.ts';
+
+const named = z.looseObject({ family: z.string(), table: z.string(), name: z.string() });
 
 const listing = z.looseObject({
   nftables: z.array(
@@ -24,6 +27,8 @@ const listing = z.looseObject({
           comment: z.string().optional(),
         })
         .optional(),
+      set: named.optional(),
+      map: named.optional(),
     }),
   ),
 });
@@ -59,6 +64,59 @@ export async function ensureChains(
     await exec('nft', ['-f', '-'], { input }, signal);
   }
   return wrong.map(({ name }) => `rules of chain ${name} in nftables table ${tableName} restored`);
+}
+
+/** Whether there is a chain of this name, whatever its rules. */
+export async function hasChain(exec: Exec, chain: Chain, signal?: AbortSignal): Promise<boolean> {
+  const { stdout } = await exec('nft', ['-j', '-t', 'list', 'ruleset'], {}, signal);
+  const { family: wanted = 'ip', name: wantedName } = chain;
+  return parseTool(listing, stdout, 'nft list').nftables.some(({ chain: found }) => {
+    if (found?.table !== tableName) return false;
+    return found.family === wanted && found.name === wantedName;
+  });
+}
+
+/**
+ * Takes chains of nap's away, with these sets and maps, and the table of each when nothing else is in it. Returns whether anything was
+ * there. Throws ExecError.
+ */
+export async function removeChains(
+  exec: Exec,
+  chains: readonly Pick<Chain, 'family' | 'name'>[],
+  sets: readonly Pick<SetDeclaration, 'family' | 'name'>[] = [],
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const { stdout } = await exec('nft', ['-j', '-t', 'list', 'ruleset'], {}, signal);
+  const { nftables } = parseTool(listing, stdout, 'nft list');
+  const path = ({ family = 'ip', name }: { readonly family?: string; readonly name: string }) =>
+    `${family} ${tableName} ${name}`;
+  const goneChains = new Set(chains.map(path));
+  const goneSets = new Set(sets.map(path));
+  const flushes: string[] = [];
+  const deletions: string[] = [];
+  const kept = new Set<string>();
+  const touched = new Set<string>();
+  for (const { chain, set, map } of nftables) {
+    const item = chain ?? set ?? map;
+    if (item?.table !== tableName) continue;
+    const isGone = (chain === undefined ? goneSets : goneChains).has(path(item));
+    if (!isGone) {
+      kept.add(item.family);
+      continue;
+    }
+    touched.add(item.family);
+    if (chain !== undefined) flushes.push(`flush chain ${path(item)}`);
+    // Chains first, whose rules look sets up.
+    if (chain !== undefined) deletions.unshift(`delete chain ${path(item)}`);
+    else deletions.push(`delete ${set === undefined ? 'map' : 'set'} ${path(item)}`);
+  }
+  if (deletions.length === 0) return false;
+  const tables = [...touched]
+    .filter((family) => !kept.has(family))
+    .map((family) => `delete table ${family} ${tableName}`);
+  const input = [...flushes, ...deletions, ...tables, ''].join('\n');
+  await exec('nft', ['-f', '-'], { input }, signal);
+  return true;
 }
 
 async function wrongChains(

@@ -1,6 +1,10 @@
 import { formatCidr, type Cidr } from '../../network/cidr.ts';
 import { peerFromLease, type Peer } from '../../network/vxlan.ts';
-import { subnetRecords, type SubnetLease } from '../../registry/records/subnet.ts';
+import {
+  flannelDualStackSubnet,
+  subnetRecords,
+  type SubnetLease,
+} from '../../registry/records/subnet.ts';
 import type { Entry, WatchBatch } from '../../registry/store.ts';
 import { cidrOf } from './subnet-lease.ts';
 
@@ -79,7 +83,11 @@ export class PeerView {
   #put(entry: Entry, before: ReadonlyMap<string, Peer>): void {
     const subnet = cidrOf(entry.key);
     if (subnet === undefined) {
-      this.#problems.set(entry.key, `the key ${entry.key} names no IPv4 subnet`);
+      const what =
+        flannelDualStackSubnet(entry.key) === undefined
+          ? 'names no IPv4 subnet'
+          : 'is of a flanneld with IPv6, whose host is not reached: nap and flanneld share an overlay of IPv4 only';
+      this.#problems.set(entry.key, `the key ${entry.key} ${what}`);
       return;
     }
     const id = formatCidr(subnet);

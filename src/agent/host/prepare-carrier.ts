@@ -22,7 +22,7 @@ export async function stopPlainTraffic(
   signal?: AbortSignal,
 ): Promise<void> {
   if (config.encryption === undefined) return;
-  await ensureDeadEnd(exec, config.network, signal);
+  await ensureDeadEnd(exec, config, signal);
   await dropVxlanDevice(exec, vxlanDevice, isTunnelAddress, signal);
 }
 
@@ -48,12 +48,13 @@ export async function prepareCarrier(
   const { encryption, port: vxlanPort } = config;
   if (encryption === undefined || key === undefined) {
     await removeTunnelDevice(exec, device, signal);
-    await removeDeadEnd(exec, config.network, signal);
+    await removeDeadEnd(exec, config, signal);
     return plainCarrier(underlay);
   }
   return new Tunnel({
     ...{ exec, clock, device, subnet, key, vxlanPort, port: encryption.port },
     network: config.network,
+    ipv6: config.ipv6,
     underlayMtu: underlayMtu(config, underlay),
   });
 }

@@ -53,6 +53,16 @@ describe('taking a subnet', () => {
     expect(await record()).toBe(plain);
   });
 
+  it('keeps off a subnet that a flanneld with IPv6 has', async () => {
+    const { store, holder: me } = holder(new MemoryDatabase(), () => 0);
+    const key = '/coreos.com/network/subnets/10.77.1.0-24&fd00:77::-64';
+    const value = JSON.stringify(leaseRecord('192.0.2.1', 1, '02:00:00:00:00:09'));
+    await store.commit([], [{ type: 'put', key, value }]);
+    const held = await me.acquire(request('192.0.2.1'));
+    expect(formatCidr(held.subnet)).toBe('10.77.2.0/24');
+    expect((await store.get(key))?.value).toBe(value);
+  });
+
   it('gives hosts that start at the same time different subnets', async () => {
     const database = new MemoryDatabase();
     // All have the same dice: each race is lost by all but one.

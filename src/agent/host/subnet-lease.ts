@@ -10,7 +10,11 @@ import { chooseSubnet, isCompatible, type HeldSubnet } from '../../network/ipam.
 import { formatCidr, parseCidr, type Cidr } from '../../network/cidr.ts';
 import type { OverlayConfig } from '../../network/overlay-config.ts';
 import { normalizeMac, randomMac } from '../../network/vxlan.ts';
-import { subnetRecords, type SubnetLease } from '../../registry/records/subnet.ts';
+import {
+  flannelDualStackSubnet,
+  subnetRecords,
+  type SubnetLease,
+} from '../../registry/records/subnet.ts';
 import type { Entry, Lease, Store } from '../../registry/store.ts';
 import type { Logger } from '../../telemetry/log.ts';
 
@@ -119,7 +123,13 @@ export class SubnetHolder {
       readonly lease: SubnetLease | undefined;
     })[] = entries.flatMap((entry) => {
       const subnet = cidrOf(entry.key);
-      if (subnet === undefined) return [];
+      if (subnet === undefined) {
+        // It is none that nap can use, but its containers are there.
+        const occupied = occupiedBy(entry.key);
+        return occupied === undefined
+          ? []
+          : [{ subnet: occupied, address: '', entry, lease: undefined }];
+      }
       const lease = decoded(entry);
       // What cannot be read still occupies its subnet; if it is the one that this host has, it is this host's, spoilt.
       const mine = previous !== undefined && formatCidr(subnet) === formatCidr(previous);
@@ -145,7 +155,9 @@ export class SubnetHolder {
       throw new SubnetTakenError(`another host holds ${tied}, which this host's containers use`);
     }
     const own =
-      choice.type === 'reuse' ? held.find((h) => formatCidr(h.subnet) === subnet) : undefined;
+      choice.type === 'reuse'
+        ? held.find((h) => h.address === address && formatCidr(h.subnet) === subnet)
+        : undefined;
     const mac =
       request.mac ??
       normalizeMac(own?.lease?.BackendData?.VtepMAC ?? '') ??
@@ -224,6 +236,15 @@ export function cidrOf(key: string): Cidr | undefined {
   if (parsed === undefined) return undefined;
   try {
     return parseCidr(parsed.subnet);
+  } catch {
+    return undefined;
+  }
+}
+
+function occupiedBy(key: string): Cidr | undefined {
+  const text = flannelDualStackSubnet(key);
+  try {
+    return text === undefined ? undefined : parseCidr(text);
   } catch {
     return undefined;
   }

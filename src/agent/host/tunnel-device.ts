@@ -1,8 +1,13 @@
 import { z } from 'zod';
-import { tableName } from '../../network/ruleset.ts';
-import { parseTunnelDump, tunnelPrefixLength, type ObservedTunnel } from '../../network/tunnel.ts';
+import {
+  parseTunnelDump,
+  tunnelChains,
+  tunnelPrefixLength,
+  type ObservedTunnel,
+} from '../../network/tunnel.ts';
 import { ExecError, type Exec } from './exec.ts';
-import { ensureSysctls } from './sysctl.ts';
+import { allowIpv6 } from './ipv6-kernel.ts';
+import { removeChains } from './nft.ts';
 import { parseTool, ToolOutputError } from './tool-output.ts';
 import type { TunnelKey } from './tunnel-key-file.ts';
 import { DeviceConflictError } from './vxlan-device.ts';
@@ -178,9 +183,8 @@ export async function removeTunnelDevice(
 ): Promise<void> {
   const link = await readLink(exec, name, signal);
   if (link === undefined || !isTunnel(link)) return;
-  // Nothing else is in that table. To be deleted it must be there.
-  const input = `add table ip6 ${tableName}\ndelete table ip6 ${tableName}\n`;
-  await exec('nft', ['-f', '-'], { input }, signal);
+  // Of the rules only the names matter. The table is also that of the overlay's own IPv6.
+  await removeChains(exec, tunnelChains(name, 0), [], signal);
   await exec('ip', ['link', 'del', 'dev', name], {}, signal);
 }
 
@@ -211,9 +215,8 @@ async function ensureIpv6(
   name: string,
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
-  const key = `net/ipv6/conf/${name}/disable_ipv6`;
   try {
-    return await ensureSysctls(exec, { [key]: '0' }, signal);
+    return await allowIpv6(exec, name, signal);
   } catch (error) {
     if (!(error instanceof ExecError) || !/No such file/.test(error.stderr)) throw error;
     throw new EncryptionError(

@@ -1,4 +1,5 @@
 import type { Cidr } from '../../network/cidr.ts';
+import type { Ipv6Prefix } from '../../network/dual-stack.ts';
 import {
   desiredTunnelPeers,
   diffTunnelPeers,
@@ -28,6 +29,8 @@ export interface TunnelOptions {
   /** The whole overlay, and this host's part. */
   readonly network: Cidr;
   readonly subnet: Cidr;
+  /** Of the overlay's own IPv6 addresses, if it carries IPv6. */
+  readonly ipv6?: Ipv6Prefix | undefined;
   readonly key: TunnelKey;
   /** UDP port of the encrypted packets, on every host. */
   readonly port: number;
@@ -68,8 +71,8 @@ export class Tunnel implements Carrier {
   }
 
   async ensure(signal?: AbortSignal): Promise<readonly Finding[]> {
-    const { exec, device: name, network, port, key, underlayMtu } = this.#options;
-    const deadEnd = findings('route', await ensureDeadEnd(exec, network, signal));
+    const { exec, device: name, port, key, underlayMtu } = this.#options;
+    const deadEnd = findings('route', await ensureDeadEnd(exec, this.#options, signal));
     if (underlayMtu < leastUnderlayMtu) {
       throw new EncryptionError(
         `the hosts' network carries packets of ${underlayMtu} bytes at most, and an encrypted overlay needs ${leastUnderlayMtu}`,

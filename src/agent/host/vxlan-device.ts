@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { normalizeMac } from '../../network/vxlan.ts';
 import { ExecError, type Exec } from './exec.ts';
+import { allowIpv6 } from './ipv6-kernel.ts';
 import { ensureSysctls } from './sysctl.ts';
 import { parseTool } from './tool-output.ts';
 
@@ -16,6 +17,8 @@ export interface VxlanSpec {
   readonly underlayAddress: string;
   /** The device's only IPv4 address, held with length 32. */
   readonly address: string;
+  /** Its only IPv6 address that is not link-local, held with length 128. Absent: what it has in IPv6 is left as it is. */
+  readonly ipv6Address?: string | undefined;
   /** Whether the device may leave checksums of inner packets to the hardware; see `checksumOffloadIsSafe`. */
   readonly checksumOffload: boolean;
 }
@@ -33,6 +36,8 @@ export interface ObservedVxlan {
   readonly learning: boolean;
   /** `address/length`. */
   readonly addresses: readonly string[];
+  /** The same for IPv6, without link-local ones. */
+  readonly ipv6Addresses: readonly string[];
 }
 
 /** Something that is not nap's stands in the way, and nap will not remove it. */
@@ -67,6 +72,7 @@ const linkList = z.array(
           family: z.string().optional(),
           local: z.string().optional(),
           prefixlen: z.int().optional(),
+          scope: z.string().optional(),
         }),
       )
       .optional(),
@@ -99,10 +105,18 @@ export async function readVxlanDevice(
     local: data?.local ?? data?.local6,
     link: data?.link,
     learning: data?.learning ?? true,
-    addresses: (link.addr_info ?? [])
-      .filter((info) => info.family === 'inet')
-      .map((info) => `${info.local ?? ''}/${info.prefixlen ?? 0}`),
+    addresses: (link.addr_info ?? []).filter((info) => info.family === 'inet').map(cidrText),
+    ipv6Addresses: (link.addr_info ?? [])
+      .filter((info) => info.family === 'inet6' && info.scope !== 'link')
+      .map(cidrText),
   };
+}
+
+function cidrText(info: {
+  readonly local?: string | undefined;
+  readonly prefixlen?: number | undefined;
+}): string {
+  return `${info.local ?? ''}/${info.prefixlen ?? 0}`;
 }
 
 /**
@@ -156,6 +170,19 @@ export async function ensureVxlanDevice(
   for (const other of observed?.addresses ?? []) {
     if (other !== wanted) {
       fix(`address ${other} taken from ${name}`, `addr del ${other} dev ${name}`);
+    }
+  }
+  if (spec.ipv6Address !== undefined) {
+    changes.push(...(await allowIpv6(exec, name, signal)));
+    const twin = `${spec.ipv6Address}/128`;
+    if (observed?.ipv6Addresses.includes(twin) !== true) {
+      // Nobody else can have it, and the way to the others' subnets is told by routes.
+      fix(`${name} given address ${twin}`, `addr add ${twin} dev ${name} nodad noprefixroute`);
+    }
+    for (const other of observed?.ipv6Addresses ?? []) {
+      if (other !== twin) {
+        fix(`address ${other} taken from ${name}`, `addr del ${other} dev ${name}`);
+      }
     }
   }
   if (commands.length > 0) {

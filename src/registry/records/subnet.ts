@@ -45,6 +45,15 @@ export const subnetLease = z.looseObject({
 });
 export type SubnetLease = z.infer<typeof subnetLease>;
 
+/**
+ * The IPv4 subnet in the key of a record that a flanneld with IPv6 has written, `…/10.77.3.0-24&fd00:77::-64`; undefined for any
+ * other key. Source: flannel-io/flannel pkg/subnet/subnet.go, MakeSubnetKey.
+ */
+export function flannelDualStackSubnet(path: string): string | undefined {
+  const match = /^\/coreos\.com\/network\/subnets\/(\d+\.\d+\.\d+\.\d+)-(\d+)&/.exec(path);
+  return match === null ? undefined : `${match[1] ?? ''}/${match[2] ?? ''}`;
+}
+
 /** `/coreos.com/network/subnets/10.77.3.0-24`; the key is the CIDR in its usual form. */
 export const subnetRecords: RecordKind<{ readonly subnet: string }, SubnetLease> = {
   ...jsonRecord('subnet', '/coreos.com/network/subnets/', ['subnet'], subnetLease),

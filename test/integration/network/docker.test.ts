@@ -15,11 +15,13 @@ import { TestNetwork, type TestContainer, type TestHost } from '../../support/ne
 class Engine {
   readonly #host: TestHost;
   readonly #dir: string;
+  readonly #options: readonly string[];
   #process: ChildProcess | undefined;
 
-  constructor(host: TestHost, dir: string) {
+  constructor(host: TestHost, dir: string, options: readonly string[]) {
     this.#host = host;
     this.#dir = dir;
+    this.#options = options;
   }
 
   async start(): Promise<void> {
@@ -37,7 +39,7 @@ class Engine {
         '-H',
         `unix://${d}/docker.sock`,
         '--bridge=none',
-        '--ip6tables=false',
+        ...this.#options,
       ],
       { stdio: 'ignore' },
     );
@@ -62,6 +64,10 @@ class Engine {
   async createNetwork(overlay: OverlayInfo): Promise<void> {
     const options = Object.entries(overlay.dockerOptions).flatMap(([k, v]) => ['-o', `${k}=${v}`]);
     const place = ['--subnet', overlay.subnet, '--gateway', overlay.gateway];
+    const { ipv6Subnet, ipv6Gateway } = overlay;
+    if (ipv6Subnet !== undefined && ipv6Gateway !== undefined) {
+      place.push('--ipv6', '--subnet', ipv6Subnet, '--gateway', ipv6Gateway);
+    }
     await this.cli('network', 'create', '-d', 'bridge', ...place, ...options, 'nap');
   }
 }
@@ -80,10 +86,14 @@ const network = new TestNetwork({ prefix: '10.98.0' });
 const members: Member[] = [];
 let root: string;
 
-async function member(dockerFirst: boolean): Promise<Member> {
+async function member(
+  dockerFirst: boolean,
+  from = database,
+  options: readonly string[] = ['--ip6tables=false'],
+): Promise<Member> {
   const host = await network.addHost();
-  const engine = new Engine(host, join(root, host.name));
-  const store = new MemoryStore({ database });
+  const engine = new Engine(host, join(root, host.name), options);
+  const store = new MemoryStore({ database: from });
   const manager = new NetworkManager({
     store,
     log: silentLogger,
@@ -162,5 +172,41 @@ describe('beside a real engine', () => {
     await first.engine.start();
     expect(await first.manager.audit()).not.toEqual([]);
     await eventually('a ping', () => ping(second.container, first.container));
+  });
+});
+
+describe('beside a real engine, with IPv6', () => {
+  it('instances reach each other, whether or not the engine looks after ip6tables', async () => {
+    const database = new MemoryDatabase();
+    const value = JSON.stringify({
+      Network: '10.77.0.0/16',
+      ...{ EnableIPv6: true, IPv6Network: 'fd00:77::/64' },
+      Backend: { Type: 'vxlan' },
+    });
+    const key = '/coreos.com/network/config';
+    await new MemoryStore({ database }).commit([], [{ type: 'put', key, value }]);
+    const looks = await member(true, database, ['--experimental', '--ip6tables=true']);
+    const leaves = await member(false, database);
+    const { stdout } = await leaves.host.exec('ip', ['-6', 'addr', 'show', 'dev', 'nap0']);
+    expect(stdout).toContain(leaves.overlay.ipv6Gateway);
+    const outside = await network.addHost();
+    for (const { host } of [looks, leaves, { host: outside }]) {
+      const address = `fd99::${host.address.split('.').at(-1) ?? ''}/64`;
+      await host.exec('ip', ['addr', 'add', address, 'dev', 'eth0', 'nodad']);
+    }
+    for (const { host, manager } of [looks, leaves]) {
+      await host.exec('ip6tables', ['-P', 'FORWARD', 'DROP']);
+      await manager.audit();
+    }
+    const reaches = (from: Member, to: string) =>
+      eventually(`${from.container.ipv6} reaches ${to}`, () =>
+        from.container.exec('ping', ['-6', '-c', '1', '-W', '1', to]).then(() => true),
+      );
+    await reaches(looks, leaves.container.ipv6);
+    await reaches(leaves, looks.container.ipv6);
+    const other = `fd99::${outside.address.split('.').at(-1) ?? ''}`;
+    await reaches(looks, other);
+    await reaches(leaves, other);
+    for (const { manager } of [looks, leaves]) expect(await manager.audit()).toEqual([]);
   });
 });

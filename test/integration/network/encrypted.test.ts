@@ -544,6 +544,46 @@ describe('a new agent', () => {
     expect(record?.value).not.toContain('WireGuard');
   });
 
+  it('carries IPv6 as well, and the rules of both live in one table', async () => {
+    const database = new MemoryDatabase();
+    const store = new MemoryStore({ database });
+    const dual = { EnableIPv6: true, IPv6Network: 'fd00:77::/64' };
+    const config = (value: string): Promise<unknown> => {
+      const both = JSON.stringify({ ...(JSON.parse(value) as object), ...dual });
+      return store.commit([], [{ type: 'put', key: configPath, value: both }]);
+    };
+    await config(encrypted);
+    const join = async () => {
+      const host = await network.addHost();
+      const parts = manage(host, [], { store: new MemoryStore({ database }) });
+      const overlay = await parts.manager.ensure();
+      return { host, overlay, container: await network.addContainer(host, overlay), ...parts };
+    };
+    const [one, two] = [await join(), await join()];
+    const passes = () =>
+      eventually('a ping', () => ping(one.container, two.container.ipv6, 1370 - 48));
+    await passes();
+    const chains = async () => (await one.host.exec('nft', ['list', 'table', 'ip6', 'nap'])).stdout;
+    expect(await chains()).toMatch(/overlay6-postrouting[^]*tunnel-prerouting/);
+    // What has no way in the overlay, and the overlay's own way.
+    const gone = await one.host.exec('ip', ['-6', 'route', 'show', 'type', 'unreachable']);
+    expect(gone.stdout).toContain('fd00:77::a4d:0/112');
+    await one.stop();
+    await two.stop();
+
+    await config('{"Network":"10.77.0.0/16","Backend":{"Type":"vxlan"}}');
+    const plain = [one, two].map(({ host }) =>
+      manage(host, [], { store: new MemoryStore({ database }) }),
+    );
+    for (const { manager } of plain) await manager.ensure();
+    await passes();
+    expect(await chains()).toContain('overlay6-postrouting');
+    expect(await chains()).not.toContain('tunnel-prerouting');
+    const none = await one.host.exec('ip', ['-6', 'route', 'show', 'type', 'unreachable']);
+    expect(none.stdout.trim()).toBe('');
+    for (const { stop } of plain) await stop();
+  });
+
   it('says which port is taken', async () => {
     const host = await network.addHost();
     const stop = new AbortController();
