@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { formatIpv4 } from './cidr.ts';
+import { parseIpv6Prefix } from './dual-stack.ts';
 import { defaultNetworkConfig, overlayConfig, type RawNetworkConfig } from './overlay-config.ts';
 
 function raw(changes: Partial<RawNetworkConfig>): RawNetworkConfig {
@@ -8,6 +9,10 @@ function raw(changes: Partial<RawNetworkConfig>): RawNetworkConfig {
 
 function encrypted(options: Record<string, unknown>): Partial<RawNetworkConfig> {
   return { Backend: { Type: 'vxlan', Encryption: 'wireguard', ...options } };
+}
+
+function ipv6(options: Partial<RawNetworkConfig>): Partial<RawNetworkConfig> {
+  return { EnableIPv6: true, IPv6Network: 'fd00:77::/64', ...options };
 }
 
 describe('overlay config', () => {
@@ -42,6 +47,19 @@ describe('overlay config', () => {
     expect(port({})).toBe(51821);
     expect(port({ EncryptionPort: 443, MTU: 1340 })).toBe(443);
     expect(overlayConfig(raw({}))).not.toHaveProperty('encryption');
+  });
+
+  it('carries IPv6 if asked to, and only then', () => {
+    const prefix = parseIpv6Prefix('fd00:77::/96');
+    const derived = {
+      IPv6SubnetLen: 120,
+      IPv6SubnetMin: 'fd00:77:0::10.77.1.0',
+      IPv6SubnetMax: 'fd00:77::a4d:ff00',
+    };
+    expect(overlayConfig(raw(ipv6({}))).ipv6).toEqual(prefix);
+    expect(overlayConfig(raw(ipv6(derived))).ipv6).toEqual(prefix);
+    expect(overlayConfig(raw(ipv6({ EnableIPv6: false })))).toEqual(overlayConfig(raw({})));
+    expect(overlayConfig(raw({}))).not.toHaveProperty('ipv6');
   });
 
   it.each<[string, Partial<RawNetworkConfig>, string]>([
@@ -97,7 +115,42 @@ describe('overlay config', () => {
       encrypted({ DirectRouting: true }),
       'DirectRouting: true sends in the clear what Encryption: "wireguard" is to encrypt',
     ],
-    ['IPv6', { EnableIPv6: true }, 'EnableIPv6: nap'],
+    [
+      'IPv6 nowhere',
+      { EnableIPv6: true },
+      'IPv6Network is missing: with EnableIPv6: true, say one',
+    ],
+    ['IPv6 by number', ipv6({ IPv6Network: 6 }), 'IPv6Network 6 is no network: with'],
+    [
+      'an IPv6 network of IPv4',
+      ipv6({ IPv6Network: '10.0.0.0/8' }),
+      'IPv6Network: "10.0.0.0/8" is',
+    ],
+    ['a small IPv6 network', ipv6({ IPv6Network: 'fd00::/112' }), '/96 is the longest prefix'],
+    ['multicast', ipv6({ IPv6Network: 'ff02::/16' }), 'IPv6Network ff02::/16 is multicast'],
+    ['link-local addresses', ipv6({ IPv6Network: 'fe80::/64' }), 'is link-local: choose another'],
+    ['loopback', ipv6({ IPv6Network: '::/64' }), 'is where the loopback address ::1 is'],
+    ['IPv4 mapped', ipv6({ IPv6Network: '::ffff:0:0/96' }), 'is IPv4 itself, mapped'],
+    [
+      "the tunnel's network",
+      ipv6({ IPv6Network: 'fdc1:7416:16d8::/64' }),
+      "is that of nap's encrypted tunnel",
+    ],
+    [
+      'other IPv6 subnets',
+      ipv6({ IPv6SubnetLen: 64 }),
+      'IPv6SubnetLen 64: with SubnetLen 24 it is 120',
+    ],
+    [
+      'another first IPv6 subnet',
+      ipv6({ IPv6SubnetMin: 'fd00:77::' }),
+      'IPv6SubnetMin "fd00:77::": it is fd00:77::a4d:100',
+    ],
+    [
+      'another last IPv6 subnet',
+      ipv6({ IPv6SubnetMax: 5 }),
+      'IPv6SubnetMax 5: it is fd00:77::a4d:ff00',
+    ],
     ['an overlay without IPv4', { EnableIPv4: false }, 'EnableIPv4: false'],
     ['a VNI out of range', { Backend: { Type: 'vxlan', VNI: 0 } }, 'VNI 0'],
     ['a port out of range', { Backend: { Type: 'vxlan', Port: 70000 } }, 'port 70000'],

@@ -8,6 +8,8 @@ import {
   tryParseIpv4,
   type Cidr,
 } from './cidr.ts';
+import type { Ipv6Prefix } from './dual-stack.ts';
+import { ipv6NetworkOf } from './ipv6-network.ts';
 import { defaultTunnelPort, leastUnderlayMtu } from './tunnel.ts';
 
 /** The overlay as all hosts see it: flannel's network config with every default filled in. */
@@ -27,6 +29,8 @@ export interface OverlayConfig {
   readonly encryption?: { readonly port: number };
   /** Hosts on one layer-2 segment reach each other's containers without the tunnel (direct-routes.ts). */
   readonly directRouting?: true;
+  /** Present: every address of the overlay has a twin in IPv6 (dual-stack.ts). */
+  readonly ipv6?: Ipv6Prefix;
 }
 
 /** flannel's network config as found in the store (only what is read here). */
@@ -37,6 +41,10 @@ export interface RawNetworkConfig {
   readonly SubnetMax?: string | undefined;
   readonly EnableIPv4?: boolean | undefined;
   readonly EnableIPv6?: boolean | undefined;
+  readonly IPv6Network?: unknown;
+  readonly IPv6SubnetLen?: unknown;
+  readonly IPv6SubnetMin?: unknown;
+  readonly IPv6SubnetMax?: unknown;
   readonly Backend: {
     readonly Type: string;
     readonly VNI?: number | undefined;
@@ -121,11 +129,12 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
       `the network uses flannel's backend "${raw.Backend.Type}"; nap speaks "vxlan" only${instead}`,
     );
   }
-  if (raw.EnableIPv4 === false || raw.EnableIPv6 === true) {
+  if (raw.EnableIPv4 === false) {
     throw new OverlayConfigError(
-      `${raw.EnableIPv6 === true ? 'EnableIPv6' : 'EnableIPv4: false'}: nap's overlay carries IPv4, and nothing else`,
+      "EnableIPv4: false: nap's overlay carries IPv4 always, and IPv6 beside it with EnableIPv6: true",
     );
   }
+  const ipv6 = ipv6Checked(raw, { subnetLength, subnetMin, subnetMax });
   const vni = raw.Backend.VNI ?? 1;
   if (!Number.isInteger(vni) || vni < 1 || vni >= 2 ** 24) {
     throw new OverlayConfigError(`VNI ${vni} is not in 1..${2 ** 24 - 1}`);
@@ -169,6 +178,7 @@ export function overlayConfig(raw: RawNetworkConfig): OverlayConfig {
     ...(mtu === 0 ? {} : { underlayMtu: mtu }),
     ...(encryption === undefined ? {} : { encryption }),
     ...(direct && { directRouting: true }),
+    ...(ipv6 === undefined ? {} : { ipv6 }),
   };
 }
 
@@ -204,6 +214,14 @@ function encryptionOf(
     );
   }
   return { port: number };
+}
+
+function ipv6Checked(...input: Parameters<typeof ipv6NetworkOf>): Ipv6Prefix | undefined {
+  try {
+    return ipv6NetworkOf(...input);
+  } catch (error) {
+    throw new OverlayConfigError((error as Error).message);
+  }
 }
 
 function parsed(text: string): Cidr {

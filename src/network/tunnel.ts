@@ -33,6 +33,9 @@ const prefixGroups = 'fdc1:7416:16d8';
 /** Length of the prefix that all tunnel addresses share. */
 export const tunnelPrefixLength = 64;
 
+/** All of the tunnel's addresses. */
+export const tunnelNetwork = { base: `${prefixGroups}::`, prefix: tunnelPrefixLength } as const;
+
 /** The address, in the kernel's notation (RFC 5952), of the host that holds `subnet`. */
 export function tunnelAddress(subnet: Cidr): string {
   const high = subnet.base >>> 16;

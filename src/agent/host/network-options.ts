@@ -26,6 +26,10 @@ export interface OverlayInfo {
   readonly device: string;
   /** The host's address on the underlay. */
   readonly address: string;
+  /** The twins of `subnet` in IPv6, for example `fd00:77::a4d:300/120`. Absent: the overlay carries IPv4 only. */
+  readonly ipv6Subnet?: string;
+  /** The twin of `gateway`, with `ipv6Subnet` only. */
+  readonly ipv6Gateway?: string;
 }
 
 /** Something about this host's network that its owner should know. */

@@ -1,4 +1,5 @@
 import { formatCidr, formatIpv4, type Cidr } from '../../network/cidr.ts';
+import { ipv6Cidr, ipv6Of } from '../../network/dual-stack.ts';
 import type { OverlayConfig } from '../../network/overlay-config.ts';
 import type { OverlayInfo } from './network-options.ts';
 
@@ -25,5 +26,9 @@ export function overlayInfo(is: {
     network: formatCidr(config.network),
     device,
     address,
+    ...(config.ipv6 && {
+      ipv6Subnet: ipv6Cidr(config.ipv6, subnet),
+      ipv6Gateway: ipv6Of(config.ipv6, subnet.base + 1),
+    }),
   };
 }
