@@ -42,6 +42,7 @@ export interface NetworkKeeperDeps {
 export class NetworkKeeper {
   readonly #deps: NetworkKeeperDeps;
   #current: LocalNetwork | undefined;
+  #joined: JoinedNetwork | undefined;
   #problem = 'not set up yet';
   #engineUp = false;
   #signal: AbortSignal | undefined;
@@ -65,13 +66,7 @@ export class NetworkKeeper {
 
   /** What containers join, once it stands. */
   get joined(): JoinedNetwork | undefined {
-    if (this.#current === undefined) return undefined;
-    const { gateway, ipv6Subnet } = this.#current;
-    return {
-      name: this.name,
-      gateway,
-      ...(ipv6Subnet !== undefined && { ipv6: prefixOfSubnet(ipv6Subnet) }),
-    };
+    return this.#joined;
   }
 
   /** Why there is no `current`. */
@@ -170,6 +165,7 @@ export class NetworkKeeper {
       this.#deps.audits?.repaired([{ kind: 'bridge', what: `Docker network ${name} ${outcome}` }]);
     }
     this.#current = local;
+    this.#joined = joinedNetwork(name, local);
     this.#serve(local.gateway, signal);
     if (!isSame || outcome !== 'kept') this.#deps.onChange();
   }
@@ -233,4 +229,12 @@ export class NetworkKeeper {
       if (isAborted(signal)) done();
     });
   }
+}
+
+function joinedNetwork(name: string, { gateway, ipv6Subnet }: LocalNetwork): JoinedNetwork {
+  return {
+    name,
+    gateway,
+    ...(ipv6Subnet !== undefined && { ipv6: prefixOfSubnet(ipv6Subnet) }),
+  };
 }

@@ -188,6 +188,27 @@ describe('containers with IPv6', { timeout: 240_000 }, () => {
     await operator.unplace(key(4));
   });
 
+  it("are told of addresses of both families, through the engine's own resolver", async () => {
+    await start(dual);
+    const { id } = await serving(1, true);
+    const script = new URL('../dns/serve.ts', import.meta.url).pathname;
+    const server = docker.spawnInNetwork(
+      ...[process.execPath, '--import', 'tsx', script, dual.gateway],
+    );
+    try {
+      const ask = (type: string): Promise<string> =>
+        docker
+          .cli('exec', id, 'busybox', 'nslookup', `-type=${type}`, 's.p.ns.nap.local')
+          .catch(String);
+      await eventually('AAAA', async () => /fd00:77::c000:207/.test(await ask('aaaa')), 60_000);
+      await eventually('A', async () => /192\.0\.2\.7/.test(await ask('a')), 60_000);
+    } finally {
+      const gone = new Promise((resolve) => server.once('exit', resolve));
+      server.kill('SIGKILL');
+      await gone;
+    }
+  });
+
   it('are made anew without when it is switched off, and with it when it is on again', async () => {
     await start(plain);
     const { id, endpoint } = await serving(1, false);
