@@ -26,7 +26,7 @@ interface FakeContainer {
   labels: Record<string, string>;
   dns: string[];
   address: string;
-  /** With an IPv6 address: what it was created with. */
+  /** What it was created with. */
   given?: ContainerAddress | undefined;
   network: string;
   exitCode: number;
@@ -194,17 +194,14 @@ export class FakeEngine implements Engine {
     return this.#do(() => {
       const found = this.#get(containerId);
       const { address, given, network, ...rest } = found;
-      const attached =
-        (found.state === 'running' || found.state === 'paused') && network !== '';
+      const attached = (found.state === 'running' || found.state === 'paused') && network !== '';
       const { ipv4 = address, ipv6 } = given ?? {};
       return {
         ...rest,
         addresses: attached ? { [network]: ipv4 } : {},
-        ...(ipv6 !== undefined && {
-          assigned: { [network]: ipv4 },
-          assignedIpv6: { [network]: ipv6 },
-          ...(attached && { ipv6Addresses: { [network]: ipv6 } }),
-        }),
+        ...(given && network !== '' && { assigned: { [network]: ipv4 } }),
+        ...(ipv6 !== undefined && network !== '' && { assignedIpv6: { [network]: ipv6 } }),
+        ...(ipv6 !== undefined && attached && { ipv6Addresses: { [network]: ipv6 } }),
       };
     });
   }
@@ -228,7 +225,7 @@ export class FakeEngine implements Engine {
         labels: { ...request.container.labels, ...ownershipLabels(request) },
         dns: [request.network.gateway],
         address: `10.77.1.${number + 1}`,
-        ...(request.address?.ipv6 !== undefined && { given: request.address }),
+        ...(request.address && { given: request.address }),
         network: request.network.name,
         exitCode: 0,
         error: '',
@@ -266,7 +263,7 @@ export class FakeEngine implements Engine {
         state: 'created',
         labels: { ...request.labels },
         address: `10.77.1.${number + 1}`,
-        given: request.address?.ipv6 === undefined ? undefined : request.address,
+        given: request.address,
         startedAt: undefined,
         finishedAt: undefined,
         restarts: false,
@@ -287,7 +284,7 @@ export class FakeEngine implements Engine {
       const container = this.#get(containerId);
       this.calls.push(`readdress ${containerId} ${address?.ipv4 ?? ''}`);
       container.address = address?.ipv4 ?? `10.77.1.${++this.#count + 1}`;
-      container.given = address?.ipv6 === undefined ? undefined : address;
+      container.given = address;
     });
   }
 
@@ -486,6 +483,7 @@ export class FakeEngine implements Engine {
       for (const container of this.#containers.values()) {
         if (container.network === wanted.name && ipv6?.subnet !== present.ipv6?.subnet) {
           container.network = '';
+          this.#emit(container, 'disconnect', 'network');
         }
       }
       return 'replaced';
@@ -528,8 +526,8 @@ export class FakeEngine implements Engine {
     return container;
   }
 
-  #emit({ id, labels }: FakeContainer, action: string): void {
-    const event = { type: 'container', action, id, labels: { ...labels } };
+  #emit({ id, labels }: FakeContainer, action: string, type = 'container'): void {
+    const event = { type, action, id, labels: type === 'container' ? { ...labels } : {} };
     // As with the real one, news come a little after the fact.
     setImmediate(() => {
       for (const { onEvent } of this.#listeners) onEvent(event);

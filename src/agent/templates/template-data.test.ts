@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { EndpointRecord } from '../../registry/records/index.ts';
 import { templateData } from './template-data.ts';
 
 const key = { namespace: 'default', project: 'shop', service: 'proxy', ordinal: '1' };
@@ -13,7 +14,7 @@ describe('what a template sees of an instance', () => {
       host,
       { watch: [{ service: 'web', alias: 'web' }] },
       () =>
-        new Map([
+        new Map<string, EndpointRecord>([
           ['1', record],
           ['2', { ...record, ipv4_addr: '10.77.1.6', ipv6_addr: 'fd00:77::a4d:106' }],
         ]),
