@@ -39,7 +39,7 @@ for (const [n, ipv6] of [
 }
 
 /** The name under ip6.arpa of an address given as its 32 digits. */
-const arpa = (digits: string): string => `${[...digits].reverse().join('.')}.ip6.arpa`;
+const arpa = (digits: string): string => `${digits.split('').reverse().join('.')}.ip6.arpa`;
 const arpaOf1 = arpa('fd00007700000000000000000a4d0901');
 
 function ask(name: string, type: string, changes: Partial<AnswerContext> = {}) {
