@@ -36,9 +36,9 @@ export function ipv6NetworkOf(
   if (raw.EnableIPv6 !== true) return undefined;
   const { IPv6Network: text } = raw;
   if (typeof text !== 'string' || text === '') {
+    const said = text === undefined ? 'is missing' : `${JSON.stringify(text)} is no network`;
     throw new AddressError(
-      `IPv6Network ${JSON.stringify(text) ?? 'is missing'}${text === undefined ? '' : ' is no network'}: ` +
-        'with EnableIPv6: true, say one such as "fd00:77::/64"',
+      `IPv6Network ${said}: with EnableIPv6: true, say one such as "fd00:77::/64"`,
     );
   }
   const prefix = parsed(text);
