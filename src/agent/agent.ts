@@ -124,7 +124,7 @@ class Agent {
         this.#onEngine(info, problem);
       },
     });
-    this.#templates = this.#templateKeeper(networkName, touch);
+    this.#templates = this.#templateKeeper(touch);
     this.#deliveries =
       deps.files &&
       new Deliveries({
@@ -239,7 +239,7 @@ class Agent {
       auditMs: options.auditMs ?? defaultAuditMs,
       ...(deps.audits && { audits: deps.audits }),
       onChange: () => {
-        this.#addresses?.place(this.#networkKeeper.current?.subnet);
+        this.#addresses?.place(this.#networkKeeper.current);
         this.#reconciler.touchAll();
         this.#hostSession.changed();
       },
@@ -417,7 +417,7 @@ class Agent {
     await this.#deliveries?.sweep([...placed, ...this.#observed.all()]);
   }
 
-  #templateKeeper(networkName: string, onChange: Reconciler['touch']): TemplateKeeper | undefined {
+  #templateKeeper(onChange: Reconciler['touch']): TemplateKeeper | undefined {
     const { files, services, engine, clock, random, log } = this.#deps;
     if (files?.templates === undefined || services === undefined) return undefined;
     const { hostName: name, address, machineID, metadata = {} } = this.#options;
@@ -427,10 +427,7 @@ class Agent {
       store: files.templates,
       engine,
       containers: () => this.#observed.all(),
-      network: () => {
-        const current = this.#networkKeeper.current;
-        return current && { name: networkName, gateway: current.gateway };
-      },
+      network: () => this.#networkKeeper.joined,
       delivered: async (desired) => this.#deliveries?.ofConfigs(desired),
       clock,
       random,
@@ -455,12 +452,11 @@ class Agent {
 
   #context(): ReturnType<ConstructorParameters<typeof Reconciler>[0]['context']> {
     if (this.#engine === undefined) return undefined;
-    const current = this.#networkKeeper.current;
     return {
       interrupted: (ended) => this.#interruptions.interrupted(ended),
       mayCreate: this.#hostSession.lease !== undefined,
       licensed: this.#licence.held(),
-      network: current && { name: this.#networkKeeper.name, gateway: current.gateway },
+      network: this.#networkKeeper.joined,
     };
   }
 

@@ -1,7 +1,7 @@
 import { labels } from '../api/v1alpha1/group.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { withAddress, type AddressPool } from './addresses/address-pool.ts';
-import type { CreateRequest, Engine } from './docker/engine.ts';
+import type { ContainerAddress, CreateRequest, Engine } from './docker/engine.ts';
 import { EngineError, isNotFound } from './docker/errors.ts';
 import { describeProgress } from './docker/pull.ts';
 import type { DesiredInstance } from './desired.ts';
@@ -149,7 +149,7 @@ export class Executor {
       container: desired.placement.container,
       network: step.network,
     };
-    const create = async (address: string | undefined): Promise<void> => {
+    const create = async (address: ContainerAddress | undefined): Promise<void> => {
       signal.throwIfAborted();
       this.#deps.assertLicensed();
       for (const mount of request.container.mounts) {

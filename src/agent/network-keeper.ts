@@ -1,11 +1,12 @@
 import { labels } from '../api/v1alpha1/group.ts';
+import { prefixOfSubnet } from '../network/twins.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
 import { deadline } from '../runtime/deadline.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { isAborted } from '../runtime/aborted.ts';
 import type { AuditBook } from './audit/audit-book.ts';
-import type { Engine } from './docker/engine.ts';
+import type { Engine, JoinedNetwork } from './docker/engine.ts';
 import type { AgentDns, AgentNetwork, LocalInstances, LocalNetwork } from './options.ts';
 
 const firstRetryMs = 200;
@@ -41,6 +42,7 @@ export interface NetworkKeeperDeps {
 export class NetworkKeeper {
   readonly #deps: NetworkKeeperDeps;
   #current: LocalNetwork | undefined;
+  #joined: JoinedNetwork | undefined;
   #problem = 'not set up yet';
   #engineUp = false;
   #signal: AbortSignal | undefined;
@@ -60,6 +62,11 @@ export class NetworkKeeper {
   /** The overlay of this host, once its subnet is proved and the Docker network stands on it. */
   get current(): LocalNetwork | undefined {
     return this.#current;
+  }
+
+  /** What containers join, once it stands. */
+  get joined(): JoinedNetwork | undefined {
+    return this.#joined;
   }
 
   /** Why there is no `current`. */
@@ -141,6 +148,10 @@ export class NetworkKeeper {
         name,
         subnet: local.subnet,
         gateway: local.gateway,
+        ...(local.ipv6Subnet !== undefined &&
+          local.ipv6Gateway !== undefined && {
+            ipv6: { subnet: local.ipv6Subnet, gateway: local.ipv6Gateway },
+          }),
         options: local.dockerOptions,
         labels: { [labels.host]: host },
       },
@@ -149,12 +160,14 @@ export class NetworkKeeper {
     if (outcome !== 'kept')
       log.info({ subnet: local.subnet, outcome }, 'the Docker network stands');
     const before = this.#current;
-    if (before?.subnet === local.subnet && outcome !== 'kept') {
+    const isSame = before?.subnet === local.subnet && before.ipv6Subnet === local.ipv6Subnet;
+    if (isSame && outcome !== 'kept') {
       this.#deps.audits?.repaired([{ kind: 'bridge', what: `Docker network ${name} ${outcome}` }]);
     }
     this.#current = local;
+    this.#joined = joinedNetwork(name, local);
     this.#serve(local.gateway, signal);
-    if (before?.subnet !== local.subnet || outcome !== 'kept') this.#deps.onChange();
+    if (!isSame || outcome !== 'kept') this.#deps.onChange();
   }
 
   #serveWhatIsLeft(): void {
@@ -216,4 +229,12 @@ export class NetworkKeeper {
       if (isAborted(signal)) done();
     });
   }
+}
+
+function joinedNetwork(name: string, { gateway, ipv6Subnet }: LocalNetwork): JoinedNetwork {
+  return {
+    name,
+    gateway,
+    ...(ipv6Subnet !== undefined && { ipv6: prefixOfSubnet(ipv6Subnet) }),
+  };
 }

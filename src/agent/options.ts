@@ -50,6 +50,9 @@ export interface LocalNetwork {
   /** CIDR of this host's containers. */
   readonly subnet: string;
   readonly gateway: string;
+  /** CIDR of the IPv6 twins of `subnet`, and the twin of `gateway`. Absent, both: the overlay carries IPv4 only. */
+  readonly ipv6Subnet?: string;
+  readonly ipv6Gateway?: string;
   /** Options that Docker's bridge network must be made with: device, MTU, no masquerading. */
   readonly dockerOptions: Readonly<Record<string, string>>;
 }

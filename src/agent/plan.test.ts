@@ -5,6 +5,7 @@ import {
 } from '../../test/support/instances.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseIpv6Prefix } from '../network/dual-stack.ts';
 import type { DesiredInstance } from './desired.ts';
 import type { ContainerState } from './docker/engine.ts';
 import { blankMemory } from './memory.ts';
@@ -21,6 +22,11 @@ const context: PlanContext = {
   network: { name: 'nap', gateway },
   now: 1000,
 };
+
+/** The network with IPv6, and what a container was made with. */
+const six = { network: { name: 'nap', gateway, ipv6: parseIpv6Prefix('fd00:77::/64') } };
+const twins = { assigned: { nap: '10.77.1.2' }, assignedIpv6: { nap: 'FD00:77:0::a4d:102' } };
+const madeAnew = ['image', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'];
 
 const desired = (id = 'a', specHash = '1', restart: 'always' | 'no' = 'always') =>
   desiredInstance({ restart }, { id, specHash });
@@ -179,6 +185,38 @@ describe('the plan of one instance', () => {
       ['image', 'drain c1', 'stop c1', 'remove c1', 'create', 'start'],
       stepReasons.networkChanged,
     ],
+    ['one with the twin of its address stays', view({ containers: [container(twins)] }), six, []],
+    ['one whose address the engine chooses stays', view({ containers: [container()] }), six, []],
+    [
+      'one without the twin of its address is made anew',
+      view({ containers: [container({ assigned: twins.assigned })] }),
+      six,
+      madeAnew,
+      stepReasons.networkChanged,
+    ],
+    [
+      'one with the twin of another address is made anew',
+      view({ containers: [container({ ...twins, assignedIpv6: { nap: 'fd00:78::a4d:102' } })] }),
+      six,
+      madeAnew,
+      stepReasons.networkChanged,
+    ],
+    [
+      'one with an IPv6 address that the network has not is made anew',
+      view({ containers: [container(twins)] }),
+      {},
+      madeAnew,
+      stepReasons.networkChanged,
+    ],
+    [
+      'one that must not be restarted keeps what it has',
+      view({
+        desired: desired('a', '1', 'no'),
+        containers: [container({ assigned: twins.assigned })],
+      }),
+      six,
+      [],
+    ],
     [
       'one on an unproved subnet is left alone',
       view({ containers: [container({ dns: ['10.77.9.1'] })] }),
@@ -293,7 +331,8 @@ describe('every plan', () => {
             c.state === 'running' &&
             c.placementId === seen.desired?.id &&
             c.specHash === seen.desired.specHash &&
-            c.dns.includes(gateway),
+            // One that must not run twice stays, wherever it asks.
+            (c.dns.includes(gateway) || seen.desired.placement.container.restart === 'no'),
         );
         const left = execute(seen.containers, planInstance(seen, context).steps);
         if (own.length > 0) expect(own.map(({ id }) => id)).toContain(left[0]?.id);

@@ -1,5 +1,8 @@
+import { tryParseIpv4 } from '../network/cidr.ts';
+import { ipv4In } from '../network/dual-stack.ts';
 import type { InstanceKey } from '../registry/records/index.ts';
 import type { DesiredInstance } from './desired.ts';
+import type { JoinedNetwork } from './docker/engine.ts';
 import type { HealthView } from './health/monitor.ts';
 import { startFailureOf, type InstanceMemory } from './memory.ts';
 import type { OwnedContainer } from './ownership.ts';
@@ -140,7 +143,7 @@ export interface PlanContext {
   /** Whether fenced instances may run. Default: yes. */
   readonly licensed?: boolean;
   /** The overlay network of this host, once it stands. */
-  readonly network: { readonly name: string; readonly gateway: string } | undefined;
+  readonly network: JoinedNetwork | undefined;
   /** Monotonic milliseconds. */
   readonly now: number;
   /** Wall clock, milliseconds: the engine's times are compared with it. Absent: no pause is waited for. */
@@ -188,7 +191,19 @@ function hasLostNetwork(
   const staysCutOff = restart === 'no' || start === false || oneshot === true;
   if (network === undefined || staysCutOff) return false;
   if (container.state === 'running' && container.addresses[network.name] === undefined) return true;
-  return !container.dns.includes(network.gateway);
+  return !container.dns.includes(network.gateway) || hasOtherIpv6(container, network);
+}
+
+/** Whether it was not made with the IPv6 address that belongs to its own: with none, another one, or one that is of no use any more. */
+function hasOtherIpv6(
+  { assigned, assignedIpv6 }: OwnedContainer,
+  { name, ipv6 }: JoinedNetwork,
+): boolean {
+  const [short, long] = [assigned?.[name], assignedIpv6?.[name]];
+  if (ipv6 === undefined) return long !== undefined;
+  // What the engine chooses each time is no twin, and nothing is known of it beforehand.
+  if (short === undefined) return false;
+  return ipv4In(ipv6, long ?? '') !== tryParseIpv4(short);
 }
 
 function whyOutdated(container: OwnedContainer, desired: DesiredInstance): StepReason {

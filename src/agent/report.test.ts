@@ -57,6 +57,21 @@ describe('the report of an instance', () => {
     });
   });
 
+  it('serves at its IPv6 address, too, if that is the twin of the other', () => {
+    const seen = (ipv6: string) =>
+      report({ containers: [container({ ipv6Addresses: { nap: ipv6 } })] }).endpoint;
+    expect(seen('fd00:77::a4d:102')).toEqual({
+      host: 'h1',
+      ipv4_addr: '10.77.1.2',
+      ipv6_addr: 'fd00:77::a4d:102',
+      port: 80,
+      ports: [{ port: 80, protocol: 'tcp' }],
+    });
+    // One that the engine has chosen.
+    expect(seen('fd00:77::a4d:103')).not.toHaveProperty('ipv6_addr');
+    expect(seen('fd6e:1:2:3::2')).not.toHaveProperty('ipv6_addr');
+  });
+
   it('has no endpoint without an address in the overlay', () => {
     const { record, endpoint } = report({ containers: [container({ addresses: {} })] });
     expect(record?.ready).toBe(false);

@@ -1,4 +1,5 @@
 import { formatDuration } from '../api/v1alpha1/duration.ts';
+import { areTwins } from '../network/twins.ts';
 import type { EndpointRecord, InstancePhase, InstanceRecord } from '../registry/records/index.ts';
 import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.ts';
 import type { DesiredInstance } from './desired.ts';
@@ -92,7 +93,9 @@ export function reportInstance(view: InstanceView, context: ReportContext): Inst
     record,
     ...(ready &&
       desired !== undefined &&
-      ip !== undefined && { endpoint: endpointOf(desired, context.host, ip) }),
+      ip !== undefined && {
+        endpoint: endpointOf(desired, context.host, ip, shown.ipv6Addresses?.[context.network]),
+      }),
     ...(unsettledMs > 0 && { changesInMs: unsettledMs }),
   };
 }
@@ -354,11 +357,23 @@ function endOf(container: OwnedContainer): string {
   return ran === undefined ? killed : `${killed} after ${formatPause(ran)}`;
 }
 
-function endpointOf(desired: DesiredInstance, host: string, ip: string): EndpointRecord {
+/** @param ipv6 told only if it is the twin of `ip`: other hosts let no other through. */
+function endpointOf(
+  desired: DesiredInstance,
+  host: string,
+  ip: string,
+  ipv6: string | undefined,
+): EndpointRecord {
   const ports = desired.placement.container.ports.map(({ containerPort, protocol }) => ({
     port: containerPort,
     protocol,
   }));
   const port = ports[0]?.port;
-  return { host, ipv4_addr: ip, ...(port !== undefined && { port }), ports };
+  return {
+    host,
+    ipv4_addr: ip,
+    ...(ipv6 !== undefined && areTwins(ip, ipv6) && { ipv6_addr: ipv6 }),
+    ...(port !== undefined && { port }),
+    ports,
+  };
 }

@@ -1,4 +1,5 @@
 import { tryParseIpv4 } from '../network/cidr.ts';
+import { tryParseIpv6 } from '../network/dual-stack.ts';
 import type { CacheChange } from '../registry/record-cache.ts';
 import { RecordWatch } from '../registry/record-watch.ts';
 import {
@@ -44,6 +45,10 @@ const checkedEndpoints: RecordKind<ServiceKey & { readonly ordinal: string }, En
       .refine(({ ipv4_addr: address }) => tryParseIpv4(address) !== undefined, {
         message: `the address "${record.ipv4_addr}" is not an IPv4 address`,
         path: ['ipv4_addr'],
+      })
+      .refine(({ ipv6_addr: address = '::' }) => tryParseIpv6(address) !== undefined, {
+        message: `the address "${String(record.ipv6_addr)}" is not an IPv6 address`,
+        path: ['ipv6_addr'],
       })
       .parse(record);
   },

@@ -1,6 +1,7 @@
 import type { Hook, Hooks } from '../api/v1alpha1/hooks.ts';
 import type { InstanceKey } from '../registry/records/index.ts';
 import type { DesiredInstance } from './desired.ts';
+import type { JoinedNetwork } from './docker/engine.ts';
 import type { Mark } from './hooks/mark.ts';
 
 /** Why a step is taken. Named, because they appear in logs, in tests and in what users are told. */
@@ -51,7 +52,7 @@ export interface DeliverStep extends StepBase {
 export interface CreateStep extends StepBase {
   readonly type: 'create';
   readonly desired: DesiredInstance;
-  readonly network: { readonly name: string; readonly gateway: string };
+  readonly network: JoinedNetwork;
 }
 
 /** Starts a container: `containerId`, or the one that this plan's create step has just made. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseCidr } from './cidr.ts';
+import { parseIpv6Prefix } from './dual-stack.ts';
 import { serviceDomain, Zone } from './zone.ts';
 import { answerQuestion, type AnswerContext } from './zone-answer.ts';
 
@@ -22,6 +23,24 @@ for (const n of [1, 2, 3]) {
     ],
   });
 }
+
+const six = { ipv6: { prefix: parseIpv6Prefix('fd00:77::/64') } };
+const records = { ports: [], links: [] };
+zone.setService({ ...asker, service: 'both' }, records);
+for (const [n, ipv6] of [
+  ['1', 'fd00:77::a4d:901'],
+  ['2', undefined],
+] as const) {
+  zone.setEndpoint({ ...asker, service: 'both' }, n, {
+    address: `10.77.9.${n}`,
+    ...(ipv6 !== undefined && { ipv6 }),
+    ports: [{ port: 80, protocol: 'tcp' }],
+  });
+}
+
+/** The name under ip6.arpa of an address given as its 32 digits. */
+const arpa = (digits: string): string => `${digits.split('').reverse().join('.')}.ip6.arpa`;
+const arpaOf1 = arpa('fd00007700000000000000000a4d0901');
 
 function ask(name: string, type: string, changes: Partial<AnswerContext> = {}) {
   const answer = answerQuestion(zone, { name, type }, { ...context, ...changes });
@@ -94,5 +113,75 @@ describe('answers', () => {
     expect(ask('9.0.78.10.in-addr.arpa', 'PTR').answers).toMatchObject([
       { type: 'PTR', target: serviceDomain({ ...asker, service: 'shared' }) },
     ]);
+  });
+});
+
+describe('answers of IPv6', () => {
+  it('are the addresses of those instances that have one', () => {
+    expect(ask('both', 'AAAA', six).answers).toEqual([
+      { type: 'AAAA', name: 'both', ttl: 2, address: 'fd00:77::a4d:901' },
+    ]);
+    expect(ask('both-1', 'AAAA', six).answers).toHaveLength(1);
+    expect(ask('tasks.both', 'AAAA', six).answers).toHaveLength(1);
+    expect(ask('both', 'A', six).answers.map(({ type }) => type)).toEqual(['A', 'A']);
+    expect(ask('both', 'ANY', six).answers.map(({ type }) => type)).toEqual(['A', 'A', 'AAAA']);
+    for (const name of ['both-2', 'both-3', 'db']) {
+      expect(ask(name, 'AAAA', six)).toMatchObject({
+        ...{ absent: false, answers: [] },
+        authorities: [{ type: 'SOA' }],
+      });
+    }
+    expect(ask('nothing', 'AAAA', six).absent).toBe(true);
+  });
+
+  it('for a virtual IP are none, and for its instances theirs', () => {
+    const name = { ...asker, service: 'fronted' };
+    zone.setService(name, { ...records, virtualIP: '10.78.0.8' });
+    zone.setEndpoint(name, '1', { address: '10.77.8.1', ipv6: 'fd00:77::a4d:801', ports: [] });
+    expect(ask('fronted', 'AAAA', six)).toMatchObject({ absent: false, answers: [] });
+    expect(ask('tasks.fronted', 'AAAA', six).answers).toHaveLength(1);
+    expect(ask('fronted-1', 'AAAA', six).answers).toHaveLength(1);
+    expect(ask(arpa('fd00007700000000000000000a4e0008'), 'PTR', six).absent).toBe(true);
+  });
+
+  it('stand beside SRV, after those of IPv4', () => {
+    const { additionals } = ask('_80._tcp.both', 'SRV', six);
+    expect(additionals.map(({ type }) => type)).toEqual(['A', 'A', 'AAAA']);
+    expect(additionals.at(-1)?.name).toBe('1.both.p.default.nap.local');
+  });
+
+  it('lead back from ip6.arpa, to whom the asker may know', () => {
+    expect(ask(arpaOf1, 'PTR', six).answers).toMatchObject([
+      { type: 'PTR', target: '1.both.p.default.nap.local' },
+    ]);
+    expect(ask(arpaOf1.toUpperCase(), 'PTR', six).answers).toMatchObject([
+      { name: arpaOf1.toUpperCase() },
+    ]);
+    expect(ask(arpaOf1, 'A', six)).toMatchObject({ absent: false, answers: [] });
+    expect(ask(arpaOf1, 'PTR', { ...six, asker: 'stranger' }).absent).toBe(true);
+    // Of an address whose instance has none in IPv6.
+    expect(ask(arpa('fd00007700000000000000000a4d0902'), 'PTR', six).absent).toBe(true);
+  });
+
+  it('leave other addresses to others, and what they have not is no name of ours', () => {
+    const others = arpa('20010db8000000000000000000000001');
+    for (const name of [others, arpaOf1.slice(2), `0.${arpaOf1}`, 'ip6.arpa', `x${arpaOf1}`]) {
+      expect(answerQuestion(zone, { name, type: 'PTR' }, { ...context, ...six })).toBe('foreign');
+    }
+  });
+
+  it('before the overlay is known, are what records say', () => {
+    const unknown = { ipv6: {} };
+    expect(ask('both', 'AAAA', unknown).answers).toHaveLength(1);
+    expect(ask(arpaOf1, 'PTR', unknown).answers).toHaveLength(1);
+    const other = { name: arpa('fd00007700000000000000000a4d0999'), type: 'PTR' };
+    expect(answerQuestion(zone, other, { ...context, ...unknown })).toBe('foreign');
+  });
+
+  it('are none where the overlay carries IPv4 only, whatever records say', () => {
+    expect(ask('both', 'AAAA')).toMatchObject({ absent: false, answers: [] });
+    expect(ask('both', 'ANY').answers.map(({ type }) => type)).toEqual(['A', 'A']);
+    expect(ask('_80._tcp.both', 'SRV').additionals.map(({ type }) => type)).toEqual(['A', 'A']);
+    expect(answerQuestion(zone, { name: arpaOf1, type: 'PTR' }, context)).toBe('foreign');
   });
 });

@@ -1,4 +1,5 @@
 import { containsAddress, formatIpv4, tryParseIpv4, type Cidr } from './cidr.ts';
+import { formatIpv6, ipv4In, type Ipv6Prefix } from './dual-stack.ts';
 import {
   instanceDomain,
   serviceDomain,
@@ -6,11 +7,17 @@ import {
   type Asker,
   type ServiceName,
   type Zone,
+  type ZoneEndpoint,
 } from './zone.ts';
 
 /** Types of resource records that nap answers with. */
 export type ZoneRecord =
-  | { readonly type: 'A'; readonly name: string; readonly ttl: number; readonly address: string }
+  | {
+      readonly type: 'A' | 'AAAA';
+      readonly name: string;
+      readonly ttl: number;
+      readonly address: string;
+    }
   | {
       readonly type: 'SRV';
       readonly name: string;
@@ -50,6 +57,11 @@ export interface AnswerContext {
   readonly asker: Asker;
   /** Reverse names of these addresses are nap's to answer. */
   readonly network: Cidr;
+  /** Absent: this host's overlay carries IPv4 only, and nobody is told of IPv6 addresses. */
+  readonly ipv6?: {
+    /** Reverse names of these addresses are nap's to answer. Absent: those of known instances only. */
+    readonly prefix?: Ipv6Prefix | undefined;
+  };
   /** Changes with the zone; shown in SOA records. */
   readonly serial: number;
   /** Numbers in [0, 1): the order of answers, so that clients which take the first one spread. */
@@ -68,7 +80,8 @@ export const negativeTtlSeconds = 1;
 /**
  * Answers a question, or says that it is `foreign`. A name that exists without a ready address, or without an
  * address of the type asked, gets an empty answer, not "no such name": resolvers keep "no such name" for every type
- * (RFC 2308, RFC 8020), and musl ends its search on it, so an AAAA question would hide the A record.
+ * (RFC 2308, RFC 8020), and musl ends its search on it, so an AAAA question would hide the A record. Virtual IPs have no AAAA
+ * record: beside one, clients would prefer it and miss the virtual IP.
  */
 export function answerQuestion(
   zone: Zone,
@@ -78,6 +91,10 @@ export function answerQuestion(
   const name = question.name.toLowerCase().replace(/\.$/, '');
   const reverse = /^((?:\d{1,3}\.){4})in-addr\.arpa$/.exec(name);
   if (reverse !== null) return answerReverse(zone, question, reverse[1] ?? '', context);
+  const long = /^((?:[0-9a-f]\.){32})ip6\.arpa$/.exec(name);
+  if (long !== null && context.ipv6 !== undefined) {
+    return answerReverseIpv6(zone, question, long[1] ?? '', context);
+  }
 
   const service = /^_(\d{1,5})\._(tcp|udp|sctp)\.(.+)$/.exec(name);
   const found = zone.resolve(context.asker, service?.[3] ?? name);
@@ -93,7 +110,8 @@ export function answerQuestion(
   const targets = shuffled(found.targets, context.random);
   const answers: ZoneRecord[] = [];
   const additionals: ZoneRecord[] = [];
-  if (service === null && (question.type === 'A' || question.type === 'ANY')) {
+  const asks = (type: 'A' | 'AAAA'): boolean => question.type === type || question.type === 'ANY';
+  if (service === null && asks('A')) {
     const addresses =
       found.virtualIP === undefined
         ? targets.map(({ endpoint }) => endpoint.address)
@@ -103,7 +121,14 @@ export function answerQuestion(
       answers.push({ type: 'A', name: question.name, ttl: answerTtlSeconds, address });
     }
   }
+  if (service === null && asks('AAAA') && found.virtualIP === undefined) {
+    for (const { endpoint } of targets) {
+      answers.push(...ipv6Record(question.name, endpoint, context));
+    }
+  }
   if (question.type === 'SRV' || (service !== null && question.type === 'ANY')) {
+    // After those of IPv4: what has no room is left out from the end.
+    const ipv6Additionals: ZoneRecord[] = [];
     for (const { ordinal, endpoint } of targets) {
       const ports = endpoint.ports.filter(
         (port) =>
@@ -129,11 +154,22 @@ export function answerQuestion(
           ttl: answerTtlSeconds,
           address: endpoint.address,
         });
+        ipv6Additionals.push(...ipv6Record(target, endpoint, context));
       }
     }
+    additionals.push(...ipv6Additionals);
   }
   if (answers.length === 0) return empty(false, context);
   return { absent: false, answers, authorities: [], additionals };
+}
+
+function ipv6Record(
+  name: string,
+  { ipv6: address }: ZoneEndpoint,
+  { ipv6 }: AnswerContext,
+): readonly ZoneRecord[] {
+  if (ipv6 === undefined || address === undefined) return [];
+  return [{ type: 'AAAA', name, ttl: answerTtlSeconds, address }];
 }
 
 function answerReverse(
@@ -146,7 +182,33 @@ function answerReverse(
   if (address === undefined) return 'foreign';
   const service = zone.serviceAt(formatIpv4(address));
   if (service === undefined && !containsAddress(context.network, address)) return 'foreign';
-  const instance = zone.instanceAt(formatIpv4(address));
+  return answerPointer(zone, question, { service, address: formatIpv4(address) }, context);
+}
+
+/** @param labels the 32 digits of an address, from the last to the first: RFC 3596, section 2.5 */
+function answerReverseIpv6(
+  zone: Zone,
+  question: ZoneQuestion,
+  labels: string,
+  context: AnswerContext,
+): ZoneAnswer | 'foreign' {
+  const digits = labels.split('.').slice(0, 32).reverse().join('');
+  const address = formatIpv6(BigInt(`0x${digits}`));
+  const prefix = context.ipv6?.prefix;
+  const isOurs = prefix !== undefined && ipv4In(prefix, address) !== undefined;
+  if (!isOurs && zone.instanceAt(address) === undefined) return 'foreign';
+  return answerPointer(zone, question, { address }, context);
+}
+
+/** @param at an address, and the service whose virtual IP it is */
+function answerPointer(
+  zone: Zone,
+  question: ZoneQuestion,
+  at: { readonly address: string; readonly service?: ServiceName | undefined },
+  context: AnswerContext,
+): ZoneAnswer {
+  const { service } = at;
+  const instance = zone.instanceAt(at.address);
   const target =
     service !== undefined && isKnownTo(zone, context.asker, service)
       ? serviceDomain(service)

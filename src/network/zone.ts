@@ -57,6 +57,8 @@ interface Link {
 export interface ZoneEndpoint {
   /** IPv4 address. */
   readonly address: string;
+  /** IPv6 address, as RFC 5952 writes it. */
+  readonly ipv6?: string;
   readonly ports: readonly ServicePort[];
 }
 
@@ -132,7 +134,9 @@ export class Zone {
     const node = this.#node(name);
     this.#forgetAddress(node, ordinal);
     node.endpoints.set(ordinal, endpoint);
-    this.#byAddress.set(endpoint.address, { ...node.name, ordinal });
+    for (const address of addressesOf(endpoint)) {
+      this.#byAddress.set(address, { ...node.name, ordinal });
+    }
   }
 
   deleteEndpoint(name: ServiceName, ordinal: string): void {
@@ -143,7 +147,7 @@ export class Zone {
     this.#dropIfEmpty(node);
   }
 
-  /** The instance that serves at `address`. */
+  /** The instance that serves at `address`, of IPv4 or IPv6. */
   instanceAt(address: string): (ServiceName & { readonly ordinal: string }) | undefined {
     const found = this.#byAddress.get(address);
     return found && { ...found, ordinal: plainOrdinal(found.ordinal) };
@@ -328,14 +332,20 @@ export class Zone {
   }
 
   #forgetAddress(node: ServiceNode, ordinal: string): void {
-    const address = node.endpoints.get(ordinal)?.address;
-    if (address === undefined) return;
-    const holder = this.#byAddress.get(address);
-    // The address may have passed to another instance already.
-    if (holder !== undefined && id(holder) === id(node.name) && holder.ordinal === ordinal) {
-      this.#byAddress.delete(address);
+    const endpoint = node.endpoints.get(ordinal);
+    if (endpoint === undefined) return;
+    for (const address of addressesOf(endpoint)) {
+      const holder = this.#byAddress.get(address);
+      // The address may have passed to another instance already.
+      if (holder !== undefined && id(holder) === id(node.name) && holder.ordinal === ordinal) {
+        this.#byAddress.delete(address);
+      }
     }
   }
+}
+
+function addressesOf({ address, ipv6 }: ZoneEndpoint): readonly string[] {
+  return ipv6 === undefined ? [address] : [address, ipv6];
 }
 
 /** Of several readings of one name the first that leads somewhere, else the first. */

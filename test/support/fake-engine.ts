@@ -1,6 +1,7 @@
 import { containerName, ownershipLabels } from '../../src/agent/docker/container-spec.ts';
 import type {
   BesideRequest,
+  ContainerAddress,
   ContainerState,
   CreateRequest,
   Engine,
@@ -25,6 +26,8 @@ interface FakeContainer {
   labels: Record<string, string>;
   dns: string[];
   address: string;
+  /** What it was created with. */
+  given?: ContainerAddress | undefined;
   network: string;
   exitCode: number;
   error: string;
@@ -190,11 +193,15 @@ export class FakeEngine implements Engine {
   inspect(containerId: string): Promise<InspectedContainer> {
     return this.#do(() => {
       const found = this.#get(containerId);
-      const { address, network, ...rest } = found;
-      const attached = found.state === 'running' || found.state === 'paused';
+      const { address, given, network, ...rest } = found;
+      const attached = (found.state === 'running' || found.state === 'paused') && network !== '';
+      const { ipv4 = address, ipv6 } = given ?? {};
       return {
         ...rest,
-        addresses: attached && network !== '' ? { [network]: address } : {},
+        addresses: attached ? { [network]: ipv4 } : {},
+        ...(given && network !== '' && { assigned: { [network]: ipv4 } }),
+        ...(ipv6 !== undefined && network !== '' && { assignedIpv6: { [network]: ipv6 } }),
+        ...(ipv6 !== undefined && attached && { ipv6Addresses: { [network]: ipv6 } }),
       };
     });
   }
@@ -218,6 +225,7 @@ export class FakeEngine implements Engine {
         labels: { ...request.container.labels, ...ownershipLabels(request) },
         dns: [request.network.gateway],
         address: `10.77.1.${number + 1}`,
+        ...(request.address && { given: request.address }),
         network: request.network.name,
         exitCode: 0,
         error: '',
@@ -255,6 +263,7 @@ export class FakeEngine implements Engine {
         state: 'created',
         labels: { ...request.labels },
         address: `10.77.1.${number + 1}`,
+        given: request.address,
         startedAt: undefined,
         finishedAt: undefined,
         restarts: false,
@@ -266,11 +275,16 @@ export class FakeEngine implements Engine {
     });
   }
 
-  readdress(containerId: string, _network: string, address: string | undefined): Promise<void> {
+  readdress(
+    containerId: string,
+    _network: string,
+    address: ContainerAddress | undefined,
+  ): Promise<void> {
     return this.#do(() => {
       const container = this.#get(containerId);
-      this.calls.push(`readdress ${containerId} ${address ?? ''}`);
-      container.address = address ?? `10.77.1.${++this.#count + 1}`;
+      this.calls.push(`readdress ${containerId} ${address?.ipv4 ?? ''}`);
+      container.address = address?.ipv4 ?? `10.77.1.${++this.#count + 1}`;
+      container.given = address;
     });
   }
 
@@ -459,10 +473,20 @@ export class FakeEngine implements Engine {
   ensureNetwork(wanted: NetworkWanted): Promise<'kept' | 'created' | 'replaced'> {
     return this.#do(() => {
       const present = this.#networks.get(wanted.name);
-      if (present?.subnet === wanted.subnet) return 'kept';
-      const { subnet, gateway, options } = wanted;
-      this.#networks.set(wanted.name, { id: wanted.name, subnet, gateway, options });
-      return present === undefined ? 'created' : 'replaced';
+      const { subnet, gateway, ipv6, options } = wanted;
+      if (present?.subnet === subnet && present.ipv6?.subnet === ipv6?.subnet) return 'kept';
+      this.#networks.set(wanted.name, {
+        ...{ id: wanted.name, subnet, gateway, options },
+        ...(ipv6 && { ipv6 }),
+      });
+      if (present === undefined) return 'created';
+      for (const container of this.#containers.values()) {
+        if (container.network === wanted.name && ipv6?.subnet !== present.ipv6?.subnet) {
+          container.network = '';
+          this.#emit(container, 'disconnect', 'network');
+        }
+      }
+      return 'replaced';
     });
   }
 
@@ -502,8 +526,8 @@ export class FakeEngine implements Engine {
     return container;
   }
 
-  #emit({ id, labels }: FakeContainer, action: string): void {
-    const event = { type: 'container', action, id, labels: { ...labels } };
+  #emit({ id, labels }: FakeContainer, action: string, type = 'container'): void {
+    const event = { type, action, id, labels: type === 'container' ? { ...labels } : {} };
     // As with the real one, news come a little after the fact.
     setImmediate(() => {
       for (const { onEvent } of this.#listeners) onEvent(event);

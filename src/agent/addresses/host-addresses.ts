@@ -1,4 +1,6 @@
-import { parseCidr } from '../../network/cidr.ts';
+import { parseCidr, parseIpv4 } from '../../network/cidr.ts';
+import { ipv6Of, type Ipv6Prefix } from '../../network/dual-stack.ts';
+import { prefixOfSubnet } from '../../network/twins.ts';
 import type { Store } from '../../registry/store.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Task } from '../../runtime/supervise.ts';
@@ -8,6 +10,7 @@ import type { AddressFeed } from './address-feed.ts';
 import type { AddressPool } from './address-pool.ts';
 import { AddressWriter } from './address-writer.ts';
 import type { ObservedState } from '../observed.ts';
+import type { LocalNetwork } from '../options.ts';
 
 export interface HostAddressesDeps {
   readonly host: string;
@@ -26,6 +29,7 @@ export class HostAddresses {
   readonly #book: AddressBook;
   readonly #feed: AddressFeed;
   readonly #writer: AddressWriter;
+  #ipv6: Ipv6Prefix | undefined;
 
   constructor(deps: HostAddressesDeps) {
     const { book, feed } = deps;
@@ -40,6 +44,7 @@ export class HostAddresses {
       refuse: (address) => {
         book.refuse(address);
       },
+      ipv6Of: (address) => this.#ipv6 && ipv6Of(this.#ipv6, parseIpv4(address)),
       told: (address, atMostMs) => this.#writer.told(address, atMostMs),
     };
   }
@@ -54,9 +59,11 @@ export class HostAddresses {
     this.#book.complete();
   }
 
-  /** @param subnet CIDR of this host's containers; undefined: not proved (yet), and what was known stands */
-  place(subnet: string | undefined): void {
-    if (subnet !== undefined) this.#book.subnet = parseCidr(subnet);
+  /** @param local where this host's containers are; undefined: not proved (yet), and what was known stands */
+  place(local: Pick<LocalNetwork, 'subnet' | 'ipv6Subnet'> | undefined): void {
+    if (local === undefined) return;
+    this.#book.subnet = parseCidr(local.subnet);
+    this.#ipv6 = local.ipv6Subnet === undefined ? undefined : prefixOfSubnet(local.ipv6Subnet);
   }
 
   /** Says that `licensed()` may have changed. */

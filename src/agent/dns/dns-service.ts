@@ -6,6 +6,8 @@ import {
   tryParseIpv4,
 } from '../../network/cidr.ts';
 import type { Cidr } from '../../network/cidr.ts';
+import { prefixOfSubnet } from '../../network/twins.ts';
+import type { AnswerContext } from '../../network/zone-answer.ts';
 import type { ServiceName } from '../../network/zone.ts';
 import type { RecordSource } from '../../registry/record-watch.ts';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
@@ -38,7 +40,14 @@ export interface DnsServiceOptions {
    * has been away since the agent's start.
    */
   readonly overlay: () =>
-    { readonly network: string; readonly subnet: string; readonly address: string } | undefined;
+    | {
+        readonly network: string;
+        readonly subnet: string;
+        readonly address: string;
+        /** Absent: it carries IPv4 only. */
+        readonly ipv6Subnet?: string;
+      }
+    | undefined;
   /** The host's /etc/resolv.conf. */
   readonly readResolvConf: () => Promise<string>;
   /** Instead of `readResolvConf`. */
@@ -99,8 +108,15 @@ export class DnsService {
     const { readResolvConf, overlay, clock = systemClock } = this.#options;
     // Before the overlay is known, the usual size of a host's subnet must do.
     const nearby = blockOf(parseIpv4(gateway), 24);
-    const parsedNetwork = parser();
-    const parsedSubnet = parser();
+    const parsedNetwork = parser(parseCidr);
+    const parsedSubnet = parser(parseCidr);
+    const parsedIpv6 = parser((subnet) => ({ prefix: prefixOfSubnet(subnet) }));
+    // Before the overlay is known, records say what it carries.
+    const unknownIpv6 = {};
+    const ipv6 = (): AnswerContext['ipv6'] => {
+      const place = overlay();
+      return place === undefined ? unknownIpv6 : parsedIpv6(place.ipv6Subnet);
+    };
     const network = (): Cidr => parsedNetwork(overlay()?.network) ?? nearby;
     const resolver = new Resolver({
       view: this.view,
@@ -112,6 +128,7 @@ export class DnsService {
       }),
       localInstance: (address) => local.localInstance(address),
       network,
+      ipv6,
       subnet: () => parsedSubnet(overlay()?.subnet) ?? nearby,
       mayForward: (source) => server.charge(source, forwardPrice - 1),
       clock,
@@ -147,7 +164,7 @@ export class DnsService {
           : [
               {
                 name: 'audit of names',
-                run: (s: AbortSignal) => this.#audit(server, gateway, audits, s),
+                run: (s: AbortSignal) => this.#audit(server, gateway, ipv6, audits, s),
               },
             ]),
       ],
@@ -160,6 +177,7 @@ export class DnsService {
   async #audit(
     server: DnsServer,
     gateway: string,
+    ipv6: () => AnswerContext['ipv6'],
     audits: AuditBook,
     signal: AbortSignal,
   ): Promise<void> {
@@ -170,7 +188,8 @@ export class DnsService {
     });
     const audit = new NameAudit({
       store,
-      ask: (name) => askServer(gateway, server.port ?? 0)(name),
+      ask: (name, type) => askServer(gateway, server.port ?? 0)(name, type),
+      ipv6,
       repair: () => {
         this.#log.warn('this host answers names wrongly; reading all of them anew');
         this.#feed.reread();
@@ -204,11 +223,11 @@ export class DnsService {
 }
 
 /** Parses networks, the same text once: it is asked for every query. */
-function parser(): (text: string | undefined) => Cidr | undefined {
-  let last: { readonly text: string; readonly cidr: Cidr } | undefined;
+function parser<T>(parse: (text: string) => T): (text: string | undefined) => T | undefined {
+  let last: { readonly text: string; readonly parsed: T } | undefined;
   return (text) => {
     if (text === undefined) return undefined;
-    if (last?.text !== text) last = { text, cidr: parseCidr(text) };
-    return last.cidr;
+    if (last?.text !== text) last = { text, parsed: parse(text) };
+    return last.parsed;
   };
 }

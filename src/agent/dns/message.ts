@@ -2,6 +2,7 @@
  * Writing DNS answers. Done here and not with a library, because names want compressing: without, a third as many
  * addresses fit into a UDP packet.
  */
+import { tryParseIpv6 } from '../../network/dual-stack.ts';
 import type { ZoneRecord } from '../../network/zone-answer.ts';
 import { maxUdpBytes, replyLimit, type Query } from './query.ts';
 import { flag, headerBytes, questionEnd, rcode, typeNumbers } from './wire.ts';
@@ -132,6 +133,9 @@ class MessageWriter {
       case 'A':
         for (const part of record.address.split('.')) this.#uint8(Number(part));
         break;
+      case 'AAAA':
+        this.#ipv6(tryParseIpv6(record.address) ?? 0n);
+        break;
       case 'PTR':
         this.#name(record.target);
         break;
@@ -214,6 +218,12 @@ class MessageWriter {
       if (!/^[\w-]+$/.test(label)) return;
       this.#names.set(labels.slice(i).join('.'), offset);
       offset += label.length + 1;
+    }
+  }
+
+  #ipv6(address: bigint): void {
+    for (let shift = 96n; shift >= 0n; shift -= 32n) {
+      this.#uint32(Number((address >> shift) & 0xffff_ffffn));
     }
   }
 

@@ -12,6 +12,7 @@ let says: Map<string, readonly string[]>;
 let asked: string[];
 let repairs: number;
 let onRepair: () => void;
+let ipv6: { readonly prefix?: undefined } | undefined;
 
 beforeEach(() => {
   clock = new VirtualClock(0);
@@ -20,22 +21,24 @@ beforeEach(() => {
   asked = [];
   repairs = 0;
   onRepair = () => undefined;
+  ipv6 = undefined;
 });
 
 function audit(): NameAudit {
   return new NameAudit({
     store,
-    ask: (name) => {
-      asked.push(name);
-      const addresses = says.get(name);
+    ask: (name, type) => {
+      asked.push(type === 'A' ? name : `${name} ${type}`);
+      const addresses = says.get(type === 'A' ? name : `${name} ${type}`);
       return addresses === undefined
-        ? Promise.reject(new Error(`queryA ENOTFOUND ${name}`))
+        ? Promise.reject(new Error(`query${type} ENOTFOUND ${name}`))
         : Promise.resolve(addresses);
     },
     repair: () => {
       repairs += 1;
       onRepair();
     },
+    ipv6: () => ipv6,
     clock,
   });
 }
@@ -58,7 +61,10 @@ async function exists(service: typeof web, virtualIP: string | undefined, ...add
       ...addresses.map((address, i) => ({
         type: 'put' as const,
         key: endpointRecords.path({ ...service, ordinal: String(i + 1) }),
-        value: endpointRecords.encode({ host: 'h1', ipv4_addr: address, ports: [] }),
+        value: endpointRecords.encode({
+          ...{ host: 'h1', ipv4_addr: address, ports: [] },
+          ...(ipv6 && { ipv6_addr: `FD00:77:0::${address}` }),
+        }),
       })),
     ],
   );
@@ -124,6 +130,25 @@ describe('an audit of names', () => {
     await exists(web, '10.78.0.1');
     await expect(run(audit())).rejects.toThrow(WrongNamesError);
     await expect(run(audit())).rejects.toThrow('instead of 10.78.0.1');
+  });
+
+  it('asks for IPv6 where this host answers it, and only there', async () => {
+    await exists(web, '10.78.0.1', '10.77.1.2');
+    says.set('web.shop.default.nap.local', ['10.78.0.1']);
+    says.set('tasks.web.shop.default.nap.local', ['10.77.1.2']);
+    expect(await run(audit())).toEqual([]);
+    expect(asked.filter((name) => name.endsWith('AAAA'))).toEqual([]);
+
+    ipv6 = {};
+    await exists(web, '10.78.0.1', '10.77.1.2');
+    says.set('tasks.web.shop.default.nap.local AAAA', ['fd00:77::a4d:102']);
+    expect(await run(audit())).toEqual([]);
+    says.delete('tasks.web.shop.default.nap.local AAAA');
+    await expect(run(audit())).rejects.toThrow('instead of fd00:77::a4d:102');
+    says.set('tasks.web.shop.default.nap.local AAAA', ['fd00:77::a4d:102']);
+    // A virtual IP has no twin.
+    says.set('web.shop.default.nap.local AAAA', ['fd00:77::a4e:1']);
+    await expect(run(audit())).rejects.toThrow('answered by fd00:77::a4e:1 instead of nothing');
   });
 
   it('judges nothing while the registry is away', async () => {

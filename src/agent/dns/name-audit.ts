@@ -1,10 +1,12 @@
 import { Resolver } from 'node:dns/promises';
-import { answerQuestion } from '../../network/zone-answer.ts';
+import { formatIpv6, tryParseIpv6 } from '../../network/dual-stack.ts';
+import { answerQuestion, type AnswerContext } from '../../network/zone-answer.ts';
 import { serviceDomain, Zone, type ServiceName } from '../../network/zone.ts';
 import { endpointRecords, serviceRecords } from '../../registry/records/index.ts';
 import type { Store } from '../../registry/store.ts';
 import { sleep, type Clock } from '../../runtime/clock.ts';
 import type { Finding } from '../audit/finding.ts';
+import { zoneEndpoint } from './zone-view.ts';
 
 /** A change may be on its way to this host for so long, in milliseconds; what differs for longer is wrong. */
 const patienceMs = 2_000;
@@ -17,10 +19,14 @@ export class WrongNamesError extends Error {
   override readonly name = 'WrongNamesError';
 }
 
+type AddressType = 'A' | 'AAAA';
+
 export interface NameAuditOptions {
   readonly store: Pick<Store, 'list'>;
   /** The addresses that this host's name server gives for a name. Rejects when it gives none. */
-  readonly ask: (name: string) => Promise<readonly string[]>;
+  readonly ask: (name: string, type: AddressType) => Promise<readonly string[]>;
+  /** What of IPv6 this host answers. Absent, or undefined: nothing, and nothing of it is asked. */
+  readonly ipv6?: () => AnswerContext['ipv6'];
   /** Reads all records anew and opens new sockets. */
   readonly repair: () => void;
   readonly clock: Clock;
@@ -85,14 +91,18 @@ export class NameAudit {
   async #difference(service: ServiceName, signal: AbortSignal): Promise<string | undefined> {
     const zone = await this.#zoneOf(service, signal);
     const plain = serviceDomain(service);
+    const ipv6 = this.#options.ipv6?.();
+    const types = ipv6 === undefined ? (['A'] as const) : (['A', 'AAAA'] as const);
     for (const name of [plain, `tasks.${plain}`]) {
-      const right = addressesIn(zone, name);
-      const given = await this.#options.ask(name).catch((error: unknown) => error as Error);
-      const said = given instanceof Error ? given.message : [...given].sort().join(', ');
-      // No address is told as an error by those who ask.
-      const isNone = given instanceof Error && /ENOTFOUND|ENODATA/.test(given.message);
-      if (right.length === 0 ? isNone : said === right.join(', ')) continue;
-      return `${name} was answered by ${said || 'nothing'} instead of ${right.join(', ') || 'nothing'}`;
+      for (const type of types) {
+        const right = addressesIn(zone, name, type, ipv6);
+        const given = await this.#options.ask(name, type).catch((error: unknown) => error as Error);
+        const said = given instanceof Error ? given.message : [...given].sort().join(', ');
+        // No address is told as an error by those who ask.
+        const isNone = given instanceof Error && /ENOTFOUND|ENODATA/.test(given.message);
+        if (right.length === 0 ? isNone : said === right.join(', ')) continue;
+        return `${name} was answered by ${said || 'nothing'} instead of ${right.join(', ') || 'nothing'}`;
+      }
     }
     return undefined;
   }
@@ -111,8 +121,7 @@ export class NameAudit {
     for (const { key, value } of endpoints.entries) {
       const seat = endpointRecords.parsePath(key)?.ordinal;
       if (seat === undefined) continue;
-      const { ipv4_addr: address, ports } = endpointRecords.decode(value);
-      zone.setEndpoint(service, seat, { address, ports });
+      zone.setEndpoint(service, seat, zoneEndpoint(endpointRecords.decode(value)));
     }
     return zone;
   }
@@ -122,13 +131,23 @@ export class NameAudit {
 export function askServer(address: string, port: number): NameAuditOptions['ask'] {
   const resolver = new Resolver({ timeout: 1_000, tries: 2 });
   resolver.setServers([`${address}:${port}`]);
-  return (name) => resolver.resolve4(name);
+  return async (name, type) => {
+    if (type === 'A') return resolver.resolve4(name);
+    const addresses = await resolver.resolve6(name);
+    // One spelling, whatever the resolver's is.
+    return addresses.map((address) => formatIpv6(tryParseIpv6(address) ?? 0n));
+  };
 }
 
-function addressesIn(zone: Zone, name: string): readonly string[] {
+function addressesIn(
+  zone: Zone,
+  name: string,
+  type: AddressType,
+  ipv6: AnswerContext['ipv6'],
+): readonly string[] {
   const network = { base: 0, prefix: 32 };
-  const context = { asker: undefined, network, serial: 0, random: () => 0 };
-  const answer = answerQuestion(zone, { name, type: 'A' }, context);
+  const context = { asker: undefined, network, serial: 0, random: () => 0, ...(ipv6 && { ipv6 }) };
+  const answer = answerQuestion(zone, { name, type }, context);
   if (answer === 'foreign') return [];
-  return answer.answers.flatMap((each) => (each.type === 'A' ? [each.address] : [])).sort();
+  return answer.answers.flatMap((each) => (each.type === type ? [each.address] : [])).sort();
 }

@@ -3,7 +3,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
 import { parseCidr } from '../../network/cidr.ts';
-import { Zone, type ServiceName } from '../../network/zone.ts';
+import { parseIpv6Prefix } from '../../network/dual-stack.ts';
+import { Zone, type ServiceName, type ZoneEndpoint } from '../../network/zone.ts';
+import type { AnswerContext } from '../../network/zone-answer.ts';
 import { Resolver } from './resolver.ts';
 
 const web: ServiceName = { namespace: 'default', project: 'p', service: 'web' };
@@ -20,6 +22,7 @@ function setUp(upstream: (query: Packet, bytes: Buffer) => Buffer | undefined = 
   const subnet = parseCidr('10.77.1.0/24');
   const passedOn: string[] = [];
   let mayForward = true;
+  let ipv6: AnswerContext['ipv6'];
   const resolver = new Resolver({
     view,
     forwarder: {
@@ -31,6 +34,7 @@ function setUp(upstream: (query: Packet, bytes: Buffer) => Buffer | undefined = 
     },
     localInstance: (address) => (address === '10.77.1.2' ? web : undefined),
     network: () => network,
+    ipv6: () => ipv6,
     subnet: () => subnet,
     mayForward: () => mayForward,
     clock,
@@ -39,9 +43,15 @@ function setUp(upstream: (query: Packet, bytes: Buffer) => Buffer | undefined = 
     edit();
     view.serial += 1;
   };
-  const endpoint = (service: ServiceName, ordinal: string, address: string): void => {
+  const endpoint = (
+    service: ServiceName,
+    ordinal: string,
+    address: string,
+    over: Partial<ZoneEndpoint> = {},
+  ): void => {
     change(() => {
-      zone.setEndpoint(service, ordinal, { address, ports: [{ port: 80, protocol: 'tcp' }] });
+      const ports = [{ port: 80, protocol: 'tcp' as const }];
+      zone.setEndpoint(service, ordinal, { address, ports, ...over });
     });
   };
   endpoint(web, '1', '10.77.1.2');
@@ -52,6 +62,7 @@ function setUp(upstream: (query: Packet, bytes: Buffer) => Buffer | undefined = 
     endpoint,
     resolver,
     refuseForwarding: () => (mayForward = false),
+    setIpv6: (is: AnswerContext['ipv6']) => (ipv6 = is),
     ask: async (name: string, options: AskOptions = {}): Promise<Packet> => {
       const { source = '10.77.1.2', transport = 'udp' } = options;
       const reply = await resolver.answer(query(name, options), source, transport);
@@ -151,6 +162,18 @@ describe('answers that are kept', () => {
     expect(addressesOf(await ask('db'))).toEqual(['10.77.2.2']);
     expect(await ask('db', { source: '10.77.9.9' })).toMatchObject({ rcode: 'NXDOMAIN' });
     expect(addressesOf(await ask('db'))).toEqual(['10.77.2.2']);
+  });
+
+  it('follow the overlay when it begins to carry IPv6, and when it ends', async () => {
+    const { ask, endpoint, setIpv6 } = setUp();
+    endpoint(db, '1', '10.77.2.2', { ipv6: 'fd00:77::a4d:202' });
+    const long = (): Promise<Packet> => ask('db', { type: 'AAAA' });
+    for (let i = 0; i < 2; i++) expect(addressesOf(await long())).toEqual([]);
+    setIpv6({ prefix: parseIpv6Prefix('fd00:77::/64') });
+    for (let i = 0; i < 2; i++) expect(addressesOf(await long())).toEqual(['fd00:77::a4d:202']);
+    expect(addressesOf(await ask('db'))).toEqual(['10.77.2.2']);
+    setIpv6(undefined);
+    expect(addressesOf(await long())).toEqual([]);
   });
 
   it('begin with each of several addresses', async () => {

@@ -1,6 +1,6 @@
 import { containsAddress, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
 import { zoneSuffix, type Asker, type ServiceName } from '../../network/zone.ts';
-import { answerQuestion, type ZoneAnswer } from '../../network/zone-answer.ts';
+import { answerQuestion, type AnswerContext, type ZoneAnswer } from '../../network/zone-answer.ts';
 import { sleep, systemClock, type Clock } from '../../runtime/clock.ts';
 import { AnswerCache } from './answer-cache.ts';
 import { ForeignCache } from './foreign-cache.ts';
@@ -17,6 +17,8 @@ export interface ResolverOptions {
   readonly localInstance: (address: string) => ServiceName | undefined;
   /** The whole overlay; the same object as long as nothing changes. */
   readonly network: () => Cidr;
+  /** What of IPv6 is answered; the same object as long as nothing changes. Absent, or undefined: nothing. */
+  readonly ipv6?: () => AnswerContext['ipv6'];
   /** This host's part of it. */
   readonly subnet: () => Cidr;
   /** Whether the source may have one more query passed on. Default: always. */
@@ -47,7 +49,9 @@ export class Resolver {
   readonly #foreign: ForeignCache;
   /** Grows with everything that answers depend on. */
   #version = 0;
-  #versionOf: { serial: number; synced: boolean; network: Cidr } | undefined;
+  #versionOf:
+    | { serial: number; synced: boolean; network: Cidr; ipv6: AnswerContext['ipv6'] }
+    | undefined;
 
   constructor(options: ResolverOptions) {
     this.#options = options;
@@ -137,7 +141,11 @@ export class Resolver {
 
   #own(query: Query, asker: Asker): Own {
     const { view, network, random = Math.random } = this.#options;
-    const context = { asker, network: network(), serial: view.serial, random };
+    const ipv6 = this.#options.ipv6?.();
+    const context: AnswerContext = {
+      ...{ asker, network: network(), serial: view.serial, random },
+      ...(ipv6 && { ipv6 }),
+    };
     const answer = answerQuestion(view.zone, query, context);
     // Without the records, nobody can say that a name does not exist.
     return !view.synced && answer !== 'foreign' && answer.answers.length === 0
@@ -148,10 +156,16 @@ export class Resolver {
   #zoneVersion(): number {
     const { serial, synced } = this.#options.view;
     const network = this.#options.network();
+    const ipv6 = this.#options.ipv6?.();
     const of = this.#versionOf;
-    if (of?.serial !== serial || of.synced !== synced || of.network !== network) {
+    if (
+      of?.serial !== serial ||
+      of.synced !== synced ||
+      of.network !== network ||
+      of.ipv6 !== ipv6
+    ) {
       this.#version += 1;
-      this.#versionOf = { serial, synced, network };
+      this.#versionOf = { serial, synced, network, ipv6 };
     }
     return this.#version;
   }

@@ -1,5 +1,14 @@
-import { Zone } from '../../network/zone.ts';
+import { formatIpv6, tryParseIpv6 } from '../../network/dual-stack.ts';
+import { Zone, type ZoneEndpoint } from '../../network/zone.ts';
+import type { EndpointRecord } from '../../registry/records/index.ts';
 import type { ServiceFeed } from '../service-feed.ts';
+
+/** What names mean by an endpoint. */
+export function zoneEndpoint(record: EndpointRecord): ZoneEndpoint {
+  const { ipv4_addr: address, ipv6_addr: ipv6 = '', ports } = record;
+  const long = tryParseIpv6(ipv6);
+  return { address, ...(long !== undefined && { ipv6: formatIpv6(long) }), ports };
+}
 
 /**
  * The cluster's names as this host knows them. While the store is away, the last known state stands. A record that cannot
@@ -19,7 +28,7 @@ export class ZoneView {
       },
       endpoint: (name, seat, record) => {
         if (record === undefined) this.zone.deleteEndpoint(name, seat);
-        else this.zone.setEndpoint(name, seat, { address: record.ipv4_addr, ports: record.ports });
+        else this.zone.setEndpoint(name, seat, zoneEndpoint(record));
       },
       settled: () => {
         this.#serial = (this.#serial + 1) >>> 0;

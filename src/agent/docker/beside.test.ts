@@ -1,6 +1,7 @@
 import type Docker from 'dockerode';
 import { expect, it } from 'vitest';
 import { besideBody } from './beside.ts';
+import type { BesideRequest } from './engine.ts';
 
 const other = {
   Id: 'c1',
@@ -43,4 +44,19 @@ it("runs the instance's own image as the instance does", () => {
   expect(body).toMatchObject({ Image: 'sha256:1', User: '1000', WorkingDir: '/srv' });
   expect(body.Env).toEqual(['PATH=/app', 'OWN=1']);
   expect(body).not.toHaveProperty('Entrypoint');
+});
+
+it('has an address of its own on the network of the other one, and its twin where there is one', () => {
+  const of = (address: object | undefined): string =>
+    JSON.stringify(
+      besideBody(other, [], { ...request, ...(address && { address }) } as BesideRequest)
+        .NetworkingConfig,
+    );
+  expect(of(undefined)).toBeUndefined();
+  expect(of({ ipv4: '10.77.1.5' })).toBe(
+    '{"EndpointsConfig":{"nap":{"IPAMConfig":{"IPv4Address":"10.77.1.5"}}}}',
+  );
+  expect(of({ ipv4: '10.77.1.5', ipv6: 'fd00:77::a4d:105' })).toBe(
+    '{"EndpointsConfig":{"nap":{"IPAMConfig":{"IPv4Address":"10.77.1.5","IPv6Address":"fd00:77::a4d:105"}}}}',
+  );
 });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { parseIpv6Prefix } from '../../network/dual-stack.ts';
 import { negotiateApiVersion } from './api-version.ts';
 import { containerName, createBody } from './container-spec.ts';
 import type { CreateRequest } from './engine.ts';
@@ -68,6 +69,19 @@ describe('createBody', () => {
       },
     ]);
     expect(body.Env).toEqual(['KEY=sealed', 'OWN=yes']);
+  });
+
+  it('gives an address, and its twin where there is one', () => {
+    const of = (over: Partial<CreateRequest>): string =>
+      JSON.stringify(createBody({ ...request(), ...over }).NetworkingConfig);
+    expect(of({})).toBe('{"EndpointsConfig":{"nap":{}}}');
+    expect(of({ address: { ipv4: '10.77.1.5' } })).toBe(
+      '{"EndpointsConfig":{"nap":{"IPAMConfig":{"IPv4Address":"10.77.1.5"}}}}',
+    );
+    const network = { ...request().network, ipv6: parseIpv6Prefix('fd00:77::/64') };
+    expect(of({ network, address: { ipv4: '10.77.1.5', ipv6: 'fd00:77::a4d:105' } })).toBe(
+      '{"EndpointsConfig":{"nap":{"IPAMConfig":{"IPv4Address":"10.77.1.5","IPv6Address":"fd00:77::a4d:105"}}}}',
+    );
   });
 
   it('has a name for people and labels for the agent, which users cannot overwrite', () => {

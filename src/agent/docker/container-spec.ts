@@ -8,7 +8,7 @@ import type {
 } from '../../registry/records/index.ts';
 import { stopHooksLabel } from '../hooks/stop-hooks.ts';
 import { engineRestarts } from '../restart/decision.ts';
-import type { CreateRequest, DeliveredFile } from './engine.ts';
+import type { ContainerAddress, CreateRequest, DeliveredFile } from './engine.ts';
 
 /**
  * Translates a resolved container spec into the body of the engine's "create container" call (API 1.41). Pure.
@@ -47,12 +47,16 @@ export interface CreateBody {
 
 /** The place of a container in a network. */
 interface EndpointConfig {
-  readonly IPAMConfig?: { readonly IPv4Address: string };
+  readonly IPAMConfig?: { readonly IPv4Address: string; readonly IPv6Address?: string };
 }
 
 /** @param address undefined: the engine chooses one */
-export function endpointConfig(address: string | undefined): EndpointConfig {
-  return address === undefined ? {} : { IPAMConfig: { IPv4Address: address } };
+export function endpointConfig(address: ContainerAddress | undefined): EndpointConfig {
+  if (address === undefined) return {};
+  const { ipv4, ipv6 } = address;
+  return {
+    IPAMConfig: { IPv4Address: ipv4, ...(ipv6 !== undefined && { IPv6Address: ipv6 }) },
+  };
 }
 
 /** Durations are nanoseconds; absent parts are the image's. */

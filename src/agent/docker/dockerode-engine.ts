@@ -7,6 +7,7 @@ import { createBody, endpointConfig } from './container-spec.ts';
 import { dockerClients, type DockerClients } from './docker-client.ts';
 import type {
   BesideRequest,
+  ContainerAddress,
   CreateRequest,
   Engine,
   EngineEvent,
@@ -136,7 +137,7 @@ export class DockerodeEngine implements Engine {
   async readdress(
     containerId: string,
     network: string,
-    address: string | undefined,
+    address: ContainerAddress | undefined,
     signal?: AbortSignal,
   ): Promise<void> {
     await this.#call(

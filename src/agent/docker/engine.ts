@@ -1,3 +1,4 @@
+import type { Ipv6Prefix } from '../../network/dual-stack.ts';
 import type { ContainerSpec, InstanceKey } from '../../registry/records/index.ts';
 import type { ExecResult } from './exec.ts';
 
@@ -37,7 +38,7 @@ export interface Engine {
   readdress(
     containerId: string,
     network: string,
-    address: string | undefined,
+    address: ContainerAddress | undefined,
     signal?: AbortSignal,
   ): Promise<void>;
   /** Gives the container another name. Does nothing when it has it. */
@@ -151,6 +152,10 @@ export interface InspectedContainer extends ListedContainer {
   readonly addresses: Readonly<Record<string, string>>;
   /** IPv4 address that it was created with and gets at each start, by network name. Absent: the engine chooses. */
   readonly assigned?: Readonly<Record<string, string>>;
+  /** IPv6 address on each network by network name; only while it runs. Absent: none. */
+  readonly ipv6Addresses?: Readonly<Record<string, string>>;
+  /** IPv6 address that it was created with and gets at each start, by network name. Absent: none, or one that the engine chooses. */
+  readonly assignedIpv6?: Readonly<Record<string, string>>;
   /** DNS servers that the container was created with. */
   readonly dns: readonly string[];
   readonly exitCode: number;
@@ -189,6 +194,22 @@ export interface DeliveredFile {
   readonly target: string;
 }
 
+/** What a container has at each start. */
+export interface ContainerAddress {
+  readonly ipv4: string;
+  /** Its twin. Absent: the overlay carries IPv4 only. */
+  readonly ipv6?: string;
+}
+
+/** A Docker network as containers join it. */
+export interface JoinedNetwork {
+  readonly name: string;
+  /** IPv4 address of the bridge, where names are asked for. */
+  readonly gateway: string;
+  /** Present: containers have the IPv6 twins of their addresses, too. */
+  readonly ipv6?: Ipv6Prefix;
+}
+
 /** Everything that decides on one container. */
 export interface CreateRequest {
   readonly key: InstanceKey;
@@ -196,9 +217,9 @@ export interface CreateRequest {
   readonly placementId: string;
   readonly specHash: string;
   readonly container: ContainerSpec;
-  readonly network: { readonly name: string; readonly gateway: string };
-  /** IPv4 address that it gets at each start. Absent: the engine chooses one, another one each time. */
-  readonly address?: string;
+  readonly network: JoinedNetwork;
+  /** What it gets at each start. Absent: the engine chooses, anew each time. */
+  readonly address?: ContainerAddress;
   /** What was delivered apart from the container spec. */
   readonly delivered?: {
     readonly files: readonly DeliveredFile[];
@@ -216,8 +237,8 @@ export interface BesideRequest {
   readonly image?: string;
   /** The program with its arguments. Absent: what the image runs by itself. */
   readonly command?: readonly string[];
-  /** IPv4 address on the other one's network. Absent: the engine chooses. */
-  readonly address?: string;
+  /** On the other one's network. Absent: the engine chooses. */
+  readonly address?: ContainerAddress;
 }
 
 /** One run of a command. */
@@ -244,15 +265,26 @@ export interface NetworkWanted {
   /** CIDR. */
   readonly subnet: string;
   readonly gateway: string;
+  /** Absent: the network has no IPv6 of nap's. */
+  readonly ipv6?: Ipv6Subnet;
   /** Options of the bridge driver. */
   readonly options: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
+}
+
+/** The IPv6 part of a network. */
+export interface Ipv6Subnet {
+  /** CIDR. */
+  readonly subnet: string;
+  readonly gateway: string;
 }
 
 export interface NetworkState {
   readonly id: string;
   readonly subnet: string | undefined;
   readonly gateway: string | undefined;
+  /** Absent: IPv6 is off there. */
+  readonly ipv6?: Partial<Ipv6Subnet>;
   readonly options: Readonly<Record<string, string>>;
 }
 

@@ -29,10 +29,15 @@ export function listed(info: Docker.ContainerInfo): ListedContainer {
 export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer {
   const addresses: Record<string, string> = {};
   const assigned: Record<string, string> = {};
+  const ipv6Addresses: Record<string, string> = {};
+  const assignedIpv6: Record<string, string> = {};
   for (const [name, endpoint] of Object.entries(info.NetworkSettings.Networks)) {
     if (endpoint.IPAddress !== '') addresses[name] = endpoint.IPAddress;
-    const { IPv4Address: fixed = '' } = (endpoint.IPAMConfig ?? {}) as { IPv4Address?: string };
+    if (endpoint.GlobalIPv6Address) ipv6Addresses[name] = endpoint.GlobalIPv6Address;
+    const config = (endpoint.IPAMConfig ?? {}) as { IPv4Address?: string; IPv6Address?: string };
+    const { IPv4Address: fixed = '', IPv6Address: fixedIpv6 = '' } = config;
     if (fixed !== '') assigned[name] = fixed;
+    if (fixedIpv6 !== '') assignedIpv6[name] = fixedIpv6;
   }
   const config = info.Config as { Labels?: Record<string, string> | null; StopTimeout?: number };
   return {
@@ -42,6 +47,8 @@ export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer
     labels: config.Labels ?? {},
     addresses,
     ...(Object.keys(assigned).length > 0 && { assigned }),
+    ...(Object.keys(ipv6Addresses).length > 0 && { ipv6Addresses }),
+    ...(Object.keys(assignedIpv6).length > 0 && { assignedIpv6 }),
     dns: (info.HostConfig.Dns as string[] | null | undefined) ?? [],
     exitCode: info.State.ExitCode,
     oomKilled: info.State.OOMKilled,
@@ -57,11 +64,21 @@ export function inspected(info: Docker.ContainerInspectInfo): InspectedContainer
 
 /** An "inspect network" answer. */
 export function networkState(info: Docker.NetworkInspectInfo): NetworkState {
-  const ipam = info.IPAM?.Config?.[0] as { Subnet?: string; Gateway?: string } | undefined;
+  const configs = (info.IPAM?.Config ?? []) as { Subnet?: string; Gateway?: string }[];
+  const isIpv6 = ({ Subnet = '' }: { Subnet?: string }): boolean => Subnet.includes(':');
+  const ipv4 = configs.find((config) => !isIpv6(config));
+  const ipv6 = configs.find(isIpv6);
   return {
     id: info.Id,
-    subnet: ipam?.Subnet,
-    gateway: ipam?.Gateway,
+    subnet: ipv4?.Subnet,
+    gateway: ipv4?.Gateway,
+    ...(info.EnableIPv6 &&
+      ipv6 !== undefined && {
+        ipv6: {
+          ...(ipv6.Subnet !== undefined && { subnet: ipv6.Subnet }),
+          ...(ipv6.Gateway !== undefined && { gateway: ipv6.Gateway }),
+        },
+      }),
     options: info.Options ?? {},
   };
 }

@@ -4,7 +4,7 @@ import { instanceId } from '../../registry/records/index.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { formatDuration } from '../../api/v1alpha1/duration.ts';
 import { withAddress, type AddressPool } from '../addresses/address-pool.ts';
-import type { Engine } from '../docker/engine.ts';
+import type { ContainerAddress, Engine } from '../docker/engine.ts';
 import { EngineError, isUnavailable } from '../docker/errors.ts';
 import type { ObservedState } from '../observed.ts';
 import { hookLabels, type HookIdentity, type OwnedContainer } from '../ownership.ts';
@@ -189,7 +189,7 @@ export class HookRunner {
     hook: Hook,
     identity: HookIdentity,
     main: OwnedContainer,
-    address: string | undefined,
+    address: ContainerAddress | undefined,
   ): Promise<string> {
     const { image, command } = hook;
     const shared = Object.fromEntries(

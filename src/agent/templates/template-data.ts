@@ -66,11 +66,12 @@ function instancesOf(
       (a, b) =>
         a.ordinal - b.ordinal || Number(isSecondSeat(a.seat)) - Number(isSecondSeat(b.seat)),
     )
-    .map(({ ordinal, record: { host, ipv4_addr: address, port, ports } }) => ({
+    .map(({ ordinal, record: { host, ipv4_addr: address, ipv6_addr: ipv6, port, ports } }) => ({
       name: instanceName({ ...service, ordinal: String(ordinal) }),
       ordinal,
       host,
       address,
+      ...(ipv6 !== undefined && { ipv6 }),
       port: port ?? null,
       ports,
     }));

@@ -300,7 +300,8 @@ export const serviceSpec = z
       .meta({
         description:
           "Files that follow the ready instances of services, written by the host's agent in the Liquid language: {{ i.name }}, ordinal, host, " +
-          'address, port and ports of each i in services.NAME.instances, which are in order of their ordinals; also {{ project }}, ' +
+          'address, port and ports (and ipv6, where the overlay carries it) of each i in services.NAME.instances, which are in order of ' +
+          'their ordinals; also {{ project }}, ' +
           '{{ namespace }}, {{ service }}, instance.name and ordinal, host.name, address and metadata. Changes of text, check or ' +
           'reload restart nothing.',
         'x-kubernetes-list-type': 'atomic',

@@ -8,6 +8,8 @@ import { jsonRecord } from './record-kind.ts';
 export const endpointRecord = z.looseObject({
   host: z.string(),
   ipv4_addr: z.string(),
+  /** Absent: the overlay carries IPv4 only, or the instance has no address in IPv6 (yet). */
+  ipv6_addr: z.string().optional(),
   /** The first declared container port; absent when the service declares none. */
   port: z.int().optional(),
   ports: z.array(z.object({ port: z.int(), protocol: z.enum(['tcp', 'udp', 'sctp']) })),

@@ -369,7 +369,11 @@ describe('faults', () => {
       service: 'web',
       ordinal: '1',
     });
-    for (const value of ['oops', '{"host":"h","ipv4_addr":"1.2.3","ports":[]}']) {
+    for (const value of [
+      'oops',
+      '{"host":"h","ipv4_addr":"1.2.3","ports":[]}',
+      '{"host":"h","ipv4_addr":"10.77.4.3","ipv6_addr":"fd00::1::2","ports":[]}',
+    ]) {
       await store.commit([], [{ type: 'put', key, value }]);
       await eventually('the problem is told', async () => dns.view.problems().has(key));
       expect(await dig('+short', 'web.shop.default.nap.local')).toBe('10.77.4.2');
