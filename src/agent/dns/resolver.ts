@@ -50,8 +50,7 @@ export class Resolver {
   /** Grows with everything that answers depend on. */
   #version = 0;
   #versionOf:
-    | { serial: number; synced: boolean; network: Cidr; ipv6: AnswerContext['ipv6'] }
-    | undefined;
+    { serial: number; synced: boolean; network: Cidr; ipv6: AnswerContext['ipv6'] } | undefined;
 
   constructor(options: ResolverOptions) {
     this.#options = options;
