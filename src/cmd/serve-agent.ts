@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { hostExec } from '../agent/host/exec.ts';
-import { findUnderlay } from '../agent/host/underlay.ts';
+import { findUnderlay } from '../agent/host/carrier/underlay.ts';
 import { AuditBook } from '../agent/audit/audit-book.ts';
 import { startAgent, type StartAgentOptions } from '../agent/start.ts';
 import { isDnsLabel } from '../api/v1alpha1/names.ts';

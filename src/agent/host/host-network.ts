@@ -24,12 +24,12 @@ import {
   type RefusedPeer,
 } from '../../network/vxlan.ts';
 import { findings, tableFindings, type Finding } from '../audit/finding.ts';
-import type { Carrier } from './carrier.ts';
-import { endDirectRouting, type DirectPaths } from './direct-paths.ts';
+import type { Carrier } from './carrier/carrier.ts';
+import { endDirectRouting, type DirectPaths } from './direct/direct-paths.ts';
 import { ensureDockerForward, ensureForwarding } from './docker-forward.ts';
-import { endDualStack } from './end-dual-stack.ts';
+import { endDualStack } from './ipv6/end-dual-stack.ts';
 import type { Exec } from './exec.ts';
-import { ensureIpv6Forwarding } from './ipv6-kernel.ts';
+import { ensureIpv6Forwarding } from './ipv6/ipv6-kernel.ts';
 import { applyTables, ensureVirtualRoutes, readTables, type Families } from './kernel-tables.ts';
 import { ensureBridge, ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
 import { ensureChains } from './nft.ts';

@@ -17,7 +17,7 @@ import { ipv6Of, type Ipv6Prefix } from '../../network/dual-stack.ts';
 import type { Chain } from '../../network/ruleset.ts';
 import { bridgedIpv6Chain, localRoutingIpv6Rules } from '../../network/ruleset-ipv6.ts';
 import { ExecError, type Exec } from './exec.ts';
-import { allowIpv6 } from './ipv6-kernel.ts';
+import { allowIpv6 } from './ipv6/ipv6-kernel.ts';
 import { ensureChains } from './nft.ts';
 import { parseTool } from './tool-output.ts';
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { normalizeMac } from '../../network/vxlan.ts';
 import { ExecError, type Exec } from './exec.ts';
-import { allowIpv6 } from './ipv6-kernel.ts';
+import { allowIpv6 } from './ipv6/ipv6-kernel.ts';
 import { ensureSysctls } from './sysctl.ts';
 import { parseTool } from './tool-output.ts';
 

@@ -1,4 +1,4 @@
-import { formatIpv4, type Cidr } from '../../network/cidr.ts';
+import { formatIpv4, type Cidr } from '../../../network/cidr.ts';
 import {
   desiredDirectTables,
   diffDirectTables,
@@ -10,14 +10,14 @@ import {
   type DirectPeer,
   type DirectTables,
   type TunnelPeer,
-} from '../../network/direct-routes.ts';
-import type { OverlayConfig } from '../../network/overlay-config.ts';
-import { normalizeMac, type OverlayTables } from '../../network/vxlan.ts';
-import type { Clock } from '../../runtime/clock.ts';
-import { runPeriodically } from '../../runtime/periodic.ts';
-import { runUntil } from '../../runtime/run-until.ts';
-import type { Logger } from '../../telemetry/log.ts';
-import { findings, type Finding } from '../audit/finding.ts';
+} from '../../../network/direct-routes.ts';
+import type { OverlayConfig } from '../../../network/overlay-config.ts';
+import { normalizeMac, type OverlayTables } from '../../../network/vxlan.ts';
+import type { Clock } from '../../../runtime/clock.ts';
+import { runPeriodically } from '../../../runtime/periodic.ts';
+import { runUntil } from '../../../runtime/run-until.ts';
+import type { Logger } from '../../../telemetry/log.ts';
+import { findings, type Finding } from '../../audit/finding.ts';
 import {
   applyDirect,
   askForNeighbours,
@@ -26,8 +26,8 @@ import {
   readDirectTables,
   readNeighbours,
 } from './direct-tables.ts';
-import { ExecError, type Exec } from './exec.ts';
-import type { Underlay } from './underlay.ts';
+import { ExecError, type Exec } from '../exec.ts';
+import type { Underlay } from '../carrier/underlay.ts';
 
 /** A path that is in use is tried this often; one that carries nothing, after 1, 2, 4 … s, and at last this often, too. */
 const retryMs = 30_000;

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { formatCidr, type Cidr } from '../../network/cidr.ts';
-import { ipv6Cidr, type Ipv6Prefix } from '../../network/dual-stack.ts';
-import type { Exec } from './exec.ts';
-import { parseTool } from './tool-output.ts';
+import { formatCidr, type Cidr } from '../../../network/cidr.ts';
+import { ipv6Cidr, type Ipv6Prefix } from '../../../network/dual-stack.ts';
+import type { Exec } from '../exec.ts';
+import { parseTool } from '../tool-output.ts';
 
 /** Marks the route as nap's. A number that nobody else has. */
 const protocol = '179';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ExecError, type Exec } from './exec.ts';
+import { ExecError, type Exec } from '../exec.ts';
 import { ensureIpv6Forwarding, Ipv6Error, requireIpv6, requireIpv6Mtu } from './ipv6-kernel.ts';
 
 /** A host that answers with `values` of kernel parameters, and the changes that it is asked for. */

@@ -4,13 +4,13 @@ import {
   tunnelChains,
   tunnelPrefixLength,
   type ObservedTunnel,
-} from '../../network/tunnel.ts';
-import { ExecError, type Exec } from './exec.ts';
-import { allowIpv6 } from './ipv6-kernel.ts';
-import { removeChains } from './nft.ts';
-import { parseTool, ToolOutputError } from './tool-output.ts';
+} from '../../../network/tunnel.ts';
+import { ExecError, type Exec } from '../exec.ts';
+import { allowIpv6 } from '../ipv6/ipv6-kernel.ts';
+import { removeChains } from '../nft.ts';
+import { parseTool, ToolOutputError } from '../tool-output.ts';
 import type { TunnelKey } from './tunnel-key-file.ts';
-import { DeviceConflictError } from './vxlan-device.ts';
+import { DeviceConflictError } from '../vxlan-device.ts';
 
 /** The device of the encrypted tunnel as it should be. */
 export interface TunnelSpec {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { tryParseIpv4 } from '../../network/cidr.ts';
-import type { Exec } from './exec.ts';
-import { parseTool } from './tool-output.ts';
+import { tryParseIpv4 } from '../../../network/cidr.ts';
+import type { Exec } from '../exec.ts';
+import { parseTool } from '../tool-output.ts';
 
 /** How this host reaches the other hosts. */
 export interface Underlay {

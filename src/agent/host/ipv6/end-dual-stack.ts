@@ -1,12 +1,12 @@
-import type { Cidr } from '../../network/cidr.ts';
-import { parseIpv6Prefix, formatIpv6, tryParseIpv6 } from '../../network/dual-stack.ts';
-import { isolationIpv6Chains, isolationIpv6Sets } from '../../network/isolation-ipv6.ts';
-import { bridgedIpv6Chain, overlayIpv6Chains } from '../../network/ruleset-ipv6.ts';
-import { removeIpv6DeadEnds } from './dead-end.ts';
-import { removeDockerForward } from './docker-forward.ts';
-import { ExecError, type Exec } from './exec.ts';
-import { removeChains } from './nft.ts';
-import { readVxlanDevice } from './vxlan-device.ts';
+import type { Cidr } from '../../../network/cidr.ts';
+import { parseIpv6Prefix, formatIpv6, tryParseIpv6 } from '../../../network/dual-stack.ts';
+import { isolationIpv6Chains, isolationIpv6Sets } from '../../../network/isolation-ipv6.ts';
+import { bridgedIpv6Chain, overlayIpv6Chains } from '../../../network/ruleset-ipv6.ts';
+import { removeIpv6DeadEnds } from '../carrier/dead-end.ts';
+import { removeDockerForward } from '../docker-forward.ts';
+import { ExecError, type Exec } from '../exec.ts';
+import { removeChains } from '../nft.ts';
+import { readVxlanDevice } from '../vxlan-device.ts';
 
 /** Any will do: of the chains only the names matter. */
 const somePrefix = parseIpv6Prefix('::/96');

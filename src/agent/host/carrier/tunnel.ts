@@ -1,5 +1,5 @@
-import type { Cidr } from '../../network/cidr.ts';
-import type { Ipv6Prefix } from '../../network/dual-stack.ts';
+import type { Cidr } from '../../../network/cidr.ts';
+import type { Ipv6Prefix } from '../../../network/dual-stack.ts';
 import {
   desiredTunnelPeers,
   diffTunnelPeers,
@@ -12,13 +12,13 @@ import {
   type ObservedTunnel,
   type TunnelOp,
   type TunnelPeer,
-} from '../../network/tunnel.ts';
-import { vxlanOverheadBytes, type Peer } from '../../network/vxlan.ts';
-import type { Clock } from '../../runtime/clock.ts';
-import { findings, type Finding } from '../audit/finding.ts';
+} from '../../../network/tunnel.ts';
+import { vxlanOverheadBytes, type Peer } from '../../../network/vxlan.ts';
+import type { Clock } from '../../../runtime/clock.ts';
+import { findings, type Finding } from '../../audit/finding.ts';
 import type { Carrier } from './carrier.ts';
 import { ensureDeadEnd } from './dead-end.ts';
-import type { Exec } from './exec.ts';
+import type { Exec } from '../exec.ts';
 import { EncryptionError, ensureTunnelDevice, readTunnel } from './tunnel-device.ts';
 import type { TunnelKey } from './tunnel-key-file.ts';
 

@@ -1,7 +1,7 @@
-import type { OverlayConfig } from '../../network/overlay-config.ts';
-import type { Chain } from '../../network/ruleset.ts';
-import { vxlanOverheadBytes, type Peer } from '../../network/vxlan.ts';
-import type { Finding } from '../audit/finding.ts';
+import type { OverlayConfig } from '../../../network/overlay-config.ts';
+import type { Chain } from '../../../network/ruleset.ts';
+import { vxlanOverheadBytes, type Peer } from '../../../network/vxlan.ts';
+import type { Finding } from '../../audit/finding.ts';
 import type { Underlay } from './underlay.ts';
 
 /** What the overlay's packets go through between hosts: the hosts' own network, or an encrypted tunnel over it. */

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { VirtualClock } from '../../../test/support/virtual-clock.ts';
-import { parseCidr } from '../../network/cidr.ts';
-import { silentLogger } from '../../telemetry/log.ts';
+import { VirtualClock } from '../../../../test/support/virtual-clock.ts';
+import { parseCidr } from '../../../network/cidr.ts';
+import { silentLogger } from '../../../telemetry/log.ts';
 import { DirectPaths } from './direct-paths.ts';
-import { ExecError } from './exec.ts';
+import { ExecError } from '../exec.ts';
 
 const segment = '02:aa:00:00:00:02';
 

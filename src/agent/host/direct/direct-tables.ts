@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { directTable, probeTable, type DirectTables } from '../../network/direct-routes.ts';
-import { normalizeMac } from '../../network/vxlan.ts';
-import { ExecError, type Exec } from './exec.ts';
-import { ensureSysctls } from './sysctl.ts';
-import { parseTool } from './tool-output.ts';
+import { directTable, probeTable, type DirectTables } from '../../../network/direct-routes.ts';
+import { normalizeMac } from '../../../network/vxlan.ts';
+import { ExecError, type Exec } from '../exec.ts';
+import { ensureSysctls } from '../sysctl.ts';
+import { parseTool } from '../tool-output.ts';
 
 const routeList = z.array(z.looseObject({ dst: z.string(), gateway: z.string().optional() }));
 const ruleList = z.array(

@@ -1,15 +1,15 @@
-import type { Cidr } from '../../network/cidr.ts';
-import type { OverlayConfig } from '../../network/overlay-config.ts';
-import { isTunnelAddress } from '../../network/tunnel.ts';
-import type { Clock } from '../../runtime/clock.ts';
+import type { Cidr } from '../../../network/cidr.ts';
+import type { OverlayConfig } from '../../../network/overlay-config.ts';
+import { isTunnelAddress } from '../../../network/tunnel.ts';
+import type { Clock } from '../../../runtime/clock.ts';
 import { plainCarrier, underlayMtu, type Carrier } from './carrier.ts';
 import { ensureDeadEnd, removeDeadEnd } from './dead-end.ts';
-import type { Exec } from './exec.ts';
+import type { Exec } from '../exec.ts';
 import { removeTunnelDevice } from './tunnel-device.ts';
 import type { TunnelKey } from './tunnel-key-file.ts';
 import { Tunnel } from './tunnel.ts';
 import type { Underlay } from './underlay.ts';
-import { dropVxlanDevice } from './vxlan-device.ts';
+import { dropVxlanDevice } from '../vxlan-device.ts';
 
 /**
  * Before anything else that may fail, has nothing go on in the clear that is to be encrypted, though an agent may have left the devices for

@@ -1,8 +1,8 @@
 /** What the kernel must allow before there is IPv6 in the overlay. */
 import { z } from 'zod';
-import { ExecError, type Exec } from './exec.ts';
-import { ensureSysctls } from './sysctl.ts';
-import { parseTool } from './tool-output.ts';
+import { ExecError, type Exec } from '../exec.ts';
+import { ensureSysctls } from '../sysctl.ts';
+import { parseTool } from '../tool-output.ts';
 
 /** The overlay is to carry IPv6, and this host cannot. */
 export class Ipv6Error extends Error {

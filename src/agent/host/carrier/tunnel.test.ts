@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { parseCidr } from '../../network/cidr.ts';
-import type { Peer } from '../../network/vxlan.ts';
-import { VirtualClock } from '../../../test/support/virtual-clock.ts';
-import { ExecError, type Exec } from './exec.ts';
+import { parseCidr } from '../../../network/cidr.ts';
+import type { Peer } from '../../../network/vxlan.ts';
+import { VirtualClock } from '../../../../test/support/virtual-clock.ts';
+import { ExecError, type Exec } from '../exec.ts';
 import { Tunnel, type TunnelOptions } from './tunnel.ts';
 
 const own = Buffer.alloc(32, 1).toString('base64');
