@@ -26,12 +26,13 @@ require('net').createServer((s) => {
 
 /** Makes `count` connections one after the other, says something `echoes` times on each, and prints what it hears. */
 const client = `
-const [to, protocol, count, echoes, pause, port] = process.argv.slice(1);
+const [to, protocol, count, echoes, pause, port, localPort] = process.argv.slice(1);
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const fail = (error) => { console.error(String(error && error.code || error)); process.exit(1); };
 setTimeout(fail, 20000 + echoes * pause, 'TIMEOUT').unref();
 const tcp = async () => {
-  const s = require('net').connect(port, to).on('error', fail);
+  const from = localPort === '0' ? {} : { localPort: Number(localPort) };
+  const s = require('net').connect({ port, host: to, ...from }).on('error', fail);
   for (let i = 0; i < echoes; i++) {
     if (i > 0) await wait(pause);
     s.write('x');
@@ -68,13 +69,15 @@ export interface CallOptions {
   readonly pauseMs?: number;
   /** Default: that of servers. */
   readonly port?: number;
+  /** The client's own, by TCP. Default: any. */
+  readonly localPort?: number;
 }
 
 /** The command of a client; it fails with what the kernel says, e.g. ECONNREFUSED. Read its output with `seenIn`. */
 export function clientCommand(address: string, options: CallOptions): readonly string[] {
   const { count, protocol = 'tcp', echoes = 1, pauseMs = 0, port = answersPort } = options;
-  const args = [address, protocol, String(count), String(echoes), String(pauseMs), String(port)];
-  return [process.execPath, '-e', client, ...args];
+  const numbers = [count, echoes, pauseMs, port, options.localPort ?? 0].map(String);
+  return [process.execPath, '-e', client, address, protocol, ...numbers];
 }
 
 export function seenIn(output: string): readonly Seen[] {

@@ -11,12 +11,15 @@ const port = 7000;
 const members = new Members('10.99.3');
 let a: Member;
 let b: Member;
+/** Has nothing that answers. */
+let c: Member;
 let outside: TestHost;
 
 beforeAll(async () => {
   await members.start();
   a = await members.join(2);
   b = await members.join(2);
+  c = await members.join(1);
   outside = await members.network.addHost();
   for (const { containers } of [a, b]) await members.serve(containers[0]!);
   const mesh = (['tcp', 'udp'] as const).map((protocol) => ({ port, protocol, target }));
@@ -60,6 +63,30 @@ describe('a mesh port', () => {
       }
     },
   );
+
+  it('tells connections apart that come from one address and port, through two hosts, to one instance', async () => {
+    const localPort = 34_567;
+    const first = calls(outside, a, { count: 1, echoes: 40, pauseMs: 100, localPort });
+    first.catch(() => undefined);
+    const { ip } = b.containers[0]!;
+    const established = [
+      '-L',
+      '-p',
+      'tcp',
+      '--state',
+      'ESTABLISHED',
+      '--orig-port-src',
+      String(localPort),
+    ];
+    await eventually('the first is open', async () =>
+      (await b.host.exec('conntrack', established)).stdout.includes(`sport=${localPort}`),
+    );
+    for (const entry of [b, c]) {
+      const answers = await calls(outside, entry, { count: 1, localPort });
+      expect(answers).toEqual([{ server: ip, client: outside.address }]);
+    }
+    expect(await first).toHaveLength(1);
+  });
 
   it.each(['tcp', 'udp'] as const)(
     'spreads over the instances of all hosts, by %s',
