@@ -259,7 +259,9 @@ export class IsolationKeeper {
       ...isolationChains(rules, this.#ranges ?? []),
       ...(ipv6 ? isolationIpv6Chains(rules, ipv6) : []),
     ];
-    const declarations = ipv6 ? declarationLines(isolationIpv6Sets) : [];
+    // Where there are no elements (yet), nobody has declared the sets that the rules look into.
+    const sets = [...isolationSets, ...(ipv6 ? isolationIpv6Sets : [])];
+    const declarations = declarationLines(sets);
     const wanted = JSON.stringify(chains);
     this.#rulesUnknown = false;
     try {
