@@ -82,6 +82,10 @@ export function bridgedIpv6Chain(bridge: string): Chain {
     name: 'local6-forward',
     family: 'bridge',
     base: { type: 'filter', hook: 'forward', priority: -200 },
-    rules: [`${within} ${neighbourDiscovery} accept`, `${within} ether type ip6 drop`],
+    rules: [
+      `${within} ${neighbourDiscovery} accept`,
+      // Also under a VLAN's tag: receivers take off those of VLAN 0, however many there are. The first is off here already.
+      `${within} meta protocol { ip6, 8021q, 8021ad } drop`,
+    ],
   };
 }
