@@ -14,8 +14,9 @@ export function kernelHints(
   const ours = new RegExp(`^(Deleted )?(\\d+: |.* dev )(${wanted})([\\s:@]|$)`);
   const name = escaped(bridge);
   const port = new RegExp(` master ${name} `);
-  // A neighbour that the kernel knows by itself, and forgets by itself.
-  const learnt = /\b(REACHABLE|STALE|DELAY|PROBE|FAILED|INCOMPLETE)\s*$/;
+  // An instance as a neighbour: the kernel knows it by itself, and forgets it by itself.
+  const states = 'REACHABLE|STALE|DELAY|PROBE|FAILED|INCOMPLETE';
+  const learnt = new RegExp(` dev ${name} .*\\b(${states})\\s*$`);
   const bridgeUp = new RegExp(`^\\d+: ${name}: <[^>]*\\bLOWER_UP\\b`);
   return (line) => {
     if (learnt.test(line)) return undefined;
