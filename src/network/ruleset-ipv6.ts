@@ -45,11 +45,15 @@ export function dockerForwardIpv6Rules({
   ];
 }
 
-/** What dockerd lets pass for a bridge of its own, where it looks after ip6tables. */
+/**
+ * What dockerd lets pass for a bridge of its own, where it looks after ip6tables. Where it does not, it may have had the host pass IPv6
+ * on without the policy DROP (after a reboot, it is the first to do so): nothing else comes in.
+ */
 export function dockerBridgeIpv6Rules({ bridge }: Pick<RulesetInput, 'bridge'>): readonly string[] {
   return [
     `-i ${bridge} ! -o ${bridge} -j ACCEPT`,
     `-o ${bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
+    `-o ${bridge} -j DROP`,
   ];
 }
 
@@ -78,6 +82,10 @@ export function bridgedIpv6Chain(bridge: string): Chain {
     name: 'local6-forward',
     family: 'bridge',
     base: { type: 'filter', hook: 'forward', priority: -200 },
-    rules: [`${within} ${neighbourDiscovery} accept`, `${within} ether type ip6 drop`],
+    rules: [
+      `${within} ${neighbourDiscovery} accept`,
+      // Also under a VLAN's tag: receivers take off those of VLAN 0, however many there are. The first is off here already.
+      `${within} meta protocol { ip6, 8021q, 8021ad } drop`,
+    ],
   };
 }

@@ -23,7 +23,7 @@ import { findings, type Finding } from '../audit/finding.ts';
 import type { ServiceFeed } from '../service-feed.ts';
 import { ElementApplier } from './element-applier.ts';
 import type { Exec } from './exec.ts';
-import { ensureChains, hasChain } from './nft.ts';
+import { chainBegins, ensureChains } from './nft.ts';
 
 /** An audit reads all elements; it may take this part of the time at most. */
 const auditShare = 0.01;
@@ -127,14 +127,15 @@ export class IsolationKeeper {
 
   /**
    * Lets nobody in to instances of this host in IPv6, until it is known who may come in, where no earlier agent has left rules that
-   * say so. Does nothing where the overlay carries IPv4 only. Throws ExecError.
+   * say so of the same addresses. Does nothing where the overlay carries IPv4 only. Throws ExecError.
    */
   async closeIpv6(signal?: AbortSignal): Promise<void> {
     const { exec, rules } = this.#options;
     const { ipv6 } = rules;
     if (ipv6 === undefined) return;
     const closed = closedIpv6Chain(rules, ipv6);
-    if (await hasChain(exec, closed, signal)) return;
+    // All but the last say where: rules for another subnet or prefix would let everybody in to this one.
+    if (await chainBegins(exec, closed, closed.rules.length - 1, signal)) return;
     await ensureChains(exec, [closed], [], signal);
   }
 
@@ -259,7 +260,9 @@ export class IsolationKeeper {
       ...isolationChains(rules, this.#ranges ?? []),
       ...(ipv6 ? isolationIpv6Chains(rules, ipv6) : []),
     ];
-    const declarations = ipv6 ? declarationLines(isolationIpv6Sets) : [];
+    // Where there are no elements (yet), nobody has declared the sets that the rules look into.
+    const sets = [...isolationSets, ...(ipv6 ? isolationIpv6Sets : [])];
+    const declarations = declarationLines(sets);
     const wanted = JSON.stringify(chains);
     this.#rulesUnknown = false;
     try {

@@ -24,6 +24,9 @@ describe('kernelHints', () => {
     ['Deleted 8: nap11: <BROADCAST,MULTICAST> mtu 1450 qdisc noop state DOWN', undefined],
     ['Deleted 10.1.0.0/24 dev docker0 proto kernel scope link', undefined],
     ['2: eth0: <BROADCAST,MULTICAST> mtu 1500 qdisc noop state DOWN', undefined],
+    ['Deleted 10.77.3.0 dev nap.1 FAILED ', 'audit'],
+    ['Deleted 10.77.1.250 dev nap0 lladdr 02:42:0a:4d:01:fa STALE', undefined],
+    ['Deleted 10.77.1.250 dev nap0 FAILED ', undefined],
   ])('%s', (line, hint) => {
     expect(hintOf(line)).toBe(hint);
   });

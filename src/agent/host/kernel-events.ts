@@ -2,7 +2,7 @@
 export type KernelHint = 'audit' | 'ports';
 
 /**
- * Reads lines of `ip -o -4 monitor link address route` of a host whose overlay has these devices and this bridge. They are hints: what
+ * Reads lines of `ip -o -4 monitor link address route` (and more objects) of a host whose overlay has these devices and this bridge. They are hints: what
  * they mean is found out by who gets them. Undefined: nothing of nap's.
  */
 export function kernelHints(
@@ -14,8 +14,12 @@ export function kernelHints(
   const ours = new RegExp(`^(Deleted )?(\\d+: |.* dev )(${wanted})([\\s:@]|$)`);
   const name = escaped(bridge);
   const port = new RegExp(` master ${name} `);
+  // An instance as a neighbour: the kernel knows it by itself, and forgets it by itself.
+  const states = 'REACHABLE|STALE|DELAY|PROBE|FAILED|INCOMPLETE';
+  const learnt = new RegExp(` dev ${name} .*\\b(${states})\\s*$`);
   const bridgeUp = new RegExp(`^\\d+: ${name}: <[^>]*\\bLOWER_UP\\b`);
   return (line) => {
+    if (learnt.test(line)) return undefined;
     // Something is gone, or a device is not up (its flags stand in angle brackets).
     const bad = line.startsWith('Deleted ') || /<(?![^>]*\bUP\b)/.test(line);
     if (bad && ours.test(line)) return 'audit';

@@ -220,12 +220,12 @@ export class NetworkManager {
 
   async #prepare(signal?: AbortSignal): Promise<Setup> {
     const config = await readNetworkConfig(this.#options.store, signal);
-    if (config.ipv6 !== undefined) await requireIpv6(this.#exec, signal);
-    const underlay = await findUnderlay(this.#exec, this.#options.address, signal);
     const before = await readPrevious(this.#exec, this.#device, config.subnetLength, signal);
     const previous = before.subnet ?? this.#previousSubnet();
-    const { address } = underlay;
     await stopPlainTraffic(this.#exec, config, this.#device, signal);
+    if (config.ipv6 !== undefined) await requireIpv6(this.#exec, signal);
+    const underlay = await findUnderlay(this.#exec, this.#options.address, signal);
+    const { address } = underlay;
     const keyPath = this.#options.tunnelKeyPath ?? defaultTunnelKeyPath;
     const key = config.encryption && (await loadTunnelKey(keyPath));
     const publicKey = key?.publicKey;

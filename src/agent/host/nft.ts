@@ -1,6 +1,12 @@
 import { z } from 'zod';
 import type { SetDeclaration } from '../../network/nft-elements.ts';
-import { expectedTags, rulesetScript, tableName, type Chain } from '../../network/ruleset.ts';
+import {
+  expectedTags,
+  rulesetScript,
+  ruleTag,
+  tableName,
+  type Chain,
+} from '../../network/ruleset.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { parseTool } from './tool-output.ts';
 
@@ -66,14 +72,20 @@ export async function ensureChains(
   return wrong.map(({ name }) => `rules of chain ${name} in nftables table ${tableName} restored`);
 }
 
-/** Whether there is a chain of this name, whatever its rules. */
-export async function hasChain(exec: Exec, chain: Chain, signal?: AbortSignal): Promise<boolean> {
+/** Whether there is a chain of this name whose first `count` rules are those of `chain`. */
+export async function chainBegins(
+  exec: Exec,
+  chain: Chain,
+  count: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
   const { stdout } = await exec('nft', ['-j', '-t', 'list', 'ruleset'], {}, signal);
-  const { family: wanted = 'ip', name: wantedName } = chain;
-  return parseTool(listing, stdout, 'nft list').nftables.some(({ chain: found }) => {
-    if (found?.table !== tableName) return false;
-    return found.family === wanted && found.name === wantedName;
+  const { family = 'ip', name } = chain;
+  const comments = parseTool(listing, stdout, 'nft list').nftables.flatMap(({ rule }) => {
+    const isHere = rule?.table === tableName && rule.family === family && rule.chain === name;
+    return isHere ? [rule.comment] : [];
   });
+  return chain.rules.slice(0, count).every((_, i) => comments[i] === ruleTag(chain, i));
 }
 
 /**

@@ -81,6 +81,31 @@ describe('PathMtu', () => {
     for (let n = 0; n < 5; n++) await probe.step();
     expect(pinged.slice(3)).toEqual(['10.0.0.1', '10.0.0.2', '10.0.0.3']);
   });
+
+  it('tries once where there is no ping, and does not end for that', async () => {
+    const clock = new VirtualClock();
+    let tries = 0;
+    const probe = new PathMtu({
+      exec: () => {
+        tries++;
+        return Promise.reject(new ExecError('ping', { notFound: true, why: 'not installed' }));
+      },
+      packetBytes: 1500,
+      peers: () => ['10.0.0.2', '10.0.0.3'],
+      clock,
+      log: silentLogger,
+      onProblem: () => undefined,
+    });
+    const controller = new AbortController();
+    let hasEnded = false;
+    const running = probe.run(controller.signal).then(() => {
+      hasEnded = true;
+    });
+    await clock.advance(1_200_000);
+    expect([tries, hasEnded]).toEqual([1, false]);
+    controller.abort();
+    await running;
+  });
 });
 
 describe('largestThatPasses', () => {

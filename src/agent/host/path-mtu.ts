@@ -1,3 +1,4 @@
+import { whenAborted } from '../../runtime/aborted.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { runPeriodically } from '../../runtime/periodic.ts';
 import { runUntil } from '../../runtime/run-until.ts';
@@ -42,7 +43,7 @@ export class PathMtu {
     this.#options = options;
   }
 
-  /** Tries paths until `signal` aborts, or for as long as there is a `ping` on this host. */
+  /** Tries paths for as long as there is a `ping` on this host. Ends when `signal` aborts, and not before. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
     await runUntil(
@@ -64,6 +65,8 @@ export class PathMtu {
         ),
       signal,
     );
+    // An end would count as a failure, and take the overlay's other tasks with it.
+    await whenAborted(signal);
   }
 
   /** Tries the path that has waited longest, if it is due. */

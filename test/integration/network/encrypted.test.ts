@@ -508,6 +508,11 @@ describe('a new agent', () => {
     const { subnet, mtu } = await first.manager.ensure();
     expect(mtu).toBe(1450);
     await first.stop();
+    // As an agent leaves them that routed directly.
+    const direct = ['10.77.250.0/24', 'via', '10.97.0.250', 'dev', 'eth0', 'table', '1778'];
+    await host.exec('ip', ['route', 'add', ...direct, 'proto', '178']);
+    const rule = ['from', '10.77.0.0/16', 'to', '10.77.0.0/16', 'lookup', '1778'];
+    await host.exec('ip', ['rule', 'add', 'pref', '17781', ...rule, 'protocol', '178']);
 
     await config(encrypted);
     const without =
@@ -525,6 +530,7 @@ describe('a new agent', () => {
       expect(lacking.manager.problems()).toEqual([expect.stringMatching(advice)]);
       // What there was would go on in the clear.
       expect(await devices()).not.toContain('nap.1');
+      expect((await host.exec('ip', ['rule', 'show'])).stdout).not.toContain('1778');
       await lacking.stop();
     }
     const second = manage(host, [], { store });

@@ -4,7 +4,9 @@ import { isTunnelAddress } from '../../../network/tunnel.ts';
 import type { Clock } from '../../../runtime/clock.ts';
 import { plainCarrier, underlayMtu, type Carrier } from './carrier.ts';
 import { ensureDeadEnd, removeDeadEnd } from './dead-end.ts';
+import { endDirectRouting } from '../direct/direct-paths.ts';
 import type { Exec } from '../exec.ts';
+import { requireIpv6 } from '../ipv6/ipv6-kernel.ts';
 import { removeTunnelDevice } from './tunnel-device.ts';
 import type { TunnelKey } from './tunnel-key-file.ts';
 import { Tunnel } from './tunnel.ts';
@@ -12,8 +14,8 @@ import type { Underlay } from './underlay.ts';
 import { dropVxlanDevice } from '../vxlan-device.ts';
 
 /**
- * Before anything else that may fail, has nothing go on in the clear that is to be encrypted, though an agent may have left the devices for
- * it. Does nothing if the network config asks for no encryption. Throws ExecError.
+ * Before anything else that may fail, has nothing go on in the clear that is to be encrypted, though an agent may have left the devices and
+ * the direct routes for it. Does nothing if the network config asks for no encryption. Throws Ipv6Error or ExecError.
  */
 export async function stopPlainTraffic(
   exec: Exec,
@@ -22,8 +24,19 @@ export async function stopPlainTraffic(
   signal?: AbortSignal,
 ): Promise<void> {
   if (config.encryption === undefined) return;
-  await ensureDeadEnd(exec, config, signal);
-  await dropVxlanDevice(exec, vxlanDevice, isTunnelAddress, signal);
+  const { network, ipv6 } = config;
+  await ensureDeadEnd(exec, { network }, signal);
+  try {
+    // They go before all others, the dead end as well.
+    await endDirectRouting(exec, vxlanDevice, signal);
+    if (ipv6 !== undefined) {
+      await requireIpv6(exec, signal);
+      await ensureDeadEnd(exec, { network, ipv6 }, signal);
+    }
+  } finally {
+    // Also where the kernel has no IPv6 to have a dead end in.
+    await dropVxlanDevice(exec, vxlanDevice, isTunnelAddress, signal);
+  }
 }
 
 /**

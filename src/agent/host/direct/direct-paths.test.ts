@@ -14,18 +14,21 @@ function onHost() {
     mac: segment as string | undefined,
     direct: true,
     alive: true,
+    hasPing: true,
     left: [] as { dst: string; gateway: string }[],
   };
   const clock = new VirtualClock();
   const problems = new Map<string, string>();
   const commands: string[] = [];
-  let changes = 0;
+  let [changes, pings] = [0, 0];
   const answer = (stdout: unknown) =>
     Promise.resolve({ stdout: JSON.stringify(stdout), stderr: '' });
   const paths = new DirectPaths({
     exec: (command, args, options = {}) => {
       const line = [command, ...args].join(' ');
       if (command === 'ping') {
+        pings++;
+        if (!net.hasPing) return Promise.reject(new ExecError(line, { notFound: true }));
         const passes = net.alive && (line.includes('-m') ? net.direct : true);
         return passes ? answer([]) : Promise.reject(new ExecError(line, { exitCode: 1 }));
       }
@@ -69,7 +72,7 @@ function onHost() {
     await paths.ensure(tables(...of), audit);
     return commands.join('\n');
   };
-  return { net, clock, problems, paths, ensure, changes: () => changes };
+  return { net, clock, problems, paths, ensure, changes: () => changes, pings: () => pings };
 }
 
 const direct = 'route replace 10.77.2.0/24 table 1778 via 10.99.0.2 dev eth0 proto 178';
@@ -134,6 +137,22 @@ describe('DirectPaths', () => {
       await clock.advance(30_000);
     }
     expect(problems.size).toBe(0);
+  });
+
+  it('says so once where there is no ping, and does not end for that', async () => {
+    const { net, clock, problems, paths, ensure, pings } = onHost();
+    net.hasPing = false;
+    await ensure();
+    const controller = new AbortController();
+    let hasEnded = false;
+    const running = paths.run(controller.signal).then(() => {
+      hasEnded = true;
+    });
+    await clock.advance(60_000);
+    expect([...problems.keys()]).toEqual(['direct routing']);
+    expect([pings(), hasEnded]).toEqual([1, false]);
+    controller.abort();
+    await running;
   });
 
   it('heeds a gateway that an audit finds, and still knows the MAC', async () => {

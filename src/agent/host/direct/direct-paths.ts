@@ -13,6 +13,7 @@ import {
 } from '../../../network/direct-routes.ts';
 import type { OverlayConfig } from '../../../network/overlay-config.ts';
 import { normalizeMac, type OverlayTables } from '../../../network/vxlan.ts';
+import { whenAborted } from '../../../runtime/aborted.ts';
 import type { Clock } from '../../../runtime/clock.ts';
 import { runPeriodically } from '../../../runtime/periodic.ts';
 import { runUntil } from '../../../runtime/run-until.ts';
@@ -176,7 +177,7 @@ export class DirectPaths {
     return false;
   }
 
-  /** Tries paths until `signal` aborts. */
+  /** Tries paths for as long as there is a `ping` on this host. Ends when `signal` aborts, and not before. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log, onProblem } = this.#options;
     const key = 'direct routing';
@@ -201,6 +202,8 @@ export class DirectPaths {
         ),
       signal,
     );
+    // An end would count as a failure, and be tried again and again.
+    await whenAborted(signal);
   }
 
   /** Tries the paths that are due, first those that have waited longest. */

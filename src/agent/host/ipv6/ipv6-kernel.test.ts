@@ -78,4 +78,24 @@ describe('a host of an overlay with IPv6', () => {
     expect(await ensureIpv6Forwarding(exec)).toEqual([]);
     expect(changes).toEqual([]);
   });
+
+  it('is told to go on taking router advertisements though somebody else was first to have it pass packets on', async () => {
+    const { exec, changes } = host(
+      {
+        [forwarding]: '1',
+        'net/ipv6/conf/eth0/accept_ra': '1',
+        'net/ipv6/conf/eth1/accept_ra': '1',
+        'net/ipv6/conf/eth2/accept_ra': '2',
+      },
+      {
+        routes: [
+          { dst: 'default', gateway: 'fe80::1', dev: 'eth0' },
+          { dst: 'fd98::/64', dev: 'eth2' },
+        ],
+        addresses: [{ ifname: 'eth1', addr_info: [{ local: 'fd99::1' }] }],
+      },
+    );
+    expect(await ensureIpv6Forwarding(exec)).toHaveLength(1);
+    expect(changes).toEqual(['sysctl -q -w net/ipv6/conf/eth0/accept_ra=2']);
+  });
 });

@@ -55,38 +55,45 @@ export function allowIpv6(
 
 /**
  * Lets the host pass packets of IPv6 on, with what docker-forward.ts says of IPv4. A host that does so takes no more router
- * advertisements, by which it may have its own addresses and routes: where they are in use, it is told to go on taking them. Returns
- * what was changed. Source: Linux, Documentation/networking/ip-sysctl.rst, accept_ra.
+ * advertisements, by which it may have its own addresses and routes: where they are in use, it is told to go on taking them. That is looked
+ * at each time, for dockerd may have been the first to have the host pass packets on, as it is after a reboot. Returns what was changed. Source: Linux, Documentation/networking/ip-sysctl.rst, accept_ra.
  */
 export async function ensureIpv6Forwarding(
   exec: Exec,
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
   const { stdout } = await exec('sysctl', ['-n', forwardingKey], {}, signal);
-  if (stdout.trim() === '1') return [];
+  const isForwarding = stdout.trim() === '1';
   const changes: string[] = [];
-  for (const device of await advertisedDevices(exec, signal)) {
+  for (const device of await advertisedDevices(exec, isForwarding, signal)) {
     const key = `net/ipv6/conf/${device}/accept_ra`;
     const accepts = await exec('sysctl', ['-n', '-e', key], {}, signal);
     // 0: something else than the kernel sees to them, or nobody.
     if (accepts.stdout.trim() !== '1') continue;
     changes.push(...(await ensureSysctls(exec, { [key]: '2' }, signal)));
   }
+  if (isForwarding) return changes;
   await exec('ip6tables', ['-w', '5', '-P', 'FORWARD', 'DROP'], {}, signal);
   return [...changes, ...(await ensureSysctls(exec, { [forwardingKey]: '1' }, signal))];
 }
 
-/** Devices with routes or addresses that a router has told of. */
-async function advertisedDevices(exec: Exec, signal?: AbortSignal): Promise<ReadonlySet<string>> {
-  const [routes, addresses] = await Promise.all([
-    exec('ip', ['-6', '-j', 'route', 'show', 'proto', 'ra'], {}, signal),
-    exec('ip', ['-6', '-j', 'addr', 'show', 'dynamic'], {}, signal),
-  ]);
-  const names = [
-    ...parseTool(routeList, routes.stdout, 'ip route').map(({ dev }) => dev),
-    ...parseTool(addressList, addresses.stdout, 'ip addr')
-      .filter(({ addr_info: held }) => held?.some(({ local }) => local !== undefined))
-      .map(({ ifname }) => ifname),
-  ];
+/**
+ * Devices with routes or addresses that a router has told of. Of a host that passes packets on, routes only: addresses that last for a
+ * time may come from elsewhere there, while routes are from before it took no more advertisements.
+ */
+async function advertisedDevices(
+  exec: Exec,
+  isForwarding: boolean,
+  signal?: AbortSignal,
+): Promise<ReadonlySet<string>> {
+  const routes = await exec('ip', ['-6', '-j', 'route', 'show', 'proto', 'ra'], {}, signal);
+  const names = parseTool(routeList, routes.stdout, 'ip route').map(({ dev }) => dev);
+  if (!isForwarding) {
+    const { stdout } = await exec('ip', ['-6', '-j', 'addr', 'show', 'dynamic'], {}, signal);
+    const held = parseTool(addressList, stdout, 'ip addr').filter(({ addr_info: addresses }) =>
+      addresses?.some(({ local }) => local !== undefined),
+    );
+    names.push(...held.map(({ ifname }) => ifname));
+  }
   return new Set(names.filter((name) => name !== undefined));
 }
