@@ -104,11 +104,19 @@ export function meshChains(input: RulesetInput, hideLocal = false): readonly Cha
       ],
     },
     {
-      name: 'mesh-return',
+      name: 'mesh-mark',
       // After connection tracking (-200).
       base: { type: 'filter', hook: 'prerouting', priority: -145 },
       rules: [
         `iifname "${input.device}" ct state new ip saddr != ${network} ip daddr ${subnet} ct mark set ether saddr map @${meshPeerMap}`,
+      ],
+    },
+    {
+      name: 'mesh-return',
+      // After answers have their client's own port back (-100). It was another one if a client's address and port have led to the
+      // instance through two hosts, as they may behind a proxy: the kernel keeps such connections apart by that.
+      base: { type: 'filter', hook: 'prerouting', priority: -95 },
+      rules: [
         `${answer} dup to ct mark map @${meshEntryMap} drop`,
         // Nobody could make sense of it: its host is gone.
         `${answer} drop`,

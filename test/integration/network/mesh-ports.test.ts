@@ -66,7 +66,7 @@ describe('a mesh port', () => {
 
   it('tells connections apart that come from one address and port, through two hosts, to one instance', async () => {
     const localPort = 34_567;
-    const first = calls(outside, a, { count: 1, echoes: 40, pauseMs: 100, localPort });
+    const first = calls(outside, b, { count: 1, echoes: 40, pauseMs: 100, localPort });
     first.catch(() => undefined);
     const { ip } = b.containers[0]!;
     const established = [
@@ -81,7 +81,7 @@ describe('a mesh port', () => {
     await eventually('the first is open', async () =>
       (await b.host.exec('conntrack', established)).stdout.includes(`sport=${localPort}`),
     );
-    for (const entry of [b, c]) {
+    for (const entry of [a, c]) {
       const answers = await calls(outside, entry, { count: 1, localPort });
       expect(answers).toEqual([{ server: ip, client: outside.address }]);
     }
