@@ -7,7 +7,7 @@
  * tried again by whoever has it.
  *
  * An address proves nothing by itself, so what claims one that is not its own is dropped before it is looked at: see the first
- * chain, and port-guard-rules.ts for what the instances of one host claim.
+ * chain.
  */
 import { blockSize, formatCidr, formatIpv4, type Cidr } from './cidr.ts';
 import { anyMesh, notMesh } from './mesh-mark.ts';

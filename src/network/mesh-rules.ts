@@ -10,9 +10,14 @@
  * host can turn the answer back. It marks such a connection by the entry host, which the sender's MAC tells, and hands every
  * answer to that host. A map from mark to host does it for any number of hosts; policy routing would need a rule for each.
  *
+ * One address and port of a client may lead to one instance through two hosts, for behind a proxy before the hosts there are many
+ * clients. The instance's host tracks what comes in by each host in a zone of its own, so that it takes neither connection for the
+ * other; answers are in the common zone, so the kernel gives the second another port there, and takes that back from its answers.
+ * (`original` zones: Linux 4.3, commit deedb59039f1, "netfilter: nf_conntrack: add direction support for zones".)
+ *
  * The kernel's connection tracking carries what is open: it goes on when an instance leaves the pool, until it is stopped.
  */
-import { formatCidr, formatIpv4, type Cidr } from './cidr.ts';
+import { blockSize, formatCidr, formatIpv4, type Cidr } from './cidr.ts';
 import { anyMesh, hex, meshMarkBase } from './mesh-mark.ts';
 import type { SetDeclaration } from './nft-elements.ts';
 import type { Chain, RulesetInput } from './ruleset.ts';
@@ -29,6 +34,8 @@ export const meshEndpointMaps = { tcp: 'mesh-tcp', udp: 'mesh-udp' } as const;
 export type MeshProtocol = keyof typeof meshEndpointMaps;
 /** MAC of another host in the overlay → mark of the connections that come in by it. */
 const meshPeerMap = 'mesh-peers';
+/** MAC of another host in the overlay → zone of conntrack for what comes in by it. */
+const meshZoneMap = 'mesh-zones';
 /** Mark → overlay address of that host. */
 const meshEntryMap = 'mesh-entries';
 /** Addresses of the other hosts outside of the overlay. */
@@ -42,6 +49,7 @@ export const meshSets: readonly SetDeclaration[] = [
     type: `typeof ${protocol} dport . numgen random mod 2 : ip daddr . ${protocol} dport`,
   })),
   { name: meshPeerMap, kind: 'map', type: 'type ether_addr : mark' },
+  { name: meshZoneMap, kind: 'map', type: 'typeof ether saddr : ct zone' },
   { name: meshEntryMap, kind: 'map', type: 'type mark : ipv4_addr' },
   { name: meshHostSet, kind: 'set', type: 'type ipv4_addr' },
 ];
@@ -75,6 +83,7 @@ export function meshChains(input: RulesetInput, hideLocal = false): readonly Cha
     'fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto { tcp, udp } ' +
     `meta l4proto . th dport vmap @${meshSpreadMap}`;
   const answer = `iifname "${input.bridge}" ct direction reply ct mark != ${ownMark} ${anyMesh}`;
+  const fromOutside = `iifname "${input.device}" ip saddr != ${network} ip daddr ${subnet}`;
   return [
     {
       name: 'mesh-prerouting',
@@ -104,17 +113,20 @@ export function meshChains(input: RulesetInput, hideLocal = false): readonly Cha
       ],
     },
     {
+      name: 'mesh-zone',
+      // Before connection tracking.
+      base: { type: 'filter', hook: 'prerouting', priority: -300 },
+      rules: [`${fromOutside} ct original zone set ether saddr map @${meshZoneMap}`],
+    },
+    {
       name: 'mesh-mark',
       // After connection tracking (-200).
       base: { type: 'filter', hook: 'prerouting', priority: -145 },
-      rules: [
-        `iifname "${input.device}" ct state new ip saddr != ${network} ip daddr ${subnet} ct mark set ether saddr map @${meshPeerMap}`,
-      ],
+      rules: [`${fromOutside} ct state new ct mark set ether saddr map @${meshPeerMap}`],
     },
     {
       name: 'mesh-return',
-      // After answers have their client's own port back (-100). It was another one if a client's address and port have led to the
-      // instance through two hosts, as they may behind a proxy: the kernel keeps such connections apart by that.
+      // After answers have their client's own port back (-100).
       base: { type: 'filter', hook: 'prerouting', priority: -95 },
       rules: [
         `${answer} dup to ct mark map @${meshEntryMap} drop`,
@@ -135,7 +147,14 @@ export function* returnElements(
   for (const { subnet, mac, address } of peers) {
     const mark = hex(meshMarkBase + subnet.base - network.base);
     yield [meshPeerMap, mac, mark];
+    yield [meshZoneMap, mac, String(zoneOf(network, subnet))];
     yield [meshEntryMap, mark, formatIpv4(subnet.base)];
     yield [meshHostSet, address, ''];
   }
+}
+
+/** Another one for each host, where there are fewer than 65,535 subnets. Zone 0 is that of all else. */
+function zoneOf(network: Cidr, subnet: Cidr): number {
+  const index = (subnet.base - network.base) / blockSize(subnet.prefix);
+  return 1 + (index % 65_535);
 }

@@ -64,28 +64,31 @@ describe('a mesh port', () => {
     },
   );
 
-  it('tells connections apart that come from one address and port, through two hosts, to one instance', async () => {
+  it('tells connections apart that come from one address and port, through three hosts, to one instance', async () => {
     const localPort = 34_567;
-    const first = calls(outside, b, { count: 1, echoes: 40, pauseMs: 100, localPort });
-    first.catch(() => undefined);
     const { ip } = b.containers[0]!;
-    const established = [
-      '-L',
-      '-p',
-      'tcp',
-      '--state',
-      'ESTABLISHED',
-      '--orig-port-src',
-      String(localPort),
-    ];
-    await eventually('the first is open', async () =>
-      (await b.host.exec('conntrack', established)).stdout.includes(`sport=${localPort}`),
-    );
-    for (const entry of [a, c]) {
-      const answers = await calls(outside, entry, { count: 1, localPort });
-      expect(answers).toEqual([{ server: ip, client: outside.address }]);
+    const open = new Set<Member>();
+    const hold = async (entry: Member): Promise<void> => {
+      open.add(entry);
+      await calls(outside, entry, { count: 1, echoes: 100, pauseMs: 100, localPort });
+      open.delete(entry);
+    };
+    // The instance's own host first: it keeps the client's port.
+    const held: Promise<void>[] = [];
+    const which = ['-p', 'tcp', '--state', 'ESTABLISHED', '--orig-port-src', String(localPort)];
+    for (const entry of [b, a]) {
+      const call = hold(entry);
+      call.catch(() => undefined);
+      held.push(call);
+      await eventually('it is open', async () => {
+        const { stdout } = await b.host.exec('conntrack', ['-L', ...which]);
+        return stdout.split('\n').filter((line) => line.startsWith('tcp')).length === held.length;
+      });
     }
-    expect(await first).toHaveLength(1);
+    const answers = await calls(outside, c, { count: 1, localPort });
+    expect(answers).toEqual([{ server: ip, client: outside.address }]);
+    expect(open).toEqual(new Set([a, b]));
+    await Promise.all(held);
   });
 
   it.each(['tcp', 'udp'] as const)(
