@@ -72,7 +72,8 @@ const rows: readonly Row[] = [
     what: 'TCP between hosts through a virtual IP',
     show: (f) =>
       `${of(f, 'vip_gbps')} Gbit/s; to the instance itself ${of(f, 'direct_gbps')} Gbit/s (${percent(ratio(f, 'vip_gbps', 'direct_gbps'))}); ` +
-      `${of(f, 'vip_cps')} new connections a second; to the instance itself ${of(f, 'direct_cps')} (${percent(ratio(f, 'vip_cps', 'direct_cps'))})`,
+      `${of(f, 'vip_cps')} new connections a second; to the instance itself ${of(f, 'direct_cps')} (${percent(ratio(f, 'vip_cps', 'direct_cps'))}); ` +
+      `from a host by the mesh port of a third one ${of(f, 'mesh_gbps')} Gbit/s, ${of(f, 'mesh_cps')} new connections a second`,
     bar: '≥ 97 % of the throughput',
     met: (f) => ratio(f, 'vip_gbps', 'direct_gbps') >= 0.97,
   },

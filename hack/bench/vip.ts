@@ -24,14 +24,18 @@ const runs = 5;
 const secondsEach = 3;
 const changes = 100;
 const port = 7000;
+const iperfPort = 5201;
+
+/** A container, or a host. */
+type Place = Container | string;
 
 const iperf = z.object({
   end: z.object({ sum_received: z.object({ bits_per_second: z.number() }) }),
 });
 
 /**
- * (g) Virtual IPs: throughput and new connections per second against the instance's own address, time of a rule update by the
- * number of services, and from the write of an endpoint record to the last of three hosts leading there.
+ * (g) Virtual IPs and mesh ports: throughput and new connections per second against the instance's own address, time of a rule
+ * update by the number of services, and from the write of an endpoint record to the last of three hosts leading there.
  */
 export async function benchVip(cluster: BenchCluster) {
   const updates = {
@@ -52,7 +56,10 @@ export async function benchVip(cluster: BenchCluster) {
       spec: {
         services: {
           client: { ...sleeper, ...on('h1') },
-          server: { ...sleeper, ...on('h2') },
+          server: {
+            ...{ ...sleeper, ...on('h2'), publish: 'mesh' },
+            ports: [port, iperfPort].map((each) => `${each}:${each}`),
+          },
           probe: { ...sleeper, replicas: 0 },
         },
       },
@@ -73,25 +80,30 @@ export async function benchVip(cluster: BenchCluster) {
       status: { virtualIP: string; instances: { ip: string }[] };
     }>('napsvc/vip-server');
     const direct = status.instances[0]?.ip ?? '';
-    const traffic = { direct: [] as number[], vip: [] as number[] };
-    const connections = { direct: [] as number[], vip: [] as number[] };
+    // From outside of the overlay there is no direct way: mesh ports are asked from a host, by another one without an instance.
+    const ways = [
+      { way: 'direct', from: client, address: direct },
+      { way: 'vip', from: client, address: status.virtualIP },
+      { way: 'mesh', from: client.host, address: cluster.box.address('h3') },
+    ] as const;
+    const traffic = { direct: [] as number[], vip: [] as number[], mesh: [] as number[] };
+    const connections = { direct: [] as number[], vip: [] as number[], mesh: [] as number[] };
     const stop = acceptor(cluster, server);
     try {
       for (let run = 0; run < runs; run++) {
-        for (const [way, address] of [
-          ['direct', direct],
-          ['vip', status.virtualIP],
-        ] as const) {
-          traffic[way].push(await throughput(cluster, client, server, address));
-          connections[way].push(await connectionRate(cluster, client, address));
+        for (const { way, from, address } of ways) {
+          traffic[way].push(await throughput(cluster, from, server, address));
+          connections[way].push(await connectionRate(cluster, from, address));
         }
       }
       const times = await propagation(cluster, direct);
       return {
         direct_gbps: rounded(median(traffic.direct)),
         vip_gbps: rounded(median(traffic.vip)),
+        mesh_gbps: rounded(median(traffic.mesh)),
         direct_cps: rounded(median(connections.direct)),
         vip_cps: rounded(median(connections.vip)),
+        mesh_cps: rounded(median(connections.mesh)),
         ...updates,
         change_p50_ms: rounded(quantile(times, 0.5)),
         change_p99_ms: rounded(quantile(times, 0.99)),
@@ -145,9 +157,16 @@ async function updateTime(services: number): Promise<number> {
   }
 }
 
+/** In the network of `place`. */
+function inNetwork(cluster: BenchCluster, place: Place, command: readonly string[]) {
+  return typeof place === 'string'
+    ? cluster.box.sh(place, command)
+    : cluster.box.inNetworkOf(place, command);
+}
+
 async function throughput(
   cluster: BenchCluster,
-  client: Container,
+  client: Place,
   server: Container,
   address: string,
 ): Promise<number> {
@@ -156,7 +175,7 @@ async function throughput(
     'iperf3 answers',
     async () => {
       const command = ['iperf3', '-J', '-c', address, '-t', String(secondsEach)];
-      const result = await cluster.box.inNetworkOf(client, command);
+      const result = await inNetwork(cluster, client, command);
       return result.code === 0 ? result : undefined;
     },
     20_000,
@@ -177,7 +196,7 @@ function acceptor(cluster: BenchCluster, server: Container): () => void {
 /** New connections per second, 16 at a time. */
 async function connectionRate(
   cluster: BenchCluster,
-  client: Container,
+  client: Place,
   address: string,
 ): Promise<number> {
   const code = `
@@ -193,7 +212,7 @@ async function connectionRate(
   return eventually(
     'connections are made',
     async () => {
-      const outcome = await cluster.box.inNetworkOf(client, [execPath, '-e', code, address]);
+      const outcome = await inNetwork(cluster, client, [execPath, '-e', code, address]);
       if (outcome.code !== 0) throw new CommandError(['node'], outcome);
       const rate = Number(outcome.stdout);
       return rate > 0 ? rate : undefined;
