@@ -21,6 +21,7 @@ import type { AddressBook } from '../addresses/address-book.ts';
 import type { AddressFeed } from '../addresses/address-feed.ts';
 import { findings, type Finding } from '../audit/finding.ts';
 import type { ServiceFeed } from '../service-feed.ts';
+import { Semaphore } from '../semaphore.ts';
 import { ElementApplier } from './element-applier.ts';
 import type { Exec } from './exec.ts';
 import { chainBegins, ensureChains } from './nft.ts';
@@ -78,7 +79,7 @@ export class IsolationKeeper {
   #stood = '';
   #nextFullAudit = 0;
   /** Kernel changes wait for one another. */
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Semaphore(1);
 
   constructor(options: IsolationKeeperOptions) {
     this.#options = options;
@@ -188,7 +189,7 @@ export class IsolationKeeper {
   async audit(signal?: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     if (!this.#isReady()) return;
-    await this.#exclusive(async () => {
+    await this.#turns.run(async () => {
       const startedAt = clock.monotonic();
       this.#isolation.update();
       for (const { applier } of this.#tables) await applier.audit(signal);
@@ -238,7 +239,7 @@ export class IsolationKeeper {
       if (isAborted(signal)) return;
       if (!this.#isReady()) continue;
       try {
-        await this.#exclusive(async () => {
+        await this.#turns.run(async () => {
           this.#isolation.update();
           for (const { applier } of this.#tables) await applier.flush(signal);
           if (this.#rulesUnknown) await this.#ensureRules(signal);
@@ -304,12 +305,5 @@ export class IsolationKeeper {
 
   #isOwn(address: string): boolean {
     return containsAddress(this.#options.rules.subnet, tryParseIpv4(address) ?? -1);
-  }
-
-  /** Runs `action` when no other one runs. */
-  #exclusive<T>(action: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(action, action);
-    this.#last = result.catch(() => undefined);
-    return result;
   }
 }

@@ -14,6 +14,7 @@ import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { DataPlanePart } from '../data-plane.ts';
 import type { Finding } from '../audit/finding.ts';
+import { Semaphore } from '../semaphore.ts';
 import { underlayMtu } from './carrier/carrier.ts';
 import { directPaths } from './direct/direct-paths.ts';
 import { hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
@@ -79,7 +80,7 @@ export class NetworkManager {
   readonly #part: DataPlanePart | undefined;
   #setup: Setup | undefined;
   /** Kernel changes wait for one another. */
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Semaphore(1);
 
   constructor(options: NetworkManagerOptions) {
     this.#options = options;
@@ -123,7 +124,7 @@ export class NetworkManager {
    */
   async ensure(signal?: AbortSignal): Promise<OverlayInfo> {
     return this.#problems.guard('setup', () =>
-      this.#exclusive(async () => {
+      this.#turns.run(async () => {
         const setup = (this.#setup ??= await this.#prepare(signal));
         this.#reportRepairs(await setup.host.ensureBase(signal));
         return setup.info;
@@ -143,7 +144,7 @@ export class NetworkManager {
    * ExecError when a repair failed. Calls `ensure` first if need be.
    */
   async audit(signal?: AbortSignal): Promise<readonly Finding[]> {
-    const found = await this.#exclusive(async () => {
+    const found = await this.#turns.run(async () => {
       const setup = (this.#setup ??= await this.#prepare(signal));
       const changes = [...(await setup.host.ensureBase(signal))];
       if (setup.view.synced) {
@@ -336,7 +337,7 @@ export class NetworkManager {
       setup.view.apply(batch);
       if (setup.view.own !== 'ours') this.#ownHint.fire();
       try {
-        const { operations, refused } = await this.#exclusive(() =>
+        const { operations, refused } = await this.#turns.run(() =>
           setup.host.ensurePeers(setup.view, false, signal),
         );
         this.counters.tableChanges += operations;
@@ -382,7 +383,7 @@ export class NetworkManager {
             virtualIps.ranges = usable;
             if (setup.isolation !== undefined) setup.isolation.ranges = usable;
             setup.host.virtualRanges = usable;
-            await this.#exclusive(() => setup.host.ensureBase(signal));
+            await this.#turns.run(() => setup.host.ensureBase(signal));
           })
           .catch(() => {
             this.#auditHint.fire();
@@ -407,7 +408,7 @@ export class NetworkManager {
         log: this.#log,
         clock: this.#clock,
       },
-      (s) => this.#exclusive(() => setup.host.ensurePorts(s)),
+      (s) => this.#turns.run(() => setup.host.ensurePorts(s)),
       signal,
     );
   }
@@ -496,13 +497,6 @@ export class NetworkManager {
   #ready(): Setup {
     if (this.#setup === undefined) throw new Error('ensure() comes first');
     return this.#setup;
-  }
-
-  /** Runs `action` when no other kernel change runs. */
-  #exclusive<T>(action: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(action, action);
-    this.#last = result.catch(() => undefined);
-    return result;
   }
 
   #reportRepairs(found: readonly Finding[]): void {

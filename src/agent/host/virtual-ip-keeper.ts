@@ -15,6 +15,7 @@ import type { Logger } from '../../telemetry/log.ts';
 import { isAborted } from '../../runtime/aborted.ts';
 import type { DataPlanePart } from '../data-plane.ts';
 import type { ServiceFeed, ServiceKey } from '../service-feed.ts';
+import { Semaphore } from '../semaphore.ts';
 import { ElementApplier } from './element-applier.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { busyPorts } from './listeners.ts';
@@ -75,7 +76,7 @@ export class VirtualIpKeeper {
   #applied: Revision = 0n;
   #nextFullAudit = 0;
   /** Kernel changes wait for one another. */
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Semaphore(1);
 
   constructor(options: VirtualIpKeeperOptions) {
     this.#options = options;
@@ -151,7 +152,7 @@ export class VirtualIpKeeper {
   async audit(signal?: AbortSignal): Promise<void> {
     const { feed, clock } = this.#options;
     if (!feed.synced || !this.#peersKnown) return;
-    await this.#exclusive(async () => {
+    await this.#turns.run(async () => {
       await this.#yield(signal);
       const startedAt = clock.monotonic();
       this.#update();
@@ -202,7 +203,7 @@ export class VirtualIpKeeper {
       if (isAborted(signal)) return;
       if (!feed.synced || !this.#peersKnown) continue;
       try {
-        await this.#exclusive(() => this.#apply(signal));
+        await this.#turns.run(() => this.#apply(signal));
         this.#flowHint.fire();
         onProblem('virtual IPs', undefined);
       } catch (error) {
@@ -350,13 +351,6 @@ export class VirtualIpKeeper {
     const isLedTo = isAddress || mesh.length > 0;
     if (isLedTo && speaksUdp) this.#udp.add(id);
     else this.#udp.delete(id);
-  }
-
-  /** Runs `action` when no other one runs. */
-  #exclusive<T>(action: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(action, action);
-    this.#last = result.catch(() => undefined);
-    return result;
   }
 }
 
