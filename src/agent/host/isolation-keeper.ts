@@ -1,4 +1,5 @@
 import { containsAddress, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
+import { ElementGroup } from '../../network/element-group.ts';
 import { Isolation } from '../../network/isolation.ts';
 import { isolationChains, isolationSets, senderElements } from '../../network/isolation-rules.ts';
 import {
@@ -13,7 +14,6 @@ import type { RulesetInput } from '../../network/ruleset.ts';
 import type { Peer } from '../../network/vxlan.ts';
 import { isAborted } from '../../runtime/aborted.ts';
 import type { Clock } from '../../runtime/clock.ts';
-import { runPeriodically } from '../../runtime/periodic.ts';
 import { supervise } from '../../runtime/supervise.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
@@ -25,9 +25,7 @@ import { Semaphore } from '../semaphore.ts';
 import { ElementApplier } from './element-applier.ts';
 import type { Exec } from './exec.ts';
 import { chainBegins, ensureChains } from './nft.ts';
-
-/** An audit reads all elements; it may take this part of the time at most. */
-const auditShare = 0.01;
+import { SparingAudit } from './sparing-audit.ts';
 
 /** Who is in the overlay, and at which address. */
 export interface OverlayAddresses {
@@ -67,28 +65,31 @@ export class IsolationKeeper {
   readonly #tables: readonly { readonly ledger: ElementLedger; readonly applier: ElementApplier }[];
   readonly #isolation: Isolation;
   readonly #changed = new Trigger();
-  readonly #auditHint = new Trigger();
+  readonly #audits: SparingAudit;
   /** Addresses of this host that were told as somebody's. */
   readonly #own = new Set<string>();
-  #senders = new Map<string, readonly [set: string, key: string]>();
+  /** The other hosts. */
+  readonly #senders: ElementGroup;
   #peersKnown = false;
   #ranges: readonly Cidr[] | undefined;
   /** The rules may not be there, or not be right. */
   #rulesUnknown = true;
   /** What they were when they were last there. */
   #stood = '';
-  #nextFullAudit = 0;
   /** Kernel changes wait for one another. */
   readonly #turns = new Semaphore(1);
 
   constructor(options: IsolationKeeperOptions) {
     this.#options = options;
+    const { clock, log, auditIntervalMs: intervalMs } = options;
+    this.#audits = new SparingAudit({ name: 'audit of isolation', intervalMs, clock, log });
     const { services, addresses } = options;
     const { ipv6 } = options.rules;
     const ledger = new ElementLedger(isolationSets);
     const twins = ipv6 && new ElementLedger(isolationIpv6Sets);
     this.#ledger = ipv6 && twins ? withTwins(ledger, twins, ipv6) : ledger;
     this.#isolation = new Isolation(this.#ledger);
+    this.#senders = new ElementGroup(this.#ledger);
     this.#tables = [ledger, ...(twins ? [twins] : [])].map((each) => ({
       ledger: each,
       applier: new ElementApplier(
@@ -147,14 +148,7 @@ export class IsolationKeeper {
 
   /** Takes the other hosts, as this one reaches them. */
   setPeers(_network: Cidr, peers: readonly Peer[], segment?: ReadonlyMap<string, string>): void {
-    const before = this.#senders;
-    this.#senders = new Map();
-    for (const [set, key] of senderElements(peers, segment)) {
-      this.#senders.set(`${set} ${key}`, [set, key]);
-      this.#ledger.put(set, key);
-    }
-    for (const [id, [set, key]] of before)
-      if (!this.#senders.has(id)) this.#ledger.remove(set, key);
+    this.#senders.replace(senderElements(peers, segment));
     this.#peersKnown = true;
     this.#changed.fire();
   }
@@ -175,54 +169,37 @@ export class IsolationKeeper {
   distrust(): void {
     for (const { ledger } of this.#tables) ledger.distrust();
     this.#rulesUnknown = true;
-    this.#nextFullAudit = 0;
+    this.#audits.makeDue();
     this.#changed.fire();
   }
 
   /** Asks for an audit now. */
   requestAudit(): void {
-    this.#nextFullAudit = 0;
-    this.#auditHint.fire();
+    this.#audits.request();
   }
 
   /** Compares the kernel with what it should hold, and puts right what differs. Throws ExecError. */
   async audit(signal?: AbortSignal): Promise<void> {
-    const { clock } = this.#options;
     if (!this.#isReady()) return;
-    await this.#turns.run(async () => {
-      const startedAt = clock.monotonic();
-      this.#isolation.update();
-      for (const { applier } of this.#tables) await applier.audit(signal);
-      await this.#ensureRules(signal);
-      const endedAt = clock.monotonic();
-      this.#nextFullAudit = endedAt + (endedAt - startedAt) / auditShare;
-    });
+    await this.#turns.run(() =>
+      this.#audits.measure(async () => {
+        this.#isolation.update();
+        for (const { applier } of this.#tables) await applier.audit(signal);
+        await this.#ensureRules(signal);
+      }),
+    );
   }
 
   /** Runs until `signal` aborts; leaves everything in place then. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, log, auditIntervalMs } = this.#options;
+    const { clock, log } = this.#options;
     const restart = { baseMs: 200, capMs: 5_000 };
     await supervise(
       [
         { name: 'isolation', run: (s) => this.#follow(s), restart },
         {
           name: 'audit of isolation',
-          run: (s) =>
-            runPeriodically(
-              {
-                name: 'audit of isolation',
-                intervalMs: auditIntervalMs,
-                trigger: this.#auditHint,
-                minGapMs: 500,
-                log,
-                clock,
-              },
-              async (until) => {
-                if (clock.monotonic() >= this.#nextFullAudit) await this.audit(until);
-              },
-              s,
-            ),
+          run: (s) => this.#audits.run((until) => this.audit(until), s),
         },
       ],
       { log, clock },

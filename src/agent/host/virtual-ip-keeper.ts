@@ -1,4 +1,5 @@
 import { containsAddress, formatCidr, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
+import { ElementGroup } from '../../network/element-group.ts';
 import { ElementLedger } from '../../network/nft-elements.ts';
 import type { Chain } from '../../network/ruleset.ts';
 import { meshSets, returnElements } from '../../network/mesh-rules.ts';
@@ -8,7 +9,6 @@ import type { Peer } from '../../network/vxlan.ts';
 import type { ServiceRecord } from '../../registry/records/service.ts';
 import type { Revision } from '../../registry/store.ts';
 import type { Clock } from '../../runtime/clock.ts';
-import { runPeriodically } from '../../runtime/periodic.ts';
 import { supervise } from '../../runtime/supervise.ts';
 import { Trigger } from '../../runtime/trigger.ts';
 import type { Logger } from '../../telemetry/log.ts';
@@ -19,10 +19,8 @@ import { Semaphore } from '../semaphore.ts';
 import { ElementApplier } from './element-applier.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { busyPorts } from './listeners.ts';
+import { SparingAudit } from './sparing-audit.ts';
 import { forgetFlows, type UdpFlow } from './udp-flows.ts';
-
-/** An audit reads all elements; it may take this part of the time at most. */
-const auditShare = 0.01;
 
 export interface VirtualIpKeeperOptions {
   readonly exec: Exec;
@@ -53,15 +51,15 @@ export class VirtualIpKeeper {
   readonly #ips: VirtualIps;
   readonly #applier: ElementApplier;
   readonly #changed = new Trigger();
-  readonly #auditHint = new Trigger();
+  readonly #audits: SparingAudit;
   /** Services of which somebody may speak UDP; the others have no flows to forget. */
   readonly #udp = new Set<string>();
   /** Ports that every host answers on, by service. */
   readonly #mesh = new Map<string, readonly MeshPort[]>();
   /** Which of them this host itself listens on has to be looked at. */
   #listenersUnknown = true;
-  /** How answers find back through the other hosts: set and key. */
-  #returns = new Map<string, readonly [set: string, key: string]>();
+  /** How answers find back through the other hosts. */
+  readonly #returns = new ElementGroup(this.#ledger);
   /** Before that, what an earlier agent has left must stay. */
   #peersKnown = false;
   #ranges: readonly Cidr[] = [];
@@ -74,12 +72,13 @@ export class VirtualIpKeeper {
   #forgetting = false;
   /** The rules heed every change up to here. */
   #applied: Revision = 0n;
-  #nextFullAudit = 0;
   /** Kernel changes wait for one another. */
   readonly #turns = new Semaphore(1);
 
   constructor(options: VirtualIpKeeperOptions) {
     this.#options = options;
+    const { clock, log, auditIntervalMs: intervalMs } = options;
+    this.#audits = new SparingAudit({ name: 'audit of virtual IPs', intervalMs, clock, log });
     this.#ips = new VirtualIps(this.#ledger, options.subnet);
     this.#applier = new ElementApplier(
       options.exec,
@@ -112,14 +111,7 @@ export class VirtualIpKeeper {
 
   /** Takes the other hosts, as this one reaches them. */
   setPeers(network: Cidr, peers: readonly Peer[]): void {
-    const before = this.#returns;
-    this.#returns = new Map();
-    for (const [set, key, data] of returnElements(network, peers)) {
-      this.#returns.set(`${set} ${key}`, [set, key]);
-      this.#ledger.put(set, key, data);
-    }
-    for (const [id, [set, key]] of before)
-      if (!this.#returns.has(id)) this.#ledger.remove(set, key);
+    this.#returns.replace(returnElements(network, peers));
     this.#peersKnown = true;
     this.#changed.fire();
   }
@@ -138,33 +130,31 @@ export class VirtualIpKeeper {
   /** Somebody has changed the table: all elements are compared at once. */
   distrust(): void {
     this.#ledger.distrust();
-    this.#nextFullAudit = 0;
+    this.#audits.makeDue();
     this.#changed.fire();
   }
 
   /** Asks for an audit now. */
   requestAudit(): void {
-    this.#nextFullAudit = 0;
-    this.#auditHint.fire();
+    this.#audits.request();
   }
 
   /** Compares the kernel with what it should hold, and puts right what differs. Throws ExecError. */
   async audit(signal?: AbortSignal): Promise<void> {
-    const { feed, clock } = this.#options;
+    const { feed } = this.#options;
     if (!feed.synced || !this.#peersKnown) return;
     await this.#turns.run(async () => {
       await this.#yield(signal);
-      const startedAt = clock.monotonic();
-      this.#update();
-      await this.#applier.audit(signal);
-      const endedAt = clock.monotonic();
-      this.#nextFullAudit = endedAt + (endedAt - startedAt) / auditShare;
+      await this.#audits.measure(async () => {
+        this.#update();
+        await this.#applier.audit(signal);
+      });
     });
   }
 
   /** Runs until `signal` aborts; leaves everything in place then. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, log, auditIntervalMs } = this.#options;
+    const { clock, log } = this.#options;
     const restart = { baseMs: 200, capMs: 5_000 };
     await supervise(
       [
@@ -172,21 +162,7 @@ export class VirtualIpKeeper {
         { name: 'UDP flows', run: (s) => this.#followFlows(s), restart },
         {
           name: 'audit of virtual IPs',
-          run: (s) =>
-            runPeriodically(
-              {
-                name: 'audit of virtual IPs',
-                intervalMs: auditIntervalMs,
-                trigger: this.#auditHint,
-                minGapMs: 500,
-                log,
-                clock,
-              },
-              async (until) => {
-                if (clock.monotonic() >= this.#nextFullAudit) await this.audit(until);
-              },
-              s,
-            ),
+          run: (s) => this.#audits.run((until) => this.audit(until), s),
         },
       ],
       { log, clock },
