@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { normalizeMac } from '../../network/vxlan.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { allowIpv6 } from './ipv6/ipv6-kernel.ts';
+import { addressesOf, deviceEntry, showDevice } from './show-device.ts';
 import { ensureSysctls } from './sysctl.ts';
-import { parseTool } from './tool-output.ts';
 
 /** The VXLAN device as it should be. */
 export interface VxlanSpec {
@@ -46,38 +46,24 @@ export class DeviceConflictError extends Error {
   readonly retryable = true;
 }
 
-const linkList = z.array(
-  z.looseObject({
-    address: z.string().optional(),
-    mtu: z.int().optional(),
-    flags: z.array(z.string()).optional(),
-    linkinfo: z
-      .looseObject({
-        info_kind: z.string().optional(),
-        info_data: z
-          .looseObject({
-            id: z.int().optional(),
-            port: z.int().optional(),
-            local: z.string().optional(),
-            local6: z.string().optional(),
-            link: z.string().optional(),
-            learning: z.boolean().optional(),
-          })
-          .optional(),
-      })
-      .optional(),
-    addr_info: z
-      .array(
-        z.looseObject({
-          family: z.string().optional(),
+const vxlanEntry = deviceEntry.extend({
+  address: z.string().optional(),
+  linkinfo: z
+    .looseObject({
+      info_kind: z.string().optional(),
+      info_data: z
+        .looseObject({
+          id: z.int().optional(),
+          port: z.int().optional(),
           local: z.string().optional(),
-          prefixlen: z.int().optional(),
-          scope: z.string().optional(),
-        }),
-      )
-      .optional(),
-  }),
-);
+          local6: z.string().optional(),
+          link: z.string().optional(),
+          learning: z.boolean().optional(),
+        })
+        .optional(),
+    })
+    .optional(),
+});
 
 /** Reads the device; undefined when there is none of that name. */
 export async function readVxlanDevice(
@@ -85,14 +71,7 @@ export async function readVxlanDevice(
   name: string,
   signal?: AbortSignal,
 ): Promise<ObservedVxlan | undefined> {
-  let stdout: string;
-  try {
-    ({ stdout } = await exec('ip', ['-d', '-j', 'addr', 'show', 'dev', name], {}, signal));
-  } catch (error) {
-    if (error instanceof ExecError && /does not exist/.test(error.stderr)) return undefined;
-    throw error;
-  }
-  const link = parseTool(linkList, stdout, 'ip addr').find((entry) => entry.mtu !== undefined);
+  const link = await showDevice(exec, name, vxlanEntry, signal);
   if (link === undefined) return undefined;
   const data = link.linkinfo?.info_data;
   return {
@@ -105,18 +84,9 @@ export async function readVxlanDevice(
     local: data?.local ?? data?.local6,
     link: data?.link,
     learning: data?.learning ?? true,
-    addresses: (link.addr_info ?? []).filter((info) => info.family === 'inet').map(cidrText),
-    ipv6Addresses: (link.addr_info ?? [])
-      .filter((info) => info.family === 'inet6' && info.scope !== 'link')
-      .map(cidrText),
+    addresses: addressesOf(link, ({ family }) => family === 'inet'),
+    ipv6Addresses: addressesOf(link, ({ family, scope }) => family === 'inet6' && scope !== 'link'),
   };
-}
-
-function cidrText(info: {
-  readonly local?: string | undefined;
-  readonly prefixlen?: number | undefined;
-}): string {
-  return `${info.local ?? ''}/${info.prefixlen ?? 0}`;
 }
 
 /**

@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import {
   parseTunnelDump,
   tunnelChains,
@@ -8,7 +7,8 @@ import {
 import { ExecError, type Exec } from '../exec.ts';
 import { allowIpv6 } from '../ipv6/ipv6-kernel.ts';
 import { removeChains } from '../nft.ts';
-import { parseTool, ToolOutputError } from '../tool-output.ts';
+import { addressesOf, deviceEntry, showDevice } from '../show-device.ts';
+import { ToolOutputError } from '../tool-output.ts';
 import type { TunnelKey } from './tunnel-key-file.ts';
 import { DeviceConflictError } from '../vxlan-device.ts';
 
@@ -29,24 +29,6 @@ export class EncryptionError extends Error {
   readonly retryable = true;
 }
 
-const linkList = z.array(
-  z.looseObject({
-    mtu: z.int().optional(),
-    flags: z.array(z.string()).optional(),
-    linkinfo: z.looseObject({ info_kind: z.string().optional() }).optional(),
-    addr_info: z
-      .array(
-        z.looseObject({
-          family: z.string().optional(),
-          local: z.string().optional(),
-          prefixlen: z.int().optional(),
-          scope: z.string().optional(),
-        }),
-      )
-      .optional(),
-  }),
-);
-
 interface ObservedLink {
   readonly kind: string;
   readonly mtu: number;
@@ -60,22 +42,13 @@ async function readLink(
   name: string,
   signal?: AbortSignal,
 ): Promise<ObservedLink | undefined> {
-  let stdout: string;
-  try {
-    ({ stdout } = await exec('ip', ['-d', '-j', 'addr', 'show', 'dev', name], {}, signal));
-  } catch (error) {
-    if (error instanceof ExecError && /does not exist/.test(error.stderr)) return undefined;
-    throw error;
-  }
-  const link = parseTool(linkList, stdout, 'ip addr').find((entry) => entry.mtu !== undefined);
+  const link = await showDevice(exec, name, deviceEntry, signal);
   if (link === undefined) return undefined;
   return {
     kind: link.linkinfo?.info_kind ?? '',
     mtu: link.mtu ?? 0,
     up: link.flags?.includes('UP') ?? false,
-    addresses: (link.addr_info ?? [])
-      .filter((info) => info.family === 'inet6' && info.scope === 'global')
-      .map((info) => `${info.local ?? ''}/${info.prefixlen ?? 0}`),
+    addresses: addressesOf(link, ({ family, scope }) => family === 'inet6' && scope === 'global'),
   };
 }
 
