@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { agentOptions, agentParts } from '../../test/support/agent-parts.ts';
 import { FakeEngine } from '../../test/support/fake-engine.ts';
+import { containerSpec } from '../../test/support/instances.ts';
 import { resolveHealthCheck, type HealthCheckInput } from '../api/v1alpha1/health-check.ts';
 import { MemoryStore } from '../registry/memory/store.ts';
 import {
@@ -9,8 +11,6 @@ import {
   type ContainerSpec,
   type InstanceRecord,
 } from '../registry/records/index.ts';
-import { systemClock } from '../runtime/clock.ts';
-import { silentLogger } from '../telemetry/log.ts';
 import { runAgent } from './agent.ts';
 import type { CheckResult } from './health/state.ts';
 
@@ -43,30 +43,9 @@ afterEach(async () => {
 
 function start(): void {
   stop = new AbortController();
-  const ended = (signal: AbortSignal): Promise<void> =>
-    new Promise((resolve) => {
-      signal.addEventListener('abort', () => {
-        resolve();
-      });
-    });
   agent = runAgent(
-    { hostName: 'h1', machineID: 'm1', address: '10.0.0.1', version: 'test', leaseTtlMs: 2000 },
-    {
-      store: line,
-      engine,
-      network: {
-        ensure: async () => ({ subnet: '10.77.1.0/24', gateway: '10.77.1.1', dockerOptions: {} }),
-        run: ended,
-        problems: () => [],
-        onProblems: () => undefined,
-      },
-      dns: { run: (_gateway, _local, signal) => ended(signal) },
-      log: silentLogger,
-      clock: systemClock,
-      random: () => 0.5,
-      machine: { cpus: 1, memoryBytes: 1, kernel: 'k' },
-      prober: async () => probe(),
-    },
+    agentOptions(),
+    agentParts({ store: line, engine }, { prober: async () => probe() }),
     stop.signal,
   );
 }
@@ -77,21 +56,13 @@ async function place(
   over: Partial<ContainerSpec> = {},
 ): Promise<void> {
   const healthCheck = resolveHealthCheck(check, restart);
-  const container: ContainerSpec = {
+  const container: ContainerSpec = containerSpec({
     image,
-    environment: {},
-    ports: [],
-    mounts: [],
-    labels: {},
-    hostname: 'h',
-    pullPolicy: 'missing',
     restart,
     ...(healthCheck && { healthCheck }),
     stopGracePeriodMs: 1000,
-    limits: {},
-    reservations: {},
     ...over,
-  };
+  });
   const record = {
     id: 'a',
     serviceUID: 'u',

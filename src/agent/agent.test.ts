@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { agentOptions, agentParts } from '../../test/support/agent-parts.ts';
 import { FakeEngine } from '../../test/support/fake-engine.ts';
+import { containerSpec } from '../../test/support/instances.ts';
 import { MemoryStore } from '../registry/memory/store.ts';
 import {
   endpointRecords,
@@ -9,9 +11,7 @@ import {
   type ContainerSpec,
   type InstanceRecord,
 } from '../registry/records/index.ts';
-import { systemClock } from '../runtime/clock.ts';
 import { eventually } from '../../test/support/eventually.ts';
-import { silentLogger } from '../telemetry/log.ts';
 import { runAgent } from './agent.ts';
 import type { LocalNetwork } from './options.ts';
 
@@ -46,41 +46,13 @@ afterEach(async () => {
 function start(): void {
   stop = new AbortController();
   agent = runAgent(
-    {
-      hostName: 'h1',
-      machineID: 'm1',
-      address: '10.0.0.1',
-      version: 'test',
-      leaseTtlMs: 2000,
-      auditMs: 200,
-    },
-    {
-      store: line,
-      engine,
-      network: {
-        ensure: () => network(),
-        run: (signal) => ended(signal),
-        problems: () => [],
-        onProblems: () => undefined,
-      },
-      dns: { run: (_gateway, _local, signal) => ended(signal) },
-      log: silentLogger,
-      clock: systemClock,
-      random: () => 0.5,
-      machine: { cpus: 2, memoryBytes: 1, kernel: 'k' },
-    },
+    agentOptions({ auditMs: 200 }),
+    agentParts({ store: line, engine }, { machine: { cpus: 2, memoryBytes: 1, kernel: 'k' } }, () =>
+      network(),
+    ),
     stop.signal,
   );
   agent.catch(() => undefined);
-}
-
-function ended(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => {
-      resolve();
-    });
-  });
 }
 
 const until = <T>(probe: () => T | Promise<T>) => eventually(probe.toString(), probe, 20_000, 1);
@@ -93,20 +65,7 @@ const key = (ordinal: number) => ({
 });
 
 async function place(ordinal: number, over: Partial<ContainerSpec> = {}, id = `id-${ordinal}`) {
-  const container: ContainerSpec = {
-    image,
-    environment: {},
-    ports: [],
-    mounts: [],
-    labels: {},
-    hostname: 'h',
-    pullPolicy: 'missing',
-    restart: 'always',
-    stopGracePeriodMs: 100,
-    limits: {},
-    reservations: {},
-    ...over,
-  };
+  const container: ContainerSpec = containerSpec({ image, stopGracePeriodMs: 100, ...over });
   const value = placementRecords.encode({
     id,
     serviceUID: 'u',
@@ -336,22 +295,8 @@ describe('an agent', () => {
   it('refuses a host name that another machine uses', async () => {
     await until(() => host()?.ready);
     const other = runAgent(
-      { hostName: 'h1', machineID: 'm2', address: '10.0.0.2', version: 'test', leaseTtlMs: 2000 },
-      {
-        store,
-        engine: new FakeEngine(),
-        network: {
-          ensure: () => network(),
-          run: (signal) => ended(signal),
-          problems: () => [],
-          onProblems: () => undefined,
-        },
-        dns: { run: (_gateway, _local, signal) => ended(signal) },
-        log: silentLogger,
-        clock: systemClock,
-        random: () => 0.1,
-        machine: { cpus: 1, memoryBytes: 1, kernel: 'k' },
-      },
+      agentOptions({ machineID: 'm2', address: '10.0.0.2' }),
+      agentParts({ store, engine: new FakeEngine() }, { random: () => 0.1 }, () => network()),
       stop.signal,
     );
     await expect(other).rejects.toThrow('host name "h1" is taken by machine m1 at 10.0.0.1');

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from '../../test/support/eventually.ts';
+import { agentOptions, agentParts } from '../../test/support/agent-parts.ts';
 import { FakeEngine } from '../../test/support/fake-engine.ts';
 import { containerSpec } from '../../test/support/instances.ts';
 import { MemoryStore } from '../registry/memory/store.ts';
@@ -43,37 +44,19 @@ function start(on: LocalNetwork): void {
   network = on;
   const end = new AbortController();
   const line = new MemoryStore({ database: store.database });
-  const ended = (signal: AbortSignal): Promise<void> =>
-    new Promise((resolve) => {
-      if (signal.aborted) resolve();
-      signal.addEventListener('abort', () => {
-        resolve();
-      });
-    });
   const agent = runAgent(
-    {
-      ...{ hostName: 'h1', machineID: 'm1', address: '10.0.0.1', version: 'test' },
-      ...{ leaseTtlMs: 2000, auditMs: 50 },
-    },
-    {
-      store: line,
-      engine,
-      network: {
-        ensure: async () => network,
-        run: ended,
-        problems: () => [],
-        onProblems: () => undefined,
+    agentOptions({ auditMs: 50 }),
+    agentParts(
+      { store: line, engine },
+      {
+        addresses: {
+          book: new AddressBook('nap', () => systemClock.monotonic()),
+          feed: new AddressFeed({ store: line, log: silentLogger, clock: systemClock }),
+        },
+        machine: { cpus: 2, memoryBytes: 1, kernel: 'k' },
       },
-      dns: { run: (_gateway, _local, signal) => ended(signal) },
-      addresses: {
-        book: new AddressBook('nap', () => systemClock.monotonic()),
-        feed: new AddressFeed({ store: line, log: silentLogger, clock: systemClock }),
-      },
-      log: silentLogger,
-      clock: systemClock,
-      random: () => 0.5,
-      machine: { cpus: 2, memoryBytes: 1, kernel: 'k' },
-    },
+      async () => network,
+    ),
     end.signal,
   );
   stop = async () => {

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { agentOptions, agentParts } from '../../test/support/agent-parts.ts';
 import { FakeEngine } from '../../test/support/fake-engine.ts';
+import { containerSpec } from '../../test/support/instances.ts';
 import { VirtualClock } from '../../test/support/virtual-clock.ts';
 import { MemoryStore } from '../registry/memory/store.ts';
 import { placementRecords, type ContainerSpec } from '../registry/records/index.ts';
-import { silentLogger } from '../telemetry/log.ts';
 import { runAgent } from './agent.ts';
 
 const image = 'shop/web:1';
@@ -22,23 +23,8 @@ beforeEach(async () => {
   line = new MemoryStore({ database: store.database, clock });
   stop = new AbortController();
   agent = runAgent(
-    { hostName: 'h1', machineID: 'm1', address: '10.0.0.1', version: 'test', leaseTtlMs: 5_000 },
-    {
-      store: line,
-      engine,
-      network: {
-        ensure: () =>
-          Promise.resolve({ subnet: '10.77.1.0/24', gateway: '10.77.1.1', dockerOptions: {} }),
-        run: ended,
-        problems: () => [],
-        onProblems: () => undefined,
-      },
-      dns: { run: (_gateway, _local, signal) => ended(signal) },
-      log: silentLogger,
-      clock,
-      random: () => 0.5,
-      machine: { cpus: 1, memoryBytes: 1, kernel: 'k' },
-    },
+    agentOptions({ leaseTtlMs: 5_000 }),
+    agentParts({ store: line, engine }, { clock }),
     stop.signal,
   );
   agent.catch(() => undefined);
@@ -64,29 +50,8 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
-function ended(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    signal.addEventListener('abort', () => {
-      resolve();
-    });
-  });
-}
-
 async function place(service: string, over: Partial<ContainerSpec>): Promise<void> {
-  const container: ContainerSpec = {
-    image,
-    environment: {},
-    ports: [],
-    mounts: [],
-    labels: {},
-    hostname: 'h',
-    pullPolicy: 'missing',
-    restart: 'always',
-    stopGracePeriodMs: 100,
-    limits: {},
-    reservations: {},
-    ...over,
-  };
+  const container: ContainerSpec = containerSpec({ image, stopGracePeriodMs: 100, ...over });
   const key = { host: 'h1', namespace: 'default', project: 'shop', service, ordinal: '1' };
   const value = placementRecords.encode({
     id: `id-of-${service}`,

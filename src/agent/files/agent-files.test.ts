@@ -2,7 +2,9 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { agentOptions, agentParts } from '../../../test/support/agent-parts.ts';
 import { FakeEngine } from '../../../test/support/fake-engine.ts';
+import { containerSpec } from '../../../test/support/instances.ts';
 import type { ConfigFile } from '../../api/v1alpha1/container-spec.ts';
 import { sealBundle } from '../../registry/delivery-bundle.ts';
 import { MemoryStore } from '../../registry/memory/store.ts';
@@ -15,8 +17,6 @@ import {
   type PlacementRecord,
 } from '../../registry/records/index.ts';
 import { generateHostKey } from '../../registry/seal.ts';
-import { systemClock } from '../../runtime/clock.ts';
-import { silentLogger } from '../../telemetry/log.ts';
 import { runAgent } from '../agent.ts';
 import { FileStore } from './file-store.ts';
 
@@ -57,39 +57,15 @@ async function end(): Promise<void> {
 
 function start(): void {
   stop = new AbortController();
-  const ended = (signal: AbortSignal) =>
-    new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      signal.addEventListener('abort', () => {
-        resolve();
-      });
-    });
   agent = runAgent(
-    {
-      hostName: 'h1',
-      machineID: 'm',
-      address: '10.0.0.1',
-      version: 't',
-      leaseTtlMs: 2000,
-      auditMs: 50,
-    },
-    {
-      store: line,
-      engine,
-      network: {
-        ensure: () =>
-          Promise.resolve({ subnet: '10.77.1.0/24', gateway: '10.77.1.1', dockerOptions: {} }),
-        run: ended,
-        problems: () => [],
-        onProblems: () => undefined,
+    agentOptions({ auditMs: 50 }),
+    agentParts(
+      { store: line, engine },
+      {
+        files: { store: new FileStore(directory), key: hostKey },
+        machine: { cpus: 1, memoryBytes: 1, kernel: 'k', bootedAt: 0 },
       },
-      dns: { run: (_gateway, _local, signal) => ended(signal) },
-      files: { store: new FileStore(directory), key: hostKey },
-      log: silentLogger,
-      clock: systemClock,
-      random: () => 0.5,
-      machine: { cpus: 1, memoryBytes: 1, kernel: 'k', bootedAt: 0 },
-    },
+    ),
     stop.signal,
   );
   agent.catch(() => undefined);
@@ -116,20 +92,11 @@ async function place(
     specHash: 'spec-1',
     placedAt: '',
     delivery: { hash, recipient: 'r' },
-    container: {
+    container: containerSpec({
       image,
-      environment: {},
-      ports: [],
-      mounts: [],
       files: contents.map((_, index) => ({ ...told, target: `/file-${String(index)}` })),
-      labels: {},
-      hostname: 'h',
-      pullPolicy: 'missing',
-      restart: 'always',
       stopGracePeriodMs: 100,
-      limits: {},
-      reservations: {},
-    },
+    }),
     ...over,
   };
   const at = deliveryRecords.path({ host: 'h1', ...key });

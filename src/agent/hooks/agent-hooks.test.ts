@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from '../../../test/support/eventually.ts';
+import { agentOptions, agentParts } from '../../../test/support/agent-parts.ts';
 import { FakeEngine } from '../../../test/support/fake-engine.ts';
+import { containerSpec } from '../../../test/support/instances.ts';
 import type { Hooks } from '../../api/v1alpha1/hooks.ts';
 import { MemoryStore } from '../../registry/memory/store.ts';
 import { instanceRecords, placementRecords } from '../../registry/records/index.ts';
-import { systemClock } from '../../runtime/clock.ts';
-import { silentLogger } from '../../telemetry/log.ts';
 import { runAgent } from '../agent.ts';
 
 const key = { namespace: 'default', project: 'shop', service: 'web', ordinal: '1' };
@@ -33,31 +33,7 @@ afterEach(async () => {
 
 function start(): void {
   stop = new AbortController();
-  const ended = (signal: AbortSignal): Promise<void> =>
-    new Promise((resolve) => {
-      signal.addEventListener('abort', () => {
-        resolve();
-      });
-    });
-  agent = runAgent(
-    { hostName: 'h1', machineID: 'm1', address: '10.0.0.1', version: 'test', leaseTtlMs: 2000 },
-    {
-      store: line,
-      engine,
-      network: {
-        ensure: async () => ({ subnet: '10.77.1.0/24', gateway: '10.77.1.1', dockerOptions: {} }),
-        run: ended,
-        problems: () => [],
-        onProblems: () => undefined,
-      },
-      dns: { run: (_gateway, _local, signal) => ended(signal) },
-      log: silentLogger,
-      clock: systemClock,
-      random: () => 0.5,
-      machine: { cpus: 1, memoryBytes: 1, kernel: 'k' },
-    },
-    stop.signal,
-  );
+  agent = runAgent(agentOptions(), agentParts({ store: line, engine }), stop.signal);
 }
 
 async function end(): Promise<void> {
@@ -70,20 +46,7 @@ async function place(hooks: Hooks): Promise<void> {
     id: 'a',
     serviceUID: 'u',
     specHash: '1',
-    container: {
-      image,
-      environment: {},
-      ports: [],
-      mounts: [],
-      labels: {},
-      hostname: 'h',
-      pullPolicy: 'missing',
-      restart: 'always',
-      hooks,
-      stopGracePeriodMs: 1000,
-      limits: {},
-      reservations: {},
-    },
+    container: containerSpec({ image, hooks, stopGracePeriodMs: 1000 }),
     placedAt: '2026-01-01T00:00:00Z',
   });
   await store.commit([], [{ type: 'put', key: path, value }]);
