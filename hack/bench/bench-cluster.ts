@@ -1,8 +1,10 @@
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Store } from '../../src/registry/store.ts';
 import { Box } from '../../test/support/box.ts';
 import { output } from '../../test/support/command.ts';
 import { ControlPlane } from '../../test/support/control-plane.ts';
+import { openTestStore } from '../../test/support/etcd-store.ts';
 
 export const benchHosts = ['h1', 'h2', 'h3'] as const;
 /** An image with busybox, built from this machine's packages. */
@@ -39,6 +41,14 @@ export class BenchCluster {
       await kubectl.run('wait', '--for=create', `host/${host}`, '--timeout=60s');
       await kubectl.wait(`host/${host}`);
     }
+  }
+
+  /** A connection to the registry, as an agent has it. Close it. */
+  async openStore(): Promise<Store> {
+    const pki = (name: string): Promise<string> =>
+      readFile(join(this.control.place.directory, 'pki/etcd', name), 'utf8');
+    const [ca, cert, key] = [await pki('ca.crt'), await pki('client.crt'), await pki('client.key')];
+    return openTestStore(this.control.etcdUrl, { tls: { ca, cert, key } });
   }
 
   async down(): Promise<void> {

@@ -1,11 +1,6 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
-import { openEtcdStore } from '../../src/registry/etcd/store.ts';
 import { endpointRecords } from '../../src/registry/records/index.ts';
-import { systemClock } from '../../src/runtime/clock.ts';
-import { silentLogger } from '../../src/telemetry/log.ts';
 import { benchHosts, type BenchCluster } from './bench-cluster.ts';
 import { quantile, rounded } from './statistics.ts';
 
@@ -16,15 +11,7 @@ const tsx = new URL('../../node_modules/.bin/tsx', import.meta.url).pathname;
 
 /** (d) From the write of an endpoint record to the last of three hosts resolving it, in milliseconds. */
 export async function benchResolve(cluster: BenchCluster) {
-  const pki = (name: string): Promise<string> =>
-    readFile(join(cluster.control.place.directory, 'pki/etcd', name), 'utf8');
-  const store = await openEtcdStore({
-    hosts: [cluster.control.etcdUrl],
-    tls: { ca: await pki('ca.crt'), cert: await pki('client.crt'), key: await pki('client.key') },
-    clock: systemClock,
-    log: silentLogger,
-    random: Math.random,
-  });
+  const store = await cluster.openStore();
   const probes = await Promise.all(benchHosts.map((host) => Probe.start(cluster, host)));
   const times: number[] = [];
   try {

@@ -1,8 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { execPath } from 'node:process';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
 import { ElementApplier } from '../../src/agent/host/element-applier.ts';
 import { hostExec } from '../../src/agent/host/exec.ts';
@@ -10,10 +8,7 @@ import { parseCidr } from '../../src/network/cidr.ts';
 import { ElementLedger } from '../../src/network/nft-elements.ts';
 import { virtualIpSets } from '../../src/network/virtual-ip-rules.ts';
 import { VirtualIps } from '../../src/network/virtual-ips.ts';
-import { openEtcdStore } from '../../src/registry/etcd/store.ts';
 import { endpointRecords } from '../../src/registry/records/index.ts';
-import { systemClock } from '../../src/runtime/clock.ts';
-import { silentLogger } from '../../src/telemetry/log.ts';
 import { CommandError } from '../../test/support/command.ts';
 import type { Container } from '../../test/support/box.ts';
 import { eventually } from '../../test/support/eventually.ts';
@@ -223,15 +218,7 @@ async function connectionRate(
 
 /** Milliseconds from the write of the only endpoint of a service until the last host has connected to it. */
 async function propagation(cluster: BenchCluster, target: string): Promise<number[]> {
-  const pki = (name: string): Promise<string> =>
-    readFile(join(cluster.control.place.directory, 'pki/etcd', name), 'utf8');
-  const store = await openEtcdStore({
-    hosts: [cluster.control.etcdUrl],
-    tls: { ca: await pki('ca.crt'), cert: await pki('client.crt'), key: await pki('client.key') },
-    clock: systemClock,
-    log: silentLogger,
-    random: Math.random,
-  });
+  const store = await cluster.openStore();
   const { kubectl } = cluster.control;
   const { virtualIP } = (await kubectl.get<{ status: { virtualIP: string } }>('napsvc/vip-probe'))
     .status;

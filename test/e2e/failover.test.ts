@@ -7,6 +7,7 @@ import {
   eventually,
   expectExactly,
   holds,
+  hostIs,
   hosts,
   idsByInstance,
   kubectl,
@@ -20,17 +21,6 @@ import {
 const wanted = { web: 6 };
 const ready = (within = 60): Promise<void> => kubectl.wait('project/failover', 'Ready', within);
 const survivors = (lost: HostName): HostName[] => hosts.filter((host) => host !== lost);
-
-async function hostIs(host: HostName, word: string, withinMs = 30_000): Promise<void> {
-  await settles(
-    `${host} is ${word}`,
-    async () => {
-      const { status } = await kubectl.get<{ status: { state: string } }>(`host/${host}`);
-      expect(status.state).toBe(word);
-    },
-    withinMs,
-  );
-}
 
 describe('failover', () => {
   cleansUp('failover', 'fenced');

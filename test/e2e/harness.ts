@@ -51,6 +51,18 @@ export async function settles(
   }
 }
 
+/** Waits until the Host object says that the host is in this state: `Ready`, `Lost`. */
+export async function hostIs(host: HostName, state: string, withinMs = 30_000): Promise<void> {
+  await settles(
+    `${host} is ${state}`,
+    async () => {
+      const { status } = await kubectl.get<{ status: { state: string } }>(`host/${host}`);
+      expect(status.state).toBe(state);
+    },
+    withinMs,
+  );
+}
+
 /** Fails when `assertion` does within `forMs`: for what must not happen. */
 export async function holds(assertion: () => Promise<void>, forMs: number): Promise<void> {
   const end = performance.now() + forMs;

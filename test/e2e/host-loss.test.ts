@@ -5,6 +5,7 @@ import {
   containers,
   expectExactly,
   holds,
+  hostIs,
   hosts,
   idsByInstance,
   instances,
@@ -41,17 +42,6 @@ async function runsOn(on: readonly HostName[]): Promise<void> {
       );
     }
   }
-}
-
-async function hostIs(host: HostName, word: string, withinMs = 30_000): Promise<void> {
-  await settles(
-    `${host} is ${word}`,
-    async () => {
-      const { status } = await kubectl.get<{ status: { state: string } }>(`host/${host}`);
-      expect(status.state).toBe(word);
-    },
-    withinMs,
-  );
 }
 
 describe('the loss of a host', () => {

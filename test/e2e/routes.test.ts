@@ -1,12 +1,13 @@
 import { Agent, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { routerServiceSpec } from '../../src/controllers/routes/router-service.ts';
 import { output } from '../support/command.ts';
 import type { KubeObject } from '../support/kubectl.ts';
+import { selfSigned } from '../support/tls.ts';
 import {
   box,
   cleansUp,
@@ -241,20 +242,8 @@ describe('routes', () => {
 
   test('TLS from a Secret, on every host', async () => {
     const [key, cert] = [join(directory, 'key'), join(directory, 'cert')];
-    await output([
-      ...[
-        'openssl',
-        'req',
-        '-x509',
-        '-newkey',
-        'ec',
-        '-pkeyopt',
-        'ec_paramgen_curve:P-256',
-        '-nodes',
-      ],
-      ...['-days', '30', '-subj', '/CN=secure.test', '-addext', 'subjectAltName=DNS:secure.test'],
-      ...['-keyout', key, '-out', cert],
-    ]);
+    const made = await selfSigned('secure.test', { type: 'dns', value: 'secure.test' });
+    await Promise.all([writeFile(key, made.key), writeFile(cert, made.cert)]);
     await kubectl.run('create', 'secret', 'tls', 'shop-tls', `--cert=${cert}`, `--key=${key}`);
     await answers('secure.test', 308);
     for (const host of hosts) {

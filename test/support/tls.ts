@@ -4,8 +4,14 @@ import * as x509 from '@peculiar/x509';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 
-/** A self-signed certificate for 127.0.0.1, which is its own CA. PEM. */
-export async function selfSigned(name: string): Promise<{ cert: string; key: string }> {
+/** A self-signed certificate, which is its own CA, for 127.0.0.1 if nothing else is said. PEM. */
+export async function selfSigned(
+  name: string,
+  subject: { readonly type: 'ip' | 'dns'; readonly value: string } = {
+    type: 'ip',
+    value: '127.0.0.1',
+  },
+): Promise<{ cert: string; key: string }> {
   x509.cryptoProvider.set(webcrypto);
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const cert = await x509.X509CertificateGenerator.createSelfSigned({
@@ -15,7 +21,7 @@ export async function selfSigned(name: string): Promise<{ cert: string; key: str
     signingAlgorithm: algorithm,
     keys,
     extensions: [
-      new x509.SubjectAlternativeNameExtension([{ type: 'ip', value: '127.0.0.1' }]),
+      new x509.SubjectAlternativeNameExtension([subject]),
       new x509.BasicConstraintsExtension(true, 1, true),
     ],
   });

@@ -21,6 +21,7 @@ import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/telemetry/log.ts';
 import { output, run } from '../../support/command.ts';
 import { eventually } from '../../support/eventually.ts';
+import { selfSigned } from '../../support/tls.ts';
 
 const host = 'h1';
 
@@ -247,27 +248,8 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-/** A certificate of its own making, with its key, PEM. */
-export async function selfSigned(name: string): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'nap-cert-'));
-  try {
-    const [key, cert] = [join(directory, 'key'), join(directory, 'cert')];
-    await output([
-      ...[
-        'openssl',
-        'req',
-        '-x509',
-        '-newkey',
-        'ec',
-        '-pkeyopt',
-        'ec_paramgen_curve:P-256',
-        '-nodes',
-      ],
-      ...['-days', '30', '-subj', `/CN=${name}`, '-addext', `subjectAltName=DNS:${name}`],
-      ...['-keyout', key, '-out', cert],
-    ]);
-    return (await output(['cat', cert, key])).trim() + '\n';
-  } finally {
-    await rm(directory, { recursive: true });
-  }
+/** A certificate of its own making for a host, with its key, in one PEM text, as HAProxy reads it. */
+export async function certificateOf(host: string): Promise<string> {
+  const { cert, key } = await selfSigned(host, { type: 'dns', value: host });
+  return `${cert.trim()}\n${key.trim()}\n`;
 }

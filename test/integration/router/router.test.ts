@@ -8,7 +8,7 @@ import {
 } from '../../../src/registry/records/index.ts';
 import { eventually } from '../../support/eventually.ts';
 import { output } from '../../support/command.ts';
-import { backend, freePorts, RouterBench, selfSigned, type Backend } from './harness.ts';
+import { backend, freePorts, RouterBench, certificateOf, type Backend } from './harness.ts';
 
 let bench: RouterBench;
 let port: number;
@@ -200,7 +200,7 @@ describe('a real HAProxy, configured by the keeper', () => {
   test('TLS by name with HTTP/2, redirects, passwords and sizes', async () => {
     const { httpPort, httpsPort } = bench.place;
     const [certificate, users] = ['a'.repeat(64), 'b'.repeat(64)];
-    await bench.secret(certificate, await selfSigned('tls.test'));
+    await bench.secret(certificate, await certificateOf('tls.test'));
     const hash = (await output(['openssl', 'passwd', '-5', '-salt', 'salt', 'open sesame'])).trim();
     await bench.secret(users, `# staff\nali:${hash}\n`);
     await bench.routes('secure', [
@@ -270,7 +270,7 @@ describe('a real HAProxy, configured by the keeper', () => {
     const answer = `${token}.${'t'.repeat(43)}`;
     const path = `/.well-known/acme-challenge/${token}`;
     const key = acmeChallengeRecords.path({ token });
-    await bench.secret('c1'.repeat(32), await selfSigned('locked.test'));
+    await bench.secret('c1'.repeat(32), await certificateOf('locked.test'));
     await bench.routes('locked', [
       route('locked.test', '/', { tls: { certificate: 'c1'.repeat(32), redirect: true } }),
     ]);
@@ -309,7 +309,7 @@ describe('a real HAProxy, configured by the keeper', () => {
       const command = `openssl s_client ${at.join(' ')} </dev/null 2>&1 | openssl x509 -noout -serial`;
       return (await output(['sh', '-c', command])).trim();
     };
-    await bench.secret(old, await selfSigned('renewed.test'));
+    await bench.secret(old, await certificateOf('renewed.test'));
     const show = (certificate: string): Promise<void> =>
       bench.routes('renewed', [
         route('renewed.test', '/', { tls: { certificate, redirect: true } }),
@@ -326,7 +326,7 @@ describe('a real HAProxy, configured by the keeper', () => {
       expect(await serial()).toBe(before);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    await bench.secret(fresh, await selfSigned('renewed.test'));
+    await bench.secret(fresh, await certificateOf('renewed.test'));
     await eventually('the new one is shown', async () => (await serial()) !== before);
     expect(bench.reloads).toBe(reloads + 1);
   });
