@@ -4,7 +4,14 @@
  */
 import { blockSize, tryParseIpv4 } from './cidr.ts';
 import { formatIpv6, ipv6Cidr, ipv6Of, type Ipv6Prefix } from './dual-stack.ts';
-import { allowedSet, groupMap, memberMap, openSet, senderSet } from './isolation-rules.ts';
+import {
+  allowedSet,
+  checkRules,
+  groupMap,
+  memberMap,
+  openSet,
+  senderSet,
+} from './isolation-rules.ts';
 import type { ElementLedger, SetDeclaration } from './nft-elements.ts';
 import type { Chain, RulesetInput } from './ruleset.ts';
 import { neighbourDiscovery } from './ruleset-ipv6.ts';
@@ -85,14 +92,7 @@ export function isolationIpv6Chains(input: RulesetInput, prefix: Ipv6Prefix): re
     {
       name: 'isolation6-check',
       family: 'ip6',
-      rules: [
-        'meta mark set 0x00000000',
-        ...[groupMap, memberMap].flatMap((map) => [
-          `meta mark set ip6 saddr map @${map}`,
-          `ip6 daddr . meta mark @${allowedSet} meta mark set 0x00000000 accept`,
-        ]),
-        'drop',
-      ],
+      rules: checkRules('ip6'),
     },
   ];
 }

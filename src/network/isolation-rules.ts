@@ -91,16 +91,21 @@ export function isolationChains(input: RulesetInput, ranges: readonly Cidr[]): r
     },
     {
       name: 'isolation-check',
-      // The packet's mark serves as a place to keep a number in, and is nobody's between containers.
-      rules: [
-        'meta mark set 0x00000000',
-        ...[groupMap, memberMap].flatMap((map) => [
-          `meta mark set ip saddr map @${map}`,
-          `ip daddr . meta mark @${allowedSet} meta mark set 0x00000000 accept`,
-        ]),
-        'drop',
-      ],
+      rules: checkRules('ip'),
     },
+  ];
+}
+
+/** Who is let in because the sender, or a group that it belongs to, may speak to the receiver. */
+export function checkRules(family: 'ip' | 'ip6'): readonly string[] {
+  // The packet's mark serves as a place to keep a number in, and is nobody's between containers.
+  return [
+    'meta mark set 0x00000000',
+    ...[groupMap, memberMap].flatMap((map) => [
+      `meta mark set ${family} saddr map @${map}`,
+      `${family} daddr . meta mark @${allowedSet} meta mark set 0x00000000 accept`,
+    ]),
+    'drop',
   ];
 }
 
