@@ -2,7 +2,8 @@
  * Bundles the one program: dist/nap.js and its parts, plain ESM for the lowest supported Node.
  * Bundled, client-node costs about a quarter of the memory and start-up time that it costs unbundled.
  */
-import { chmod, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { build as bundle, type Plugin } from 'esbuild';
 import protobuf from 'protobufjs';
 
@@ -37,6 +38,32 @@ const noSsh: Plugin = {
   },
 };
 
+/**
+ * koffi looks for its binary among the packages that npm has installed; a bundle has none, so the binaries for this platform, one
+ * for each C library, go beside it. On another one nap does without.
+ */
+const koffiBeside: Plugin = {
+  name: 'koffi-beside',
+  setup(build) {
+    const folder = resolve(`node_modules/@koromix/koffi-${process.platform}-${process.arch}`);
+    build.onResolve({ filter: /^koffi$/ }, () => ({ path: 'koffi', namespace: 'koffi-beside' }));
+    build.onLoad({ filter: /.*/, namespace: 'koffi-beside' }, async () => {
+      const libraries = (await readdir(folder))
+        .filter((name) => name.endsWith(process.arch))
+        .sort();
+      const tries = libraries.map((name) => `() => require('${folder}/${name}/koffi.node')`);
+      const contents = `
+        let koffi, error;
+        for (const load of [${tries.join(', ')}]) {
+          try { koffi ??= load(); } catch (e) { error = e; }
+        }
+        if (koffi === undefined) throw error;
+        export default koffi;`;
+      return { contents, resolveDir: folder };
+    });
+  },
+};
+
 // Built aside and then swapped: a build that fails leaves the last good one in place.
 const aside = 'dist.new';
 await rm(aside, { recursive: true, force: true });
@@ -46,6 +73,7 @@ await bundle({
   // One file for what all commands share, one for each part that only some of them load.
   splitting: true,
   chunkNames: 'parts/[name]-[hash]',
+  assetNames: 'parts/[name]-[hash]',
   bundle: true,
   platform: 'node',
   format: 'esm',
@@ -55,8 +83,8 @@ await bundle({
   minifyWhitespace: true,
   minifySyntax: true,
   define: { NAP_VERSION: JSON.stringify(version) },
-  loader: { '.yaml': 'text' },
-  plugins: [etcdProtocolInside, noSsh],
+  loader: { '.yaml': 'text', '.node': 'copy' },
+  plugins: [etcdProtocolInside, noSsh, koffiBeside],
   banner: {
     js: [
       "import { createRequire as __createRequire } from 'node:module';",

@@ -42,15 +42,13 @@ export class AnswerCache {
     return (asker === 'stranger' ? '?' : this.#askerKey(asker)) + bytes;
   }
 
-  /** The next answer, with the id of `message`. */
-  get(key: string, message: Buffer, version: number, now: number): Buffer | undefined {
+  /** The next answer, with the id of another message. Of all askers the same bytes: they are only to be read. */
+  get(key: string, version: number, now: number): Buffer | undefined {
     const ready = this.#ready.get(key);
     if (ready === undefined || ready.version !== version || now >= ready.until) return undefined;
     if (ready.replies.length < ready.wanted) return undefined;
-    const reply = Buffer.from(ready.replies[ready.next] ?? '');
+    const reply = ready.replies[ready.next];
     ready.next = (ready.next + 1) % ready.wanted;
-    reply[0] = message[0] ?? 0;
-    reply[1] = message[1] ?? 0;
     return reply;
   }
 

@@ -141,6 +141,7 @@ export class DnsService {
         : { queriesPerSecond: this.#options.queriesPerSecond }),
       answer: (message, source, transport, stop) =>
         resolver.answer(message, source, transport, stop),
+      ready: (message, source, reply) => resolver.answerReady(message, source, reply),
       allowed: (source) => {
         const address = tryParseIpv4(source);
         if (address === undefined) return false;

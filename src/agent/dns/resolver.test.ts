@@ -62,6 +62,12 @@ function setUp(upstream: (query: Packet, bytes: Buffer) => Buffer | undefined = 
     endpoint,
     resolver,
     refuseForwarding: () => (mayForward = false),
+    ready: (name: string, options: AskOptions = {}): Buffer | undefined => {
+      const reply = Buffer.alloc(2_048);
+      const { source = '10.77.1.2' } = options;
+      const length = resolver.answerReady(query(name, options), source, reply);
+      return length === 0 ? undefined : reply.subarray(0, length);
+    },
     setIpv6: (is: AnswerContext['ipv6']) => (ipv6 = is),
     ask: async (name: string, options: AskOptions = {}): Promise<Packet> => {
       const { source = '10.77.1.2', transport = 'udp' } = options;
@@ -252,6 +258,52 @@ describe('answers of the host’s resolvers', () => {
   });
 });
 
+describe('an answer that lies ready', () => {
+  const own = 'db.p.default.nap.local';
+
+  it.each([own, 'a.example', 'none.p.default.nap.local'])(
+    'is the one that was given before, with the id of the new question: %s',
+    async (name) => {
+      const { resolver, ready, ask } = setUp(says(1, 60));
+      expect(ready(name)).toBeUndefined();
+      await ask(name);
+      // What others have answered lies ready when it was given out of the cache.
+      await ask(name);
+      const again = await resolver.answer(query(name, { id: 4_711 }), '10.77.1.2', 'udp');
+      expect(ready(name, { id: 4_711 })).toEqual(again);
+    },
+  );
+
+  it('is gone as soon as anything changes, or its time is up', async () => {
+    const { clock, ready, ask, endpoint } = setUp(says(1, 5));
+    for (const name of [own, 'a.example', 'a.example']) await ask(name);
+    await clock.advance(6_000);
+    expect(ready('a.example')).toBeUndefined();
+    expect(ready(own)).toBeDefined();
+    endpoint(db, '1', '10.77.2.3');
+    expect(ready(own)).toBeUndefined();
+  });
+
+  it('is for one who would be answered the same', async () => {
+    const { ready, ask } = setUp();
+    await ask('db');
+    expect(ready('db')).toBeDefined();
+    for (const source of ['10.77.1.9', '10.77.2.9', '127.0.0.1']) {
+      expect(ready('db', { source })).toBeUndefined();
+    }
+  });
+
+  it('is none where it has no room, and comes in all orders', async () => {
+    const { resolver, ready, ask, endpoint } = setUp();
+    for (let i = 2; i < 6; i++) endpoint(db, String(i), `10.77.2.${i}`);
+    for (let i = 0; i < 20; i++) await ask(own);
+    expect(resolver.answerReady(query(own), '10.77.1.2', Buffer.alloc(20))).toBe(0);
+    const orders = Array.from({ length: 20 }, () => ready(own)?.toString('hex'));
+    expect(orders).not.toContain(undefined);
+    expect(new Set(orders).size).toBeGreaterThan(1);
+  });
+});
+
 describe('ANY', () => {
   it('is answered with little, and never passed on', async () => {
     const { ask, endpoint, passedOn } = setUp(says(50, 60));
@@ -310,6 +362,9 @@ describe('hostile messages', () => {
             expect(reply.readUInt16BE(0)).toBe(message.readUInt16BE(0));
             expect(reply.length).toBeLessThanOrEqual(1232);
           }
+          const reply = Buffer.alloc(1232);
+          const length = resolver.answerReady(message, source, reply);
+          if (length > 0) expect(reply.subarray(0, length)).toEqual(await twice[1]);
         },
       ),
       { numRuns: 2_000 },

@@ -70,10 +70,8 @@ export class Resolver {
   ): Buffer | undefined | Promise<Buffer | undefined> {
     const asker = this.#askerAt(source);
     const key = transport === 'udp' ? this.#ready.key(message, asker) : undefined;
-    if (key !== undefined) {
-      const ready = this.#ready.get(key, message, this.#zoneVersion(), this.#clock.monotonic());
-      if (ready !== undefined) return ready;
-    }
+    const ready = key === undefined ? undefined : this.#readyAt(key);
+    if (ready !== undefined) return withId(Buffer.from(ready), message);
     const query = decodeQuery(message);
     if ('malformed' in query) {
       return query.id === undefined ? undefined : encodeFormatError(query.id);
@@ -87,6 +85,23 @@ export class Resolver {
     // Cookies and the like make each query another.
     const keepAs = (query.edns?.optionBytes ?? 0) === 0 ? key : undefined;
     return this.#reply(query, own, source, transport, keepAs, signal);
+  }
+
+  /**
+   * Writes the answer to a message over UDP to the start of `reply` when it lies ready, and returns its length; otherwise, and when
+   * `reply` is too short, 0.
+   */
+  answerReady(message: Buffer, source: string, reply: Buffer): number {
+    const key = this.#ready.key(message, this.#askerAt(source));
+    const ready = key === undefined ? undefined : this.#readyAt(key);
+    if (ready === undefined || ready.length > reply.length) return 0;
+    ready.copy(reply);
+    withId(reply, message);
+    return ready.length;
+  }
+
+  #readyAt(key: string): Buffer | undefined {
+    return this.#ready.get(key, this.#zoneVersion(), this.#clock.monotonic());
   }
 
   #reply(
@@ -198,6 +213,12 @@ export class Resolver {
     }
     return asker;
   }
+}
+
+function withId(reply: Buffer, message: Buffer): Buffer {
+  reply[0] = message[0] ?? 0;
+  reply[1] = message[1] ?? 0;
+  return reply;
 }
 
 /** A part of the answer is answer enough to ANY (RFC 8482, 4.1). */

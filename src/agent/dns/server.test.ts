@@ -166,6 +166,61 @@ describe('TCP', () => {
   });
 });
 
+describe('messages that come faster than they are taken', () => {
+  const id = (message: Buffer): string => message.toString('latin1', 0, 2);
+
+  it.each([
+    ['many with one system call', undefined],
+    ['one with one system call', Promise.resolve(undefined)],
+  ])('are all answered, those that need time too: %s', async (_, bursts) => {
+    const byReady = new Set<string>();
+    const server = await serve({
+      ...(bursts === undefined ? {} : { bursts }),
+      answer: async (message) => {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        return message;
+      },
+      ready: (message, source, reply) => {
+        // Every other one lies ready.
+        if (source !== '127.0.0.1' || (message[1] ?? 0) % 2 === 1) return 0;
+        byReady.add(id(message));
+        return message.copy(reply);
+      },
+    });
+    const asker = await udp('127.0.0.1');
+    const questions = Array.from({ length: 128 }, (_, i) => Buffer.from([1, i, 7, 7]));
+    for (const question of questions) asker.socket.send(question, server.port ?? 0, '127.0.0.1');
+    await eventually('all answers', () => asker.received.length === questions.length);
+    expect(asker.received.sort((a, b) => a.compare(b))).toEqual(questions);
+    expect(byReady.size > 0).toBe(bursts === undefined);
+  });
+
+  it('are of one whose allowance they use up, and of nobody who may not ask', async () => {
+    const server = await serve({
+      allowed: (source) => source !== '127.0.0.9',
+      queriesPerSecond: 20,
+      answer: () => undefined,
+      ready: (message, _source, reply) => message.copy(reply),
+    });
+    const [greedy, stranger, modest] = await Promise.all(
+      ['127.0.0.8', '127.0.0.9', '127.0.0.1'].map(udp),
+    );
+    const port = server.port ?? 0;
+    for (let i = 0; i < 300; i++) {
+      greedy!.socket.send(Buffer.from('gggggggggggggggg'), port, '127.0.0.1');
+      stranger!.socket.send(Buffer.from('ssssssssssssssss'), port, '127.0.0.1');
+    }
+    // It may be that the very first comes alone, and is not for `ready`.
+    await eventually('an answer', () => {
+      modest!.socket.send(Buffer.from('mmmmmmmmmmmmmmmm'), port, '127.0.0.1');
+      modest!.socket.send(Buffer.from('mmmmmmmmmmmmmmmm'), port, '127.0.0.1');
+      return modest!.received.length > 0;
+    });
+    expect(greedy!.received.length).toBeLessThan(250);
+    expect(stranger!.received).toEqual([]);
+  });
+});
+
 describe('an address that is not free', () => {
   it('is bound as soon as it is, and says meanwhile why not', async () => {
     const holder = createSocket('udp4');

@@ -8,6 +8,13 @@ import type { Logger } from '../../telemetry/log.ts';
 import { encodeAskOverTcp } from './message.ts';
 import { Sources, type Source } from './sources.ts';
 import { FrameReader, frame } from './tcp-framing.ts';
+import {
+  burstSize,
+  udpBursts,
+  type AnswerInPlace,
+  type UdpBurst,
+  type UdpBursts,
+} from './udp-burst.ts';
 
 /** Answers one message, at once if it can; undefined = say nothing. Must not throw. */
 export type AnswerMessage = (
@@ -17,12 +24,22 @@ export type AnswerMessage = (
   signal: AbortSignal,
 ) => Buffer | undefined | Promise<Buffer | undefined>;
 
+/**
+ * Writes the answer to a message over UDP to the start of `reply` when it is one that lies ready, and returns its length; otherwise 0,
+ * and then `AnswerMessage` is asked. Keeps neither buffer. Must not throw.
+ */
+export type AnswerReady = (message: Buffer, source: string, reply: Buffer) => number;
+
 export interface DnsServerOptions {
   /** Where to listen: the overlay's gateway address of this host. */
   readonly address: string;
   /** Default 53. With 0 any free one; see `port`. */
   readonly port?: number;
   readonly answer: AnswerMessage;
+  /** A quicker way for what is asked again and again. Absent: `answer` is asked for all. */
+  readonly ready?: AnswerReady;
+  /** How many datagrams go with one system call; undefined = they do not. Default: where that can be had. */
+  readonly bursts?: Promise<UdpBursts | undefined>;
   /** Who may ask. Others get no word: an open resolver is a weapon for attacks on third parties. */
   readonly allowed: (source: string) => boolean;
   readonly log: Logger;
@@ -118,10 +135,10 @@ export class DnsServer {
       this.#endSession = end;
       signal.addEventListener('abort', end, { once: true });
       try {
-        await this.#session(session, () => {
+        await this.#session(session, (atOnce) => {
           backoff = backoff.reset();
           this.#failure = undefined;
-          log.info({ address, port: this.#port }, 'answering names');
+          log.info({ address, port: this.#port, atOnce }, 'answering names');
         });
       } catch (error) {
         const failure = `names are not served on ${address}: ${asError(error).message}`;
@@ -138,10 +155,15 @@ export class DnsServer {
     }
   }
 
-  /** Binds and serves until the session aborts; throws when a socket cannot be bound or fails. */
-  async #session(session: AbortController, bound: () => void): Promise<void> {
+  /**
+   * Binds and serves until the session aborts; throws when a socket cannot be bound or fails. `bound` is told how many datagrams go
+   * with one system call.
+   */
+  async #session(session: AbortController, bound: (atOnce: number) => void): Promise<void> {
     const { address } = this.#options;
     const { signal } = session;
+    const { port: wanted = 53 } = this.#options;
+    const burst = (await (this.#options.bursts ?? udpBursts()))?.open(address, wanted);
     const udp = createSocket({
       type: 'udp4',
       recvBufferSize: 1024 * 1024,
@@ -158,7 +180,8 @@ export class DnsServer {
     };
     try {
       await listening(udp, () => {
-        udp.bind(this.#options.port ?? 53, address);
+        if (burst === undefined) udp.bind(wanted, address);
+        else udp.bind({ fd: burst.fd });
       });
       const { port } = udp.address();
       await listening(tcp, () => {
@@ -167,9 +190,9 @@ export class DnsServer {
       udp.on('error', fail);
       tcp.on('error', fail);
       this.#port = (tcp.address() as AddressInfo).port;
-      this.#serveUdp(udp, signal);
+      this.#serveUdp(udp, burst, signal);
       this.#serveTcp(tcp, signal);
-      bound();
+      bound(burst === undefined ? 1 : burstSize);
       await new Promise<void>((resolve) => {
         if (signal.aborted) resolve();
         signal.addEventListener('abort', () => {
@@ -184,8 +207,14 @@ export class DnsServer {
     if (failed !== undefined) throw failed;
   }
 
-  #serveUdp(socket: UdpSocket, signal: AbortSignal): void {
-    const { answer, log, maxUdpPending = 2_000, maxUdpPendingPerSource = 200 } = this.#options;
+  #serveUdp(socket: UdpSocket, burst: UdpBurst | undefined, signal: AbortSignal): void {
+    const {
+      answer,
+      ready,
+      log,
+      maxUdpPending = 2_000,
+      maxUdpPendingPerSource = 200,
+    } = this.#options;
     const failed = (error: unknown, address: string): void => {
       log.error({ err: asError(error), source: address }, 'no answer');
     };
@@ -193,13 +222,14 @@ export class DnsServer {
       // Without a callback, which would cost each answer a turn of the loop: what cannot be sent is asked again.
       if (reply !== undefined && !signal.aborted) socket.send(reply, port, address);
     };
-    socket.on('message', (message, { address, port }) => {
+    /** The source, when the message is to be answered. */
+    const admit = (message: Buffer, port: number, address: string): Source | undefined => {
       const source = port === 0 ? undefined : this.#sources.find(address);
-      if (source === undefined) return;
-      if (!source.bucket.tryTake()) {
-        if (this.#exceeds(source, address)) send(encodeAskOverTcp(message), port, address);
-        return;
-      }
+      if (source === undefined || source.bucket.tryTake()) return source;
+      if (this.#exceeds(source, address)) send(encodeAskOverTcp(message), port, address);
+      return undefined;
+    };
+    const work = (message: Buffer, port: number, address: string, source: Source): void => {
       if (this.#udpPending >= maxUdpPending || source.udpPending >= maxUdpPendingPerSource) return;
       let reply: ReturnType<AnswerMessage>;
       try {
@@ -225,6 +255,19 @@ export class DnsServer {
           this.#udpPending -= 1;
           source.udpPending -= 1;
         });
+    };
+    const answerInPlace: AnswerInPlace = (message, address, port, reply) => {
+      const source = admit(message, port, address);
+      if (source === undefined) return 0;
+      const length = ready?.(message, address, reply) ?? 0;
+      if (length === 0) work(Buffer.from(message), port, address, source);
+      return length;
+    };
+    socket.on('message', (message, { address, port }) => {
+      const source = admit(message, port, address);
+      if (source !== undefined) work(message, port, address, source);
+      // Where one came, others wait.
+      if (!signal.aborted) burst?.drain(answerInPlace);
     });
   }
 
