@@ -1,7 +1,7 @@
 import { createSocket } from 'node:dgram';
 import { createServer, type AddressInfo } from 'node:net';
 import { execPath } from 'node:process';
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decode, encode, type Answer } from 'dns-packet';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -51,13 +51,6 @@ async function gateway(host: string): Promise<string> {
   const { status } = await kubectl.get<{ status: { subnet: string } }>(`host/${host}`);
   return status.subnet.replace(/0\/24$/, '1');
 }
-
-test('name servers of the built program take many questions with one system call', async () => {
-  for (const host of hosts) {
-    const log = await readFile(box.agentLog(host), 'utf8');
-    expect(log).toMatch(/"atOnce":32,.*"answering names"|"answering names".*"atOnce":32/);
-  }
-});
 
 describe('names', () => {
   cleansUp('shop', 'shop-web', 'elsewhere/shop');

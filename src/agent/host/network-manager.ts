@@ -24,6 +24,7 @@ import { requireIpv6, requireIpv6Mtu } from './ipv6/ipv6-kernel.ts';
 import { kernelHints } from './kernel-events.ts';
 import { parseNetworkConfig, readNetworkConfig } from './network-config.ts';
 import type { NetworkCounters, NetworkManagerOptions, OverlayInfo } from './network-options.ts';
+import { nftInProcess } from './nft-library.ts';
 import { NetworkProblems } from './network-problems.ts';
 import { overlayInfo } from './overlay-info.ts';
 import { PathMtu } from './path-mtu.ts';
@@ -86,7 +87,7 @@ export class NetworkManager {
     this.#options = options;
     this.#log = options.log.child({ component: 'network' });
     this.#problems = new NetworkProblems(this.#log, options.onProblem);
-    this.#exec = options.exec ?? hostExec();
+    this.#exec = options.exec ?? nftInProcess(hostExec());
     this.#follow = options.follow ?? hostFollow();
     this.#clock = options.clock ?? systemClock;
     this.#device = options.device ?? 'nap.1';
