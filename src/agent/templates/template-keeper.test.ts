@@ -44,6 +44,18 @@ class FakeFeed {
     this.#sink?.settled();
   }
 
+  /** A service of that name is made anew, as a registry tells that was away meanwhile. */
+  anew(): void {
+    this.#sink?.service(web, { uid: 'u2', ports: [], links: [] });
+    this.#sink?.settled();
+  }
+
+  /** Endpoints have gone. */
+  lose(...seats: readonly string[]): void {
+    for (const seat of seats) this.#sink?.endpoint(web, seat, undefined);
+    this.#sink?.settled();
+  }
+
   drop(): void {
     this.#sink?.service(web, undefined);
     this.#sink?.settled();
@@ -238,6 +250,18 @@ describe('a template', () => {
     expect(await list()).toBe('shop-web-1=10.0.0.1;shop-web-2=10.0.0.2;');
     feed.drop();
     await until('it is empty', async () => (await list()) === '');
+  });
+
+  it('holds nothing of a service that was made anew under the same name', async () => {
+    feed.say(['1', '10.0.0.1']);
+    await adopt();
+    await run();
+    look();
+    feed.anew();
+    feed.lose('1');
+    await until('it is empty', async () => (await list()) === '');
+    feed.say(['1', '10.0.0.9']);
+    await until('it follows', async () => (await list()) === 'shop-web-1=10.0.0.9;');
   });
 
   it('is not forgotten by an agent that ends between writing and telling', async () => {
