@@ -30,6 +30,7 @@ import { PathMtu } from './path-mtu.ts';
 import { PeerView } from './peer-view.ts';
 import { prepareCarrier, stopPlainTraffic } from './carrier/prepare-carrier.ts';
 import { SubnetHolder } from './subnet-lease.ts';
+import { tracesOfEncryption } from './carrier/traces.ts';
 import { loadTunnelKey } from './carrier/tunnel-key-file.ts';
 import { findUnderlay } from './carrier/underlay.ts';
 import { VirtualIpKeeper } from './virtual-ip-keeper.ts';
@@ -220,7 +221,9 @@ export class NetworkManager {
   }
 
   async #prepare(signal?: AbortSignal): Promise<Setup> {
-    const config = await readNetworkConfig(this.#options.store, signal);
+    const tunnel = this.#options.tunnelDevice ?? 'nap-wg';
+    const traces = () => tracesOfEncryption(this.#exec, { vxlan: this.#device, tunnel }, signal);
+    const config = await readNetworkConfig(this.#options.store, traces, signal);
     const before = await readPrevious(this.#exec, this.#device, config.subnetLength, signal);
     const previous = before.subnet ?? this.#previousSubnet();
     await stopPlainTraffic(this.#exec, config, this.#device, signal);
@@ -244,7 +247,7 @@ export class NetworkManager {
         underlay,
         subnet,
         key,
-        device: this.#options.tunnelDevice ?? 'nap-wg',
+        device: tunnel,
       },
       signal,
     );

@@ -550,6 +550,53 @@ describe('a new agent', () => {
     expect(record?.value).not.toContain('WireGuard');
   });
 
+  it('never takes the default config, which does not encrypt, for one that was lost', async () => {
+    const store = new MemoryStore({ database: new MemoryDatabase() });
+    const commit = (...operations: Parameters<MemoryStore['commit']>[1]): Promise<unknown> =>
+      store.commit([], operations);
+    const host = await network.addHost();
+    await commit({ type: 'put', key: configPath, value: encrypted });
+    const first = manage(host, [], { store });
+    const { subnet } = await first.manager.ensure();
+    await first.stop();
+    await commit({ type: 'delete', key: configPath });
+    const refuses = async (at: TestHost, by: RegExp): Promise<void> => {
+      const { manager, stop } = manage(at, [], { store });
+      await expect(manager.ensure()).rejects.toThrow(by);
+      expect(manager.problems()).toEqual([
+        expect.stringMatching(/network\/config is not there.*was encrypted.*write it again/),
+      ]);
+      await stop();
+      expect(await store.get(configPath)).toBeUndefined();
+    };
+    const another = await network.addHost();
+    await refuses(another, /the record \S+ has a WireGuardPublicKey/);
+    await commit({ type: 'delete', key: subnetRecords.path({ subnet }) });
+    await refuses(host, /nap\.1 sends through an encrypted tunnel/);
+    await host.exec('ip', ['link', 'del', 'nap.1']);
+    await refuses(host, new RegExp(`${first.tunnel} is that of an encrypted tunnel`));
+    await host.exec('ip', ['link', 'del', first.tunnel]);
+    await refuses(host, /ip route show type unreachable proto 179/);
+    // It goes on by itself when there is one again.
+    const waiting = manage(host, [], { store });
+    await eventually('it is told', () => waiting.manager.problems().length > 0);
+    await commit({ type: 'put', key: configPath, value: encrypted });
+    await eventually('it goes on', () => waiting.manager.current !== undefined);
+    await eventually('no problem is told', () => waiting.manager.problems().length === 0);
+    await waiting.stop();
+    // A key alone shows nothing: it stays for good, whatever the overlay is.
+    await host.exec('ip', ['link', 'del', first.tunnel]);
+    await host.exec('ip', ['route', 'flush', 'type', 'unreachable']);
+    await commit({ type: 'delete', key: configPath });
+    for (const { key } of (await store.list(subnetRecords.prefix)).entries) {
+      await commit({ type: 'delete', key });
+    }
+    expect((await readFile(first.keyPath, 'utf8')).trim()).not.toBe('');
+    const fresh = manage(host, [], { store });
+    expect(await fresh.manager.ensure()).toMatchObject({ mtu: 1450 });
+    await fresh.stop();
+  });
+
   it('has what is left of another network go nowhere for as long as this host has an address in it', async () => {
     const store = new MemoryStore({ database: new MemoryDatabase() });
     const host = await network.addHost();
