@@ -34,6 +34,7 @@ import { applyTables, ensureVirtualRoutes, readTables, type Families } from './k
 import { ensureBridge, ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
 import { ensureChains } from './nft.ts';
 import { ensureSysctls } from './sysctl.ts';
+import { ToolOutputError } from './tool-output.ts';
 import { ensureVxlanDevice, readVxlanDevice, type VxlanSpec } from './vxlan-device.ts';
 
 /** What the kernel side of the overlay depends on. */
@@ -124,6 +125,9 @@ export class HostNetwork {
   #segmentTold: ReadonlyMap<string, string> | undefined;
   /** What base and tables were made for when they last stood. */
   #stoodFor: string | undefined;
+  /** Direct routing is off, and nothing is left of it. */
+  #directEnded = false;
+  #directProblem: string | undefined;
   #stood: OverlayTables | undefined;
 
   constructor(exec: Exec, spec: HostNetworkSpec, elements?: ElementKeeper) {
@@ -208,6 +212,11 @@ export class HostNetwork {
     return this.#localIpv6Problem;
   }
 
+  /** Why it is not known whether something is left of direct routing, which is off. */
+  get directProblem(): string | undefined {
+    return this.#directProblem;
+  }
+
   /** Has the bridge stand as Docker made it, and instances of this host meet in the packet filter. */
   async #ensureLocalRouting(signal?: AbortSignal): Promise<readonly Finding[]> {
     const known = this.#bridgeKnown;
@@ -226,11 +235,23 @@ export class HostNetwork {
     await ensureHairpin(this.#exec, this.#spec.bridge, signal);
   }
 
-  /** Once is enough where it is off. */
+  /** Where it is off, what cannot be read is told, and keeps nothing else from its work. */
   async #ensureDirect(signal?: AbortSignal): Promise<readonly Finding[]> {
     const { direct, carrier } = this.#spec;
     if (direct !== undefined) return direct.ensureBase(signal);
-    return this.#stoodFor === undefined ? endDirectRouting(this.#exec, carrier.device, signal) : [];
+    if (this.#directEnded) return [];
+    try {
+      const found = await endDirectRouting(this.#exec, carrier.device, signal);
+      this.#directEnded = true;
+      this.#directProblem = undefined;
+      return found;
+    } catch (error) {
+      if (!(error instanceof ToolOutputError)) throw error;
+      this.#directProblem =
+        'DirectRouting is off, and it cannot be told whether routes of it are left, by which packets would go past the tunnel: ' +
+        error.message;
+      return [];
+    }
   }
 
   async #ensureChains(signal?: AbortSignal): Promise<readonly string[]> {

@@ -128,6 +128,7 @@ export class NetworkManager {
       this.#turns.run(async () => {
         const setup = (this.#setup ??= await this.#prepare(signal));
         this.#reportRepairs(await setup.host.ensureBase(signal));
+        this.#problems.set('left of direct routing', setup.host.directProblem);
         return setup.info;
       }),
     );
@@ -155,6 +156,7 @@ export class NetworkManager {
       }
       this.#problems.set('local routing', setup.host.localProblem);
       this.#problems.set('local IPv6', setup.host.localIpv6Problem);
+      this.#problems.set('left of direct routing', setup.host.directProblem);
       return changes;
     });
     this.counters.audits += 1;
