@@ -125,6 +125,9 @@ export class HostNetwork {
   #segmentTold: ReadonlyMap<string, string> | undefined;
   /** What base and tables were made for when they last stood. */
   #stoodFor: string | undefined;
+  #dockerStands = false;
+  /** IPv6 is off, and what is left of it is to be taken back: once is enough. */
+  #mayEndDualStack = false;
   /** Direct routing is off, and nothing is left of it. */
   #directEnded = false;
   #directProblem: string | undefined;
@@ -159,9 +162,9 @@ export class HostNetwork {
     const device = await ensureVxlanDevice(this.#exec, this.#deviceSpec(), signal);
     // The kernel drops routes when a device goes down or away.
     if (device.length > 0) this.#believed = undefined;
-    // Once is enough where it is off.
-    if (ipv6 === undefined && this.#stoodFor === undefined) {
+    if (this.#mayEndDualStack) {
       await endDualStack(this.#exec, this.#rules, signal);
+      this.#mayEndDualStack = false;
     }
     changes.push(...findings('device', device));
     changes.push(...(await this.#ensureLocalRouting(signal)));
@@ -215,6 +218,17 @@ export class HostNetwork {
   /** Why it is not known whether something is left of direct routing, which is off. */
   get directProblem(): string | undefined {
     return this.#directProblem;
+  }
+
+  /**
+   * The Docker network has no IPv6 any more if the overlay carries none: the next `ensureBase` takes back the rest of it. Before, instances
+   * of this host have their addresses still, and the rules of isolation for them stay. Returns whether there is something to do.
+   */
+  dockerNetworkStands(): boolean {
+    if (this.#dockerStands) return false;
+    this.#dockerStands = true;
+    this.#mayEndDualStack = this.#rules.ipv6 === undefined;
+    return this.#mayEndDualStack;
   }
 
   /** Has the bridge stand as Docker made it, and instances of this host meet in the packet filter. */

@@ -134,6 +134,14 @@ export class NetworkManager {
     );
   }
 
+  /**
+   * The Docker network is on the subnet that `ensure` told of, and has IPv6 only if that says so: what isolated instances in IPv6
+   * may go where the overlay does not carry it any more.
+   */
+  dockerNetworkStands(): void {
+    if (this.#setup?.host.dockerNetworkStands() === true) this.#auditHint.fire();
+  }
+
   /** Asks for an audit now. */
   requestAudit(): void {
     this.#auditHint.fire();
