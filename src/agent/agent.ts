@@ -427,6 +427,7 @@ class Agent {
       store: files.templates,
       engine,
       containers: () => this.#observed.all(),
+      refresh: (containerId) => this.#watcher.refresh(containerId),
       network: () => this.#networkKeeper.joined,
       delivered: async (desired) => this.#deliveries?.ofConfigs(desired),
       clock,

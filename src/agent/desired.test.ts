@@ -175,6 +175,16 @@ describe('what an earlier agent knew', () => {
     desired.remember([entry('1', 30n), entry('2', 40n)]);
     desired.apply({ type: 'snapshot', entries: [entry('2', 5n)], revision: 6n });
     expect(desired.get(id('2'))?.modRevision).toBe(5n);
-    expect(desired.get(id('1'))).toBeDefined();
+    expect(desired.get(id('2'))?.remembered).toBeUndefined();
+    expect(desired.get(id('1'))?.remembered).toBe(true);
+  });
+
+  it('never outdoes the registry, which may be another one, by its revisions', () => {
+    const { desired } = state();
+    desired.remember([entry('1', 30n)]);
+    const other = entry('1', 20n);
+    desired.apply({ type: 'snapshot', entries: [other], revision: 40n });
+    expect(desired.get(id('1'))).toMatchObject({ modRevision: 20n });
+    expect(desired.get(id('1'))?.remembered).toBeUndefined();
   });
 });

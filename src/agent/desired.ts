@@ -16,6 +16,11 @@ export interface DesiredInstance {
   /** Where the decision stands, and in which version: writes about the instance are made on the condition that it still does. */
   readonly path: string;
   readonly modRevision: Revision;
+  /**
+   * An earlier agent knew of it, and the registry has not said since that it stands: that may have lost it, or be
+   * another one than then.
+   */
+  readonly remembered?: true;
 }
 
 /** Called for each instance whose placement may have changed. */
@@ -32,7 +37,8 @@ export type UnreadableListener = (path: string, problem: string) => void;
  *   and nobody may conclude anything about it. Broken records stop nothing.
  * - What an earlier agent knew (`remember`) is a beginning that lasts until the first snapshot.
  * - A store whose revisions have gone backwards has been emptied or restored from a backup. Its snapshot proves
- *   no absence: the placements it lacks stay (until deletions of them are seen, or the agent is started anew).
+ *   no absence: the placements it lacks stay (until deletions of them are seen, or the agent is started anew). Those that only an earlier
+ *   agent knew stay `remembered`.
  */
 export class DesiredState {
   readonly prefix: string;
@@ -65,7 +71,8 @@ export class DesiredState {
     if (this.known) return;
     let revision = 0n;
     for (const entry of entries) {
-      this.#put(entry);
+      // Its revision may be one of another registry: it compares with nothing.
+      this.#put({ ...entry, modRevision: 0n }, true);
       if (entry.modRevision > revision) revision = entry.modRevision;
     }
     this.#remembered = revision;
@@ -131,7 +138,7 @@ export class DesiredState {
     this.#revision = revision;
   }
 
-  #put(entry: Entry): void {
+  #put(entry: Entry, remembered = false): void {
     const parsed = placementRecords.parsePath(entry.key);
     if (parsed === undefined || !entry.key.startsWith(this.prefix)) {
       this.#onUnreadable(entry.key, 'not the path of a placement');
@@ -151,6 +158,7 @@ export class DesiredState {
         placement,
         path: entry.key,
         modRevision: entry.modRevision,
+        ...(remembered && { remembered }),
       });
     } catch (error) {
       if (!(error instanceof RecordError)) throw error;

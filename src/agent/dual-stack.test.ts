@@ -27,6 +27,8 @@ const dual: LocalNetwork = {
 let engine: FakeEngine;
 let store: MemoryStore;
 let network: LocalNetwork;
+/** Called when the Docker network is said to stand. */
+let stands: () => void;
 let stop: () => Promise<void>;
 
 beforeEach(() => {
@@ -44,19 +46,29 @@ function start(on: LocalNetwork): void {
   network = on;
   const end = new AbortController();
   const line = new MemoryStore({ database: store.database });
+  const parts = agentParts(
+    { store: line, engine },
+    {
+      addresses: {
+        book: new AddressBook('nap', () => systemClock.monotonic()),
+        feed: new AddressFeed({ store: line, log: silentLogger, clock: systemClock }),
+      },
+      machine: { cpus: 2, memoryBytes: 1, kernel: 'k' },
+    },
+    async () => network,
+  );
+  stands = () => undefined;
   const agent = runAgent(
     agentOptions({ auditMs: 50 }),
-    agentParts(
-      { store: line, engine },
-      {
-        addresses: {
-          book: new AddressBook('nap', () => systemClock.monotonic()),
-          feed: new AddressFeed({ store: line, log: silentLogger, clock: systemClock }),
+    {
+      ...parts,
+      network: {
+        ...parts.network,
+        dockerNetworkStands: () => {
+          stands();
         },
-        machine: { cpus: 2, memoryBytes: 1, kernel: 'k' },
       },
-      async () => network,
-    ),
+    },
     end.signal,
   );
   stop = async () => {
@@ -152,5 +164,17 @@ describe('an agent with IPv6', () => {
     await eventually('it serves without', () => endpoint()?.includes('ipv6_addr') === false);
     expect(engine.containers).toHaveLength(1);
     expect(engine.containers[0]?.id).not.toBe(second);
+  });
+
+  it('that is restarted without says that the network stands when that has none, and isolation may go', async () => {
+    start(dual);
+    await place();
+    await serves(/"ipv6_addr"/);
+    await stop();
+    const stood: boolean[] = [];
+    start(plain);
+    stands = () => stood.push(engine.hasIpv6('nap'));
+    await eventually('it is said to stand', () => stood.length > 0);
+    expect(stood[0]).toBe(false);
   });
 });

@@ -159,6 +159,7 @@ export class NetworkKeeper {
     );
     if (outcome !== 'kept')
       log.info({ subnet: local.subnet, outcome }, 'the Docker network stands');
+    this.#deps.network.dockerNetworkStands();
     const before = this.#current;
     const isSame = before?.subnet === local.subnet && before.ipv6Subnet === local.ipv6Subnet;
     if (isSame && outcome !== 'kept') {

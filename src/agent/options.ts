@@ -61,6 +61,8 @@ export interface LocalNetwork {
 export interface AgentNetwork {
   /** Takes the subnet and builds the overlay as far as it does not need the Docker network; idempotent. */
   ensure(signal: AbortSignal): Promise<LocalNetwork>;
+  /** The Docker network is as `ensure` has asked for: what only an earlier one needed may go. Told again and again. */
+  dockerNetworkStands(): void;
   /** Keeps the overlay as it should be until `signal` aborts. */
   run(signal: AbortSignal): Promise<void>;
   /** What is wrong at the moment, though the overlay may work; shown in the host record. */

@@ -136,7 +136,7 @@ export interface InstanceView {
 export interface PlanContext {
   /** Whether the placements of this host have been read since the agent started. */
   readonly known: boolean;
-  /** All that is known is what an earlier agent knew: nothing is made, replaced or removed because of it. */
+  /** All that is known of it is what an earlier agent knew: nothing is made, replaced or removed because of that. */
   readonly remembered?: boolean;
   /** Whether this host's lease is proved alive: only then may containers be created. */
   readonly mayCreate: boolean;

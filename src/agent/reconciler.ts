@@ -184,8 +184,11 @@ export class Reconciler {
   }
 
   #view(id: string, cell: Cell): InstanceView {
-    const desired = this.#deps.desired.get(id);
     const containers = this.#deps.observed.of(id);
+    const placed = this.#deps.desired.get(id);
+    // The registry says nothing of it, and there is nothing to keep.
+    const forgotten = placed?.remembered && this.#deps.desired.known && containers.length === 0;
+    const desired = forgotten === true ? undefined : placed;
     const about = serving(desired);
     if (cell.memoryOf !== about) {
       cell.memory = blankMemory;
@@ -215,7 +218,7 @@ export class Reconciler {
     const context = {
       ...host,
       known: desired.judges(id),
-      remembered: desired.remembered,
+      remembered: desired.remembered || view.desired?.remembered === true,
       now: clock.monotonic(),
       wallMs: clock.now(),
     };

@@ -102,6 +102,9 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
       engine: new DockerodeEngine({ socketPath: engineSocket }),
       network: {
         ensure: (until) => manager.ensure(until),
+        dockerNetworkStands: () => {
+          manager.dockerNetworkStands();
+        },
         run: (until) => manager.run(until),
         problems: () => [...manager.problems(), ...dns.problems()],
         onProblems: (listener) => {

@@ -246,6 +246,12 @@ describe('records of hosts that encrypt', () => {
       'its host encrypts, and this one does not',
     );
   });
+
+  it.each([undefined, null])('are of one that does not, with %s for a key', (none) => {
+    expect(peerFromLease(subnet, lease(none), 1)).toEqual({
+      ...{ subnet, mac: '02:00:00:00:00:02', address: '10.99.0.2' },
+    });
+  });
 });
 
 it('makes MACs that a device may have', () => {

@@ -255,7 +255,8 @@ export function peerFromLease(
     if (!isTunnelKey(key)) return { reason: keyProblem(key) };
     return { subnet, mac, address: lease.PublicIP, publicKey: key };
   }
-  if (key !== undefined) {
+  // `null` is how some write that there is none.
+  if (key !== undefined && key !== null) {
     return {
       reason:
         'it has a WireGuardPublicKey, so its host encrypts, and this one does not: restart the agent whose host does not go by /coreos.com/network/config',

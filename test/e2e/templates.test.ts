@@ -122,7 +122,10 @@ describe('templates', () => {
   test('let a proxy follow its backends, without a restart of it', async () => {
     await kubectl.apply(project('tpl', scene(3)));
     await kubectl.wait('project/tpl');
-    expect(await answers()).toEqual(['tpl-apache-1', 'tpl-apache-2', 'tpl-apache-3']);
+    // It starts when the first one is ready, and is told of the others when it has run for a second.
+    await settles('all are asked', async () => {
+      expect(await answers()).toEqual(['tpl-apache-1', 'tpl-apache-2', 'tpl-apache-3']);
+    });
     const proxy = await containerOf('tpl', 'nginx');
     await kubectl.run('scale', 'napsvc/tpl-apache', '--replicas=1');
     await settles('only the first one is asked', async () => {

@@ -19,6 +19,7 @@ export function agentParts(
     ...required,
     network: {
       ensure: () => network(),
+      dockerNetworkStands: () => undefined,
       run: ended,
       problems: () => [],
       onProblems: () => undefined,

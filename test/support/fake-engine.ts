@@ -466,6 +466,11 @@ export class FakeEngine implements Engine {
     });
   }
 
+  /** Whether the network of this name has IPv6 now. */
+  hasIpv6(name: string): boolean {
+    return this.#networks.get(name)?.ipv6 !== undefined;
+  }
+
   inspectNetwork(name: string): Promise<NetworkState | undefined> {
     return this.#do(() => this.#networks.get(name));
   }

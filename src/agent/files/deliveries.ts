@@ -8,7 +8,7 @@ import type { Store } from '../../registry/store.ts';
 import type { DesiredInstance } from '../desired.ts';
 import type { CreateRequest, Engine } from '../docker/engine.ts';
 import type { TemplateKeeper } from '../templates/template-keeper.ts';
-import { TemplateTrouble } from '../templates/apply-template.ts';
+import { TemplateTrouble } from '../templates/template-trouble.ts';
 import type { FilesOf, FileStore } from './file-store.ts';
 import { ReloadError, tellContainer } from './tell.ts';
 

@@ -34,6 +34,7 @@ import { applyTables, ensureVirtualRoutes, readTables, type Families } from './k
 import { ensureBridge, ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
 import { ensureChains } from './nft.ts';
 import { ensureSysctls } from './sysctl.ts';
+import { ToolOutputError } from './tool-output.ts';
 import { ensureVxlanDevice, readVxlanDevice, type VxlanSpec } from './vxlan-device.ts';
 
 /** What the kernel side of the overlay depends on. */
@@ -124,6 +125,12 @@ export class HostNetwork {
   #segmentTold: ReadonlyMap<string, string> | undefined;
   /** What base and tables were made for when they last stood. */
   #stoodFor: string | undefined;
+  #dockerStands = false;
+  /** IPv6 is off, and what is left of it is to be taken back: once is enough. */
+  #mayEndDualStack = false;
+  /** Direct routing is off, and nothing is left of it. */
+  #directEnded = false;
+  #directProblem: string | undefined;
   #stood: OverlayTables | undefined;
 
   constructor(exec: Exec, spec: HostNetworkSpec, elements?: ElementKeeper) {
@@ -155,9 +162,9 @@ export class HostNetwork {
     const device = await ensureVxlanDevice(this.#exec, this.#deviceSpec(), signal);
     // The kernel drops routes when a device goes down or away.
     if (device.length > 0) this.#believed = undefined;
-    // Once is enough where it is off.
-    if (ipv6 === undefined && this.#stoodFor === undefined) {
+    if (this.#mayEndDualStack) {
       await endDualStack(this.#exec, this.#rules, signal);
+      this.#mayEndDualStack = false;
     }
     changes.push(...findings('device', device));
     changes.push(...(await this.#ensureLocalRouting(signal)));
@@ -208,6 +215,22 @@ export class HostNetwork {
     return this.#localIpv6Problem;
   }
 
+  /** Why it is not known whether something is left of direct routing, which is off. */
+  get directProblem(): string | undefined {
+    return this.#directProblem;
+  }
+
+  /**
+   * The Docker network has no IPv6 any more if the overlay carries none: the next `ensureBase` takes back the rest of it. Before, instances
+   * of this host have their addresses still, and the rules of isolation for them stay. Returns whether there is something to do.
+   */
+  dockerNetworkStands(): boolean {
+    if (this.#dockerStands) return false;
+    this.#dockerStands = true;
+    this.#mayEndDualStack = this.#rules.ipv6 === undefined;
+    return this.#mayEndDualStack;
+  }
+
   /** Has the bridge stand as Docker made it, and instances of this host meet in the packet filter. */
   async #ensureLocalRouting(signal?: AbortSignal): Promise<readonly Finding[]> {
     const known = this.#bridgeKnown;
@@ -226,11 +249,23 @@ export class HostNetwork {
     await ensureHairpin(this.#exec, this.#spec.bridge, signal);
   }
 
-  /** Once is enough where it is off. */
+  /** Where it is off, what cannot be read is told, and keeps nothing else from its work. */
   async #ensureDirect(signal?: AbortSignal): Promise<readonly Finding[]> {
     const { direct, carrier } = this.#spec;
     if (direct !== undefined) return direct.ensureBase(signal);
-    return this.#stoodFor === undefined ? endDirectRouting(this.#exec, carrier.device, signal) : [];
+    if (this.#directEnded) return [];
+    try {
+      const found = await endDirectRouting(this.#exec, carrier.device, signal);
+      this.#directEnded = true;
+      this.#directProblem = undefined;
+      return found;
+    } catch (error) {
+      if (!(error instanceof ToolOutputError)) throw error;
+      this.#directProblem =
+        'DirectRouting is off, and it cannot be told whether routes of it are left, by which packets would go past the tunnel: ' +
+        error.message;
+      return [];
+    }
   }
 
   async #ensureChains(signal?: AbortSignal): Promise<readonly string[]> {

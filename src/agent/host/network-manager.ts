@@ -31,6 +31,7 @@ import { PathMtu } from './path-mtu.ts';
 import { PeerView } from './peer-view.ts';
 import { prepareCarrier, stopPlainTraffic } from './carrier/prepare-carrier.ts';
 import { SubnetHolder } from './subnet-lease.ts';
+import { tracesOfEncryption } from './carrier/traces.ts';
 import { loadTunnelKey } from './carrier/tunnel-key-file.ts';
 import { findUnderlay } from './carrier/underlay.ts';
 import { VirtualIpKeeper } from './virtual-ip-keeper.ts';
@@ -128,9 +129,18 @@ export class NetworkManager {
       this.#turns.run(async () => {
         const setup = (this.#setup ??= await this.#prepare(signal));
         this.#reportRepairs(await setup.host.ensureBase(signal));
+        this.#problems.set('left of direct routing', setup.host.directProblem);
         return setup.info;
       }),
     );
+  }
+
+  /**
+   * The Docker network is on the subnet that `ensure` told of, and has IPv6 only if that says so: what isolated instances in IPv6
+   * may go where the overlay does not carry it any more.
+   */
+  dockerNetworkStands(): void {
+    if (this.#setup?.host.dockerNetworkStands() === true) this.#auditHint.fire();
   }
 
   /** Asks for an audit now. */
@@ -155,6 +165,7 @@ export class NetworkManager {
       }
       this.#problems.set('local routing', setup.host.localProblem);
       this.#problems.set('local IPv6', setup.host.localIpv6Problem);
+      this.#problems.set('left of direct routing', setup.host.directProblem);
       return changes;
     });
     this.counters.audits += 1;
@@ -221,7 +232,9 @@ export class NetworkManager {
   }
 
   async #prepare(signal?: AbortSignal): Promise<Setup> {
-    const config = await readNetworkConfig(this.#options.store, signal);
+    const tunnel = this.#options.tunnelDevice ?? 'nap-wg';
+    const traces = () => tracesOfEncryption(this.#exec, { vxlan: this.#device, tunnel }, signal);
+    const config = await readNetworkConfig(this.#options.store, traces, signal);
     const before = await readPrevious(this.#exec, this.#device, config.subnetLength, signal);
     const previous = before.subnet ?? this.#previousSubnet();
     await stopPlainTraffic(this.#exec, config, this.#device, signal);
@@ -245,7 +258,7 @@ export class NetworkManager {
         underlay,
         subnet,
         key,
-        device: this.#options.tunnelDevice ?? 'nap-wg',
+        device: tunnel,
       },
       signal,
     );

@@ -5,6 +5,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { MemoryStore } from '../../registry/memory/store.ts';
+import { RecordWatch } from '../../registry/record-watch.ts';
+import { serviceRecords } from '../../registry/records/index.ts';
 import type { Entry, WatchBatch } from '../../registry/store.ts';
 import { silentLogger } from '../../telemetry/log.ts';
 import { LastKnown, remembering } from './last-known.ts';
@@ -97,6 +99,33 @@ describe('what was last known', () => {
     expect(seen.map((batch) => batch.type === 'snapshot' && batch.entries.length)).toEqual([1, 0]);
     stop.abort();
     await watching;
+    await store.close();
+  });
+
+  it('is never taken for the word of the registry: not of one that has the same paths at the same revisions', async () => {
+    const known = make();
+    const service = { namespace: 'default', project: 'shop', service: 'web' };
+    const key = serviceRecords.path(service);
+    const old = serviceRecords.encode({ uid: 'old', ports: [], links: [] });
+    known.note(serviceRecords.prefix, {
+      type: 'snapshot',
+      revision: 9n,
+      entries: [{ key, value: old, modRevision: 2n, createRevision: 2n }],
+    });
+    await known.flush();
+    const store = new MemoryStore();
+    const stop = new AbortController();
+    const watch = new RecordWatch(remembering(store, make()), serviceRecords, {
+      clock,
+      log: silentLogger,
+    });
+    const value = serviceRecords.encode({ uid: 'new', ports: [], links: [] });
+    await store.commit([], [{ type: 'put', key, value }]);
+    expect((await store.get(key))?.modRevision).toBe(2n);
+    const running = watch.run(stop.signal);
+    await eventually('the new one is known', () => watch.get(service)?.value.uid === 'new');
+    stop.abort();
+    await running;
     await store.close();
   });
 });

@@ -155,12 +155,16 @@ export class LastKnown {
   }
 }
 
-/** A watch that begins with what was last known, should the registry have nothing to say yet. */
+/**
+ * A watch that begins with what was last known, should the registry have nothing to say yet. Revisions of that are 0: those of
+ * another registry, or of one that was made anew, may by chance be the same as now, and say nothing.
+ */
 export function remembering(store: RecordSource, known: LastKnown): RecordSource {
   return {
     list: (...args) => store.list(...args),
     async *watch(prefix, options, signal) {
-      const entries = await known.read(prefix);
+      const saved = await known.read(prefix);
+      const entries = saved?.map((entry) => ({ ...entry, modRevision: 0n, createRevision: 0n }));
       if (entries !== undefined) yield { type: 'snapshot', entries, revision: 0n };
       for await (const batch of store.watch(prefix, options, signal)) {
         known.note(prefix, batch);

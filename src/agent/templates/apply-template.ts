@@ -1,33 +1,22 @@
 import type { Clock } from '../../runtime/clock.ts';
-import { sleep } from '../../runtime/clock.ts';
 import type { CreateRequest, Engine } from '../docker/engine.ts';
-import { EngineError, isNotFound } from '../docker/errors.ts';
-import { ReloadError, tellContainer } from '../files/tell.ts';
+import { EngineError } from '../docker/errors.ts';
 import type { FilesOf } from '../files/file-store.ts';
 import type { OwnedContainer } from '../ownership.ts';
 import { readBelow, removeEmptyBelow, replaceBelow } from './safe-file.ts';
+import { noteWhoReadBefore, tellOfChange } from './tell-of-change.ts';
+import { TemplateTrouble } from './template-trouble.ts';
 import type { PlacedTemplate, TemplateStore } from './template-store.ts';
 
 const checkTimeoutMs = 30_000;
-/** A program that has just begun may not have its signal handlers yet, and would end of it. */
-const settledMs = 1000;
 const longestOutput = 400;
-
-/** Why a file could not be brought up to date; the last good one stays. */
-export class TemplateTrouble extends Error {
-  override readonly name = 'TemplateTrouble';
-  readonly reason: string;
-
-  constructor(reason: string, message: string) {
-    super(message);
-    this.reason = reason;
-  }
-}
 
 export interface ApplyDeps {
   readonly store: TemplateStore;
   readonly engine: Pick<Engine, 'runOnce' | 'volumeDirectory' | 'signal' | 'exec'>;
   readonly clock: Clock;
+  /** Has the engine asked anew about a container that may be told. */
+  readonly refresh: (containerId: string) => Promise<void>;
 }
 
 /** One template of one container. */
@@ -41,7 +30,7 @@ export interface Job {
   readonly read: () => Promise<Buffer | undefined>;
   /** The container that has the file, while it runs. */
   readonly own: () => OwnedContainer | undefined;
-  /** Containers that are told of changes. */
+  /** Containers that are told of changes, as last looked at: running or not. */
   readonly told: () => readonly OwnedContainer[];
   /** What a container for the check is made from; undefined: it cannot be made now. */
   readonly request: () => Promise<CreateRequest | undefined>;
@@ -68,10 +57,12 @@ export async function applyTemplate(
   if (differs || rewrite) {
     if (differs && template.check !== undefined) await check(job, bytes, present, deps, signal);
     signal.throwIfAborted();
-    if (differs && template.reload !== undefined) await deps.store.owe(of, index);
+    const isTold = differs && template.reload !== undefined;
+    if (isTold) await deps.store.owe(of, index);
     await write(job, bytes, deps, signal);
+    if (isTold) await noteWhoReadBefore(job, deps);
   }
-  await tell(job, deps, signal);
+  await tellOfChange(job, deps, signal);
 }
 
 /** Reads where a template's file stands. @throws {TemplateTrouble} */
@@ -167,36 +158,6 @@ async function check(
       if (directory !== undefined) await removeEmptyBelow(directory, volume.path);
     }
   }
-}
-
-/** Tells of a change, also of one before this agent was started. Who began after it has read the new content. */
-async function tell(
-  job: Job,
-  { store, engine, clock }: ApplyDeps,
-  signal: AbortSignal,
-): Promise<void> {
-  const { of, index, template } = job;
-  const since = await store.untoldSince(of, index);
-  if (since === undefined) return;
-  const { reload } = template;
-  for (const { id, startedAt } of reload === undefined ? [] : job.told()) {
-    const started = Date.parse(startedAt ?? '');
-    if (started > since) continue;
-    const waitMs = started + settledMs - clock.now();
-    if (waitMs > 0) await sleep(clock, Math.min(waitMs, settledMs), signal);
-    try {
-      await tellContainer(engine, id, reload ?? {}, signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      // It has ended meanwhile.
-      const ended = error instanceof EngineError && error.reason === 'Conflict';
-      if (ended || isNotFound(error)) continue;
-      if (error instanceof ReloadError)
-        throw new TemplateTrouble('TemplateReloadFailed', error.message);
-      throw error;
-    }
-  }
-  await store.told(of, index);
 }
 
 function messageOf(error: unknown): string {

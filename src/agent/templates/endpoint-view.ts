@@ -26,7 +26,10 @@ export class EndpointView {
   >();
   /** What has gone since things were settled last. */
   readonly #gone = new Map<string, Map<string, EndpointRecord>>();
-  readonly #services = new Set<string>();
+  /** Uids of services that there are. */
+  readonly #services = new Map<string, string>();
+  /** When services were made anew under an old name, monotonic: what goes soon after was the old one's, and is not held. */
+  readonly #anew = new Map<string, number>();
   readonly #changed = new Set<string>();
   readonly #onChange: (serviceIds: ReadonlySet<string>) => void;
   #wasSynced = false;
@@ -39,7 +42,7 @@ export class EndpointView {
     this.#onChange = onChange;
     feed.subscribe({
       service: (key, record) => {
-        this.#service(serviceId(key), record !== undefined);
+        this.#service(serviceId(key), record?.uid);
       },
       endpoint: (key, seat, record) => {
         this.#endpoint(serviceId(key), seat, record);
@@ -60,19 +63,21 @@ export class EndpointView {
     return this.#ready.get(id) ?? this.#held.get(id)?.last ?? none;
   }
 
-  #service(id: string, exists: boolean): void {
-    if (exists) {
-      this.#services.add(id);
-      return;
-    }
-    this.#services.delete(id);
-    if (this.#release(id)) this.#changed.add(id);
+  #service(id: string, uid: string | undefined): void {
+    const before = this.#services.get(id);
+    if (uid === before) return;
+    if (uid === undefined) this.#services.delete(id);
+    else this.#services.set(id, uid);
+    if (uid !== undefined && before !== undefined) this.#anew.set(id, this.#clock.monotonic());
+    else this.#anew.delete(id);
+    if (before !== undefined && this.#release(id)) this.#changed.add(id);
   }
 
   #endpoint(id: string, seat: string, record: EndpointRecord | undefined): void {
     const ready = this.#ready.get(id);
     if (record !== undefined) {
       this.#release(id);
+      this.#anew.delete(id);
       if (ready === undefined) this.#ready.set(id, new Map([[seat, record]]));
       else ready.set(seat, record);
       this.#changed.add(id);
@@ -92,6 +97,8 @@ export class EndpointView {
     if ((this.#ready.get(id)?.size ?? 0) > 0) return;
     this.#ready.delete(id);
     if (!this.#services.has(id)) return;
+    const anewAt = this.#anew.get(id);
+    if (anewAt !== undefined && this.#clock.monotonic() - anewAt < lastOneStaysMs) return;
     const cancel = this.#clock.schedule(() => {
       this.#held.delete(id);
       this.#onChange(new Set([id]));

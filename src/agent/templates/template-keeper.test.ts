@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -44,6 +44,18 @@ class FakeFeed {
     this.#sink?.settled();
   }
 
+  /** A service of that name is made anew, as a registry tells that was away meanwhile. */
+  anew(): void {
+    this.#sink?.service(web, { uid: 'u2', ports: [], links: [] });
+    this.#sink?.settled();
+  }
+
+  /** Endpoints have gone. */
+  lose(...seats: readonly string[]): void {
+    for (const seat of seats) this.#sink?.endpoint(web, seat, undefined);
+    this.#sink?.settled();
+  }
+
   drop(): void {
     this.#sink?.service(web, undefined);
     this.#sink?.settled();
@@ -59,6 +71,8 @@ let volume: string;
 let engine: FakeEngine;
 let feed: FakeFeed;
 let running: OwnedContainer[];
+/** What the engine has to say that the agent has not seen. */
+let lookAgain: () => void;
 let keeper: TemplateKeeper;
 let stop: AbortController;
 
@@ -69,6 +83,7 @@ beforeEach(async () => {
   engine = new FakeEngine();
   engine.volumeDirectories.set('data', volume);
   running = [];
+  lookAgain = () => undefined;
   start();
 });
 afterEach(async () => {
@@ -85,6 +100,10 @@ function start(): void {
     store: new TemplateStore(join(top, 'state')),
     engine,
     containers: () => running,
+    refresh: () => {
+      lookAgain();
+      return Promise.resolve();
+    },
     network: () => ({ name: 'nap', gateway: '10.77.1.1' }),
     delivered: () => Promise.resolve(undefined),
     clock: systemClock,
@@ -117,17 +136,20 @@ function adopt(
   return keeper.adopt(key, desired, bundle, isRunning, () => undefined, until);
 }
 
-/** The container runs, and has for long. */
-async function run(): Promise<void> {
-  const container = {
+const container = (over: Partial<OwnedContainer> = {}): OwnedContainer =>
+  ({
     id: 'c1',
     key,
     placementId: 'p1',
     specHash: 's1',
     state: 'running',
     startedAt: '2020-01-01T00:00:00Z',
-  };
-  running = [container as unknown as OwnedContainer];
+    ...over,
+  }) as OwnedContainer;
+
+/** The container runs, and has for long; all take signals. */
+async function run(...containers: readonly OwnedContainer[]): Promise<void> {
+  running = containers.length === 0 ? [container()] : [...containers];
   engine.signal = (containerId, name) => {
     engine.calls.push(`signal ${containerId} ${name}`);
     return Promise.resolve();
@@ -135,7 +157,11 @@ async function run(): Promise<void> {
   await Promise.resolve();
 }
 
+const signals = () => engine.calls.filter((call) => call.startsWith('signal'));
+
 const look = () => keeper.observe(id, key, desired, running);
+const notes = () => join(top, 'state', 'p1-s1');
+const isNote = (name: string) => name.endsWith('.untold');
 const list = () => readFile(join(volume, 'list'), 'utf8');
 
 async function until(what: string, probe: () => boolean | Promise<boolean>): Promise<void> {
@@ -226,6 +252,18 @@ describe('a template', () => {
     await until('it is empty', async () => (await list()) === '');
   });
 
+  it('holds nothing of a service that was made anew under the same name', async () => {
+    feed.say(['1', '10.0.0.1']);
+    await adopt();
+    await run();
+    look();
+    feed.anew();
+    feed.lose('1');
+    await until('it is empty', async () => (await list()) === '');
+    feed.say(['1', '10.0.0.9']);
+    await until('it follows', async () => (await list()) === 'shop-web-1=10.0.0.9;');
+  });
+
   it('is not forgotten by an agent that ends between writing and telling', async () => {
     feed.say(['1', '10.0.0.1']);
     await adopt();
@@ -241,6 +279,86 @@ describe('a template', () => {
     feed.say(['1', '10.0.0.1'], ['2', '10.0.0.2']);
     look();
     await until('it is told', () => engine.calls.includes('signal c1 SIGHUP'));
+  });
+
+  it('is told to a container that had begun before the change, though the agent had not seen that yet', async () => {
+    feed.say(['1', '10.0.0.1']);
+    await adopt();
+    await run(container({ state: 'created' }));
+    lookAgain = () => {
+      // Later than the change: the engine notes the start when the program has begun.
+      running = [container({ startedAt: new Date(Date.now() + 50).toISOString() })];
+    };
+    look();
+    feed.say(['2', '10.0.0.2']);
+    await until('it is told', () => signals().length > 0);
+    expect(await list()).toContain('shop-web-2');
+  });
+
+  it('is not told to a container that begins after the change, nor to one of a hook', async () => {
+    feed.say(['1', '10.0.0.1']);
+    await adopt();
+    const hook = container({
+      id: 'c2',
+      hook: { phase: 'post-start', index: 0, containerId: 'c1', run: '1' },
+    });
+    await run(container({ state: 'created' }), hook);
+    let looked = false;
+    lookAgain = () => (looked = true);
+    look();
+    feed.say(['2', '10.0.0.2']);
+    await until('it is looked at', () => looked);
+    await run();
+    await adopt({}, true, 'h2');
+    feed.say(['2', '10.0.0.3']);
+    await until('the next change is told', () => signals().length > 0);
+    await until('all is done', async () => (await readdir(notes())).every((n) => !isNote(n)));
+    expect(signals()).toEqual(['signal c1 SIGHUP']);
+  });
+
+  it('is told to those alone that have yet to be, by the next agent as well', async () => {
+    const reader = { ...key, service: 'reader' };
+    const readers = ['c1', 'c2', 'c3'].map((id) => container({ id, key: reader }));
+    const reload = { signal: 'SIGHUP', service: 'reader' };
+    feed.say(['1', '10.0.0.1']);
+    await adopt({ reload });
+    await run(...readers);
+    const { signal } = engine;
+    engine.signal = (id, ...rest) =>
+      id === 'c2' ? Promise.reject(new Error('cut off')) : signal(id, ...rest);
+    look();
+    feed.say(['2', '10.0.0.2']);
+    await until('it is said that one could not be told', () => look() !== undefined);
+    stop.abort();
+    start();
+    // One has begun anew meanwhile, and has read the file.
+    await run(...readers.slice(0, 2), { ...readers[2]!, startedAt: '2020-01-02T00:00:00Z' });
+    feed.say(['1', '10.0.0.1'], ['2', '10.0.0.2']);
+    look();
+    await until('all are told', async () => (await readdir(notes())).every((n) => !isNote(n)));
+    expect(signals()).toEqual(['signal c1 SIGHUP', 'signal c2 SIGHUP']);
+  });
+
+  it('is about its placement: another of the same names and contents begins with nothing told', async () => {
+    feed.say(['1', '10.0.0.1']);
+    await adopt();
+    await run();
+    look();
+    feed.say(['2', '10.0.0.2']);
+    await until('it is told', () => signals().length > 0);
+    stop.abort();
+    start();
+    // A new cluster: another placement, and a container of it, of the same service.
+    const other = { ...desired, id: 'p2' };
+    feed.say(['1', '10.0.0.1']);
+    const bundle = { hash: 'h', templates: [template] };
+    await keeper.adopt(key, other, bundle, false, () => undefined, stop.signal);
+    expect(await list()).toBe('shop-web-1=10.0.0.1;');
+    await run(container({ id: 'c9', placementId: 'p2' }));
+    keeper.observe(id, key, other, running);
+    feed.say(['2', '10.0.0.2']);
+    await until('it is told, too', () => signals().length > 1);
+    expect(signals()).toEqual(['signal c1 SIGHUP', 'signal c9 SIGHUP']);
   });
 
   it('stays as it was while nothing has been read by a new agent', async () => {

@@ -16,13 +16,8 @@ import { nameOf, type FilesOf } from '../files/file-store.ts';
 import type { OwnedContainer } from '../ownership.ts';
 import { Semaphore } from '../semaphore.ts';
 import { EndpointView, type Feed } from './endpoint-view.ts';
-import {
-  applyTemplate,
-  readTarget,
-  TemplateTrouble,
-  type ApplyDeps,
-  type Job,
-} from './apply-template.ts';
+import { applyTemplate, readTarget, type ApplyDeps, type Job } from './apply-template.ts';
+import { TemplateTrouble } from './template-trouble.ts';
 import { templateData, watchedService, type HostFacts } from './template-data.ts';
 import {
   volumeOf,
@@ -53,6 +48,8 @@ export interface TemplateKeeperDeps {
   >;
   /** All containers of this host's instances. */
   readonly containers: () => Iterable<OwnedContainer>;
+  /** Looks at a container again, so that `containers` is as new as the call. */
+  readonly refresh: (containerId: string) => Promise<void>;
   /** The overlay network; undefined while there is none. */
   readonly network: () => CreateRequest['network'] | undefined;
   /** Config files and variables of an instance's container. */
@@ -346,8 +343,8 @@ export class TemplateKeeper {
   }
 
   get #apply(): ApplyDeps {
-    const { store, engine, clock } = this.#deps;
-    return { store, engine, clock };
+    const { store, engine, clock, refresh } = this.#deps;
+    return { store, engine, clock, refresh };
   }
 
   #job(cell: Cell, index: number, template: PlacedTemplate): Job {
@@ -363,14 +360,12 @@ export class TemplateKeeper {
         [...containers()].find((c) => c.state === 'running' && nameOf(c) === nameOf(cell.of)),
       told: () => {
         const service = template.reload?.service;
-        return [...containers()].filter(
-          (c) =>
-            c.state === 'running' &&
-            (service === undefined
-              ? nameOf(c) === nameOf(cell.of)
-              : c.key.service === service &&
-                c.key.project === cell.key.project &&
-                c.key.namespace === cell.key.namespace),
+        return [...containers()].filter((c) =>
+          service === undefined
+            ? nameOf(c) === nameOf(cell.of)
+            : c.key.service === service &&
+              c.key.project === cell.key.project &&
+              c.key.namespace === cell.key.namespace,
         );
       },
       request: () => this.#request(cell),

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { deliveredTemplate } from '../../api/v1alpha1/template-spec.ts';
@@ -19,11 +19,21 @@ export type Definitions = z.infer<typeof definitionsText>;
 
 const definitionsFile = 'definitions';
 
+/** One run of a container: it reads its files when that begins. */
+export interface Run {
+  readonly id: string;
+  /** As the engine writes it. */
+  readonly startedAt: string;
+}
+
+const runsText = z.array(z.object({ id: z.string(), startedAt: z.string() }));
+
 /**
  * Templates of this host's containers and the files that are mounted from them. On disk: what was rendered last is
  * there after a reboot, so that the engine starts the containers again though nobody can be asked for addresses. One
  * directory for each container spec: `definitions`, `<n>` the file of the container (mounted, so it is changed in place),
- * `<n>.new` what is being judged, `<n>.untold` while somebody has yet to be told of a change.
+ * `<n>.new` what is being judged, `<n>.untold` while somebody has yet to be told of a change: the runs of containers
+ * that have. A directory is named by the id of its placement, which no other placement of any cluster has.
  */
 export class TemplateStore {
   readonly #directory: string;
@@ -96,24 +106,26 @@ export class TemplateStore {
   }
 
   /**
-   * When the file was last changed, wall clock milliseconds, if somebody has yet to be told of that, perhaps since before
-   * this agent was started.
+   * Which runs have yet to be told of the last change, perhaps since before this agent was started; undefined: it is
+   * not known which, of those that there are.
    */
-  async untoldSince(of: FilesOf, index: number): Promise<number | undefined> {
-    const path = join(this.#home(of), `${String(index)}.untold`);
-    return stat(path).then(
-      ({ mtimeMs }) => mtimeMs,
-      () => undefined,
-    );
+  async untold(of: FilesOf, index: number): Promise<readonly Run[] | undefined> {
+    try {
+      return runsText.parse(JSON.parse(await readFile(this.#untold(of, index), 'utf8')));
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code === 'ENOENT' ? [] : undefined;
+    }
   }
 
-  /** Notes that the change is to be told; before it is made, so that no crash loses it. */
+  /** Notes that a change is to be told, to whom is not known yet; before it is made, so that no crash loses it. */
   async owe(of: FilesOf, index: number): Promise<void> {
-    await writeFile(join(this.#home(of), `${String(index)}.untold`), '', { mode: 0o600 });
+    await writeFile(this.#untold(of, index), '', { mode: 0o600 });
   }
 
-  async told(of: FilesOf, index: number): Promise<void> {
-    await rm(join(this.#home(of), `${String(index)}.untold`), { force: true });
+  /** Notes who has yet to be told; nobody: it is done. */
+  async oweTo(of: FilesOf, index: number, runs: readonly Run[]): Promise<void> {
+    if (runs.length > 0) await this.#replace(this.#untold(of, index), JSON.stringify(runs));
+    else await rm(this.#untold(of, index), { force: true });
   }
 
   /** Removes what belongs to containers that `keep` does not name. */
@@ -127,6 +139,10 @@ export class TemplateStore {
   async #replace(path: string, text: string): Promise<void> {
     await writeFile(`${path}.new`, text, { mode: 0o600 });
     await rename(`${path}.new`, path);
+  }
+
+  #untold(of: FilesOf, index: number): string {
+    return join(this.#home(of), `${String(index)}.untold`);
   }
 
   #home(of: FilesOf): string {

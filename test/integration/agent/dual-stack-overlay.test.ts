@@ -58,6 +58,9 @@ async function addHost(n: number, docker: TestDocker): Promise<void> {
       addresses,
       network: {
         ensure: (signal) => manager.ensure(signal),
+        dockerNetworkStands: () => {
+          manager.dockerNetworkStands();
+        },
         run: (signal) => manager.run(signal),
         problems: () => manager.problems(),
         onProblems: () => undefined,

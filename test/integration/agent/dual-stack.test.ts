@@ -73,6 +73,7 @@ async function start(local: LocalNetwork): Promise<void> {
     {
       network: {
         ensure: async () => local,
+        dockerNetworkStands: () => undefined,
         run: ended,
         problems: () => [],
         onProblems: () => undefined,

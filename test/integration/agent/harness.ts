@@ -145,6 +145,7 @@ export class RunningAgent {
               'com.docker.network.driver.mtu': '1450',
             },
           }),
+          dockerNetworkStands: () => undefined,
           problems: () => [],
           onProblems: () => undefined,
           run: (signal) => until(signal),

@@ -416,4 +416,30 @@ describe('the end of direct routing', () => {
     expect((await a.host.exec('ip', ['rule', 'show'])).stdout).not.toMatch(/177[89]/);
     await eventually('it is reached', () => ping(first(a), first(late).ip));
   });
+
+  it('that cannot be made sure of is told, and keeps the overlay from nothing', async () => {
+    const host = await members.network.addHost();
+    const route = ['10.77.250.0/24', 'via', '10.99.7.250', 'dev', 'eth0', 'table', '1778'];
+    await host.exec('ip', ['route', 'add', ...route, 'proto', '178']);
+    let isStrange = true;
+    const parts = members.manage(host, undefined, async (command, args, options, signal) => {
+      const result = await host.exec(command, args, options, signal);
+      return isStrange && args.includes('rule') ? { ...result, stdout: '0: from all' } : result;
+    });
+    await parts.manager.ensure();
+    const told = /DirectRouting is off, and it cannot be told .*ip rule did not print JSON/;
+    expect(parts.manager.problems()).toContainEqual(expect.stringMatching(told));
+    expect((await host.exec('ip', ['link', 'show', 'dev', 'nap.1'])).stdout).toContain('UP');
+    isStrange = false;
+    await parts.manager.ensure();
+    expect(parts.manager.problems()).not.toContainEqual(expect.stringMatching(told));
+    await eventually('nothing is left', async () => {
+      const shown = host.exec('ip', ['route', 'show', 'table', '1778']);
+      return shown.then(
+        ({ stdout }) => stdout.trim() === '',
+        () => true,
+      );
+    });
+    await parts.stop();
+  });
 });

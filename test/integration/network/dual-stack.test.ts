@@ -393,24 +393,35 @@ describe('a new agent', () => {
     expect(await sorted()).toBe(before);
   });
 
-  it('takes all of it back when the option is off', async () => {
+  it('takes all of it back when the option is off, isolation last: when the Docker network has no IPv6 any more', async () => {
     await a.stop();
     await putConfig({});
     const next = members.manage(a.host);
     Object.assign(a, next);
     const info = await next.manager.ensure();
     expect(info).not.toHaveProperty('ipv6Subnet');
-    for (const line of [
-      ['nft', 'list', 'ruleset'],
-      ['ip', '-6', 'addr', 'show'],
-      ['ip', '-6', 'route', 'show', 'table', 'all'],
-      ['ip', '-6', 'neigh', 'show', 'nud', 'permanent'],
-    ]) {
-      expect({ line, text: (await text(a.host, ...line)).match(/.*fd00:77.*/g) }).toEqual({
-        line,
-        text: null,
-      });
+    await next.manager.audit();
+    for (const to of [at.db.ipv6, `${await linkLocalOf(at.db)}%eth0`]) {
+      expect({ to, reached: await reaches(at.blog, to, 'icmp') }).toEqual({ to, reached: false });
     }
+    expect(await reaches(at.blogThere, at.db.ipv6)).toBe(false);
+    // They have rules that are asked: whoever may is still let in.
+    expect(await reaches(at.webThere, at.db.ipv6)).toBe(true);
+    next.manager.dockerNetworkStands();
+    const left = async (): Promise<readonly string[]> => {
+      const found: string[] = [];
+      for (const line of [
+        ['nft', 'list', 'ruleset'],
+        ['ip', '-6', 'addr', 'show'],
+        ['ip', '-6', 'route', 'show', 'table', 'all'],
+        ['ip', '-6', 'neigh', 'show', 'nud', 'permanent'],
+      ]) {
+        const matches = (await text(a.host, ...line)).match(/.*(fd00:77|local6-forward).*/g) ?? [];
+        found.push(...matches.map((match) => `${line.join(' ')}: ${match.trim()}`));
+      }
+      return found;
+    };
+    await eventually('nothing is left', async () => (await left()).length === 0);
     expect(await text(a.host, 'nft', 'list', 'tables')).not.toContain('ip6 nap');
     expect(await text(a.host, 'ip6tables', '-S')).not.toContain('NAP-FORWARD');
     expect(await reaches(at.webThere, at.db.ipv6)).toBe(false);

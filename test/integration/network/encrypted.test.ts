@@ -550,6 +550,99 @@ describe('a new agent', () => {
     expect(record?.value).not.toContain('WireGuard');
   });
 
+  it('never takes the default config, which does not encrypt, for one that was lost', async () => {
+    const store = new MemoryStore({ database: new MemoryDatabase() });
+    const commit = (...operations: Parameters<MemoryStore['commit']>[1]): Promise<unknown> =>
+      store.commit([], operations);
+    const host = await network.addHost();
+    await commit({ type: 'put', key: configPath, value: encrypted });
+    const first = manage(host, [], { store });
+    const { subnet } = await first.manager.ensure();
+    await first.stop();
+    await commit({ type: 'delete', key: configPath });
+    const refuses = async (at: TestHost, by: RegExp): Promise<void> => {
+      const { manager, stop } = manage(at, [], { store });
+      await expect(manager.ensure()).rejects.toThrow(by);
+      expect(manager.problems()).toEqual([
+        expect.stringMatching(/network\/config is not there.*was encrypted.*write it again/),
+      ]);
+      await stop();
+      expect(await store.get(configPath)).toBeUndefined();
+    };
+    const another = await network.addHost();
+    await refuses(another, /the record \S+ has a WireGuardPublicKey/);
+    await commit({ type: 'delete', key: subnetRecords.path({ subnet }) });
+    await refuses(host, /nap\.1 sends through an encrypted tunnel/);
+    await host.exec('ip', ['link', 'del', 'nap.1']);
+    await refuses(host, new RegExp(`${first.tunnel} is that of an encrypted tunnel`));
+    await host.exec('ip', ['link', 'del', first.tunnel]);
+    await refuses(host, /ip route show type unreachable proto 179/);
+    // It goes on by itself when there is one again.
+    const waiting = manage(host, [], { store });
+    await eventually('it is told', () => waiting.manager.problems().length > 0);
+    await commit({ type: 'put', key: configPath, value: encrypted });
+    await eventually('it goes on', () => waiting.manager.current !== undefined);
+    await eventually('no problem is told', () => waiting.manager.problems().length === 0);
+    await waiting.stop();
+    // A key alone shows nothing: it stays for good, whatever the overlay is.
+    await host.exec('ip', ['link', 'del', first.tunnel]);
+    await host.exec('ip', ['route', 'flush', 'type', 'unreachable']);
+    await commit({ type: 'delete', key: configPath });
+    for (const { key } of (await store.list(subnetRecords.prefix)).entries) {
+      await commit({ type: 'delete', key });
+    }
+    expect((await readFile(first.keyPath, 'utf8')).trim()).not.toBe('');
+    const fresh = manage(host, [], { store });
+    expect(await fresh.manager.ensure()).toMatchObject({ mtu: 1450 });
+    await fresh.stop();
+  });
+
+  it('has what is left of another network go nowhere for as long as this host has an address in it', async () => {
+    const store = new MemoryStore({ database: new MemoryDatabase() });
+    const host = await network.addHost();
+    const config = (value: object): Promise<unknown> => {
+      const text = JSON.stringify({ ...(JSON.parse(encrypted) as object), ...value });
+      return store.commit([], [{ type: 'put', key: configPath, value: text }]);
+    };
+    const ends = async (): Promise<string[]> => {
+      const show = (family: string) =>
+        host.exec('ip', [family, 'route', 'show', 'type', 'unreachable', 'proto', '179']);
+      const text = (await show('-4')).stdout + (await show('-6')).stdout;
+      return [...text.matchAll(/unreachable (\S+)/g)].map(([, to]) => to ?? '').sort();
+    };
+    const ipv6 = { EnableIPv6: true, IPv6Network: 'fd00:77::/64' };
+    await config(ipv6);
+    const first = manage(host, [], { store });
+    const { gateway } = await first.manager.ensure();
+    await first.stop();
+    expect(await ends()).toEqual(['10.77.0.0/16', 'fd00:77::a4d:0/112']);
+    await host.exec('ip', ['link', 'add', 'nap0', 'type', 'bridge']);
+    await host.exec('ip', ['addr', 'add', `${gateway}/24`, 'dev', 'nap0']);
+    await config({ ...ipv6, Network: '10.76.0.0/15' });
+    const second = manage(host, [], { store });
+    await second.manager.ensure();
+    // The new network holds the old one, and the bridge's address is in both: there is nothing left of the old alone.
+    await second.manager.ensure();
+    expect(await ends()).toEqual(['10.76.0.0/15', 'fd00:77::a4c:0/111']);
+    await second.stop();
+    await config({ ...ipv6, Network: '10.88.0.0/16', IPv6Network: 'fd00:88::/64' });
+    const third = manage(host, [], { store });
+    await third.manager.ensure();
+    await third.manager.ensure();
+    const wanted = ['10.88.0.0/16', 'fd00:88::a58:0/112'];
+    // The second agent has given the bridge its address in IPv6, too.
+    expect(await ends()).toEqual([...wanted, '10.76.0.0/15', 'fd00:77::a4c:0/111'].sort());
+    await host.exec('ip', ['link', 'del', 'nap0']);
+    await third.manager.ensure();
+    expect(await ends()).toEqual(wanted);
+    await third.stop();
+    await config({ ...ipv6, Network: '10.99.0.0/16', Backend: { Type: 'vxlan' } });
+    const plain = manage(host, [], { store });
+    await plain.manager.ensure();
+    expect(await ends()).toEqual([]);
+    await plain.stop();
+  });
+
   it('carries IPv6 as well, and the rules of both live in one table', async () => {
     const database = new MemoryDatabase();
     const store = new MemoryStore({ database });

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { AddressBook } from '../../../src/agent/addresses/address-book.ts';
 import { AddressFeed } from '../../../src/agent/addresses/address-feed.ts';
 import { AddressWriter } from '../../../src/agent/addresses/address-writer.ts';
+import type { Exec } from '../../../src/agent/host/exec.ts';
 import { NetworkManager } from '../../../src/agent/host/network-manager.ts';
 import type { NetworkProblem, OverlayInfo } from '../../../src/agent/host/network-options.ts';
 import type { OwnedContainer } from '../../../src/agent/ownership.ts';
@@ -84,10 +85,12 @@ export class Members {
   /**
    * An agent's network parts on a host.
    * @param address of the host, if it has several
+   * @param exec by which the agent runs programs. Default: the host's
    */
   manage(
     host: TestHost,
     address?: string,
+    exec: Exec = host.exec,
   ): Pick<Member, 'manager' | 'services' | 'book' | 'problems' | 'stop'> {
     const own = new MemoryStore({ database: this.database });
     const services = new ServiceFeed({ store: own, log: silentLogger, clock: systemClock });
@@ -105,7 +108,7 @@ export class Members {
       services,
       address,
       ...(this.#isIsolated && { addresses: { book, feed } }),
-      exec: host.exec,
+      exec,
       follow: host.follow,
       onProblem: (problem) => problems.push(problem),
     });

@@ -3,7 +3,7 @@ import type { OverlayConfig } from '../../../network/overlay-config.ts';
 import { isTunnelAddress } from '../../../network/tunnel.ts';
 import type { Clock } from '../../../runtime/clock.ts';
 import { plainCarrier, underlayMtu, type Carrier } from './carrier.ts';
-import { ensureDeadEnd, removeDeadEnd } from './dead-end.ts';
+import { ensureDeadEnd, removeIpv4DeadEnds, removeIpv6DeadEnds } from './dead-end.ts';
 import { endDirectRouting } from '../direct/direct-paths.ts';
 import type { Exec } from '../exec.ts';
 import { requireIpv6 } from '../ipv6/ipv6-kernel.ts';
@@ -61,7 +61,9 @@ export async function prepareCarrier(
   const { encryption, port: vxlanPort } = config;
   if (encryption === undefined || key === undefined) {
     await removeTunnelDevice(exec, device, signal);
-    await removeDeadEnd(exec, config, signal);
+    await removeIpv4DeadEnds(exec, signal);
+    // Where there is no IPv6 any more, they go with all else of it.
+    if (config.ipv6 !== undefined) await removeIpv6DeadEnds(exec, signal);
     return plainCarrier(underlay);
   }
   return new Tunnel({

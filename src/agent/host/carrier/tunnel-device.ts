@@ -1,4 +1,5 @@
 import {
+  isTunnelAddress,
   parseTunnelDump,
   tunnelChains,
   tunnelPrefixLength,
@@ -146,6 +147,16 @@ export async function readTunnel(
   // The output is not shown: there is a private key in it.
   if (observed === undefined) throw new ToolOutputError('wg show dump printed something unknown');
   return observed;
+}
+
+/** Whether there is the device, with an address in the tunnel. Throws ExecError. */
+export async function hasTunnelDevice(
+  exec: Exec,
+  name: string,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const link = await readLink(exec, name, signal);
+  return link !== undefined && isTunnel(link) && link.addresses.some(isTunnelAddress);
 }
 
 /** Takes away device and packet rules that an agent has left that did encrypt. Throws ExecError. */

@@ -17,7 +17,7 @@ import { vxlanOverheadBytes, type Peer } from '../../../network/vxlan.ts';
 import type { Clock } from '../../../runtime/clock.ts';
 import { findings, type Finding } from '../../audit/finding.ts';
 import type { Carrier } from './carrier.ts';
-import { ensureDeadEnd } from './dead-end.ts';
+import { ensureDeadEnd, removeOldDeadEnds } from './dead-end.ts';
 import type { Exec } from '../exec.ts';
 import { EncryptionError, ensureTunnelDevice, readTunnel } from './tunnel-device.ts';
 import type { TunnelKey } from './tunnel-key-file.ts';
@@ -73,6 +73,7 @@ export class Tunnel implements Carrier {
   async ensure(signal?: AbortSignal): Promise<readonly Finding[]> {
     const { exec, device: name, port, key, underlayMtu } = this.#options;
     const deadEnd = findings('route', await ensureDeadEnd(exec, this.#options, signal));
+    await removeOldDeadEnds(exec, this.#options, signal);
     if (underlayMtu < leastUnderlayMtu) {
       throw new EncryptionError(
         `the hosts' network carries packets of ${underlayMtu} bytes at most, and an encrypted overlay needs ${leastUnderlayMtu}`,
