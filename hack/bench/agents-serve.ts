@@ -10,7 +10,7 @@
 import { setMaxListeners } from 'node:events';
 import { VirtualIpKeeper } from '../../src/agent/host/virtual-ip-keeper.ts';
 import { ServiceFeed } from '../../src/agent/service-feed.ts';
-import { parseCidr } from '../../src/network/cidr.ts';
+import { parseCidr } from '../../src/network/address/cidr.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/telemetry/log.ts';
 import { openTestStore } from '../../test/support/etcd-store.ts';

@@ -1,5 +1,5 @@
 import { labels } from '../api/v1alpha1/group.ts';
-import { prefixOfSubnet } from '../network/twins.ts';
+import { prefixOfSubnet } from '../network/address/twins.ts';
 import { sleep, type Clock } from '../runtime/clock.ts';
 import { deadline } from '../runtime/deadline.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';

@@ -5,7 +5,7 @@ import {
 } from '../../test/support/instances.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseIpv6Prefix } from '../network/dual-stack.ts';
+import { parseIpv6Prefix } from '../network/address/dual-stack.ts';
 import type { DesiredInstance } from './desired.ts';
 import type { ContainerState } from './docker/engine.ts';
 import { blankMemory } from './memory.ts';

@@ -1,5 +1,5 @@
-import { tryParseIpv4 } from '../network/cidr.ts';
-import { ipv4In } from '../network/dual-stack.ts';
+import { tryParseIpv4 } from '../network/address/cidr.ts';
+import { ipv4In } from '../network/address/dual-stack.ts';
 import type { InstanceKey } from '../registry/records/index.ts';
 import type { DesiredInstance } from './desired.ts';
 import type { JoinedNetwork } from './docker/engine.ts';

@@ -1,5 +1,5 @@
 import { formatDuration } from '../api/v1alpha1/duration.ts';
-import { areTwins } from '../network/twins.ts';
+import { areTwins } from '../network/address/twins.ts';
 import type { EndpointRecord, InstancePhase, InstanceRecord } from '../registry/records/index.ts';
 import { crashLoopRuns, enginePauseMs, lastRunMs, settleMs } from './crash-loop.ts';
 import type { DesiredInstance } from './desired.ts';

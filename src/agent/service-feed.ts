@@ -1,5 +1,5 @@
-import { tryParseIpv4 } from '../network/cidr.ts';
-import { tryParseIpv6 } from '../network/dual-stack.ts';
+import { tryParseIpv4 } from '../network/address/cidr.ts';
+import { tryParseIpv6 } from '../network/address/dual-stack.ts';
 import type { CacheChange } from '../registry/record-cache.ts';
 import { RecordWatch } from '../registry/record-watch.ts';
 import {

@@ -9,7 +9,7 @@ import {
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { JsonObject } from '../api/json.ts';
-import { isLoopback } from '../network/loopback.ts';
+import { isLoopback } from '../network/address/loopback.ts';
 import type { Store } from '../registry/store.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { linkSignals } from '../runtime/linked-signal.ts';

@@ -5,8 +5,8 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { isImageReference } from '../api/v1alpha1/image-reference.ts';
 import type { AcmeOptions } from '../controllers/certificates/loop.ts';
 import type { RouterOptions } from '../controllers/routes/router-service.ts';
-import { isLoopback } from '../network/loopback.ts';
-import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
+import { isLoopback } from '../network/address/loopback.ts';
+import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-ip/virtual-range.ts';
 import type { EtcdTlsMaterial } from '../registry/etcd/store.ts';
 import { createLogger, type Logger, type LogLevel, logLevels } from '../telemetry/log.ts';
 

@@ -7,7 +7,7 @@ import type { RouterOptions } from '../controllers/routes/router-service.ts';
 import { KubeClient } from '../kube/client.ts';
 import type { KubeConfig } from '../kube/config.ts';
 import { EventRecorder } from '../kube/events.ts';
-import { parseVirtualRange, VirtualRangeError } from '../network/virtual-range.ts';
+import { parseVirtualRange, VirtualRangeError } from '../network/virtual-ip/virtual-range.ts';
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import { deadline } from '../runtime/deadline.ts';

@@ -1,7 +1,7 @@
 import { serviceId, type ServiceIdentity } from '../api/v1alpha1/names.ts';
 import { routerIdentity } from '../api/v1alpha1/router.ts';
 import { keyOf } from '../kube/store.ts';
-import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-range.ts';
+import { defaultVirtualRange, parseVirtualRange } from '../network/virtual-ip/virtual-range.ts';
 import { serviceRecords } from '../registry/records/service.ts';
 import { removedHostRecords } from '../registry/records/removed-host.ts';
 import { decide } from '../registry/decide.ts';

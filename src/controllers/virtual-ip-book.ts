@@ -1,11 +1,11 @@
-import { formatCidr, parseCidr, type Cidr } from '../network/cidr.ts';
+import { formatCidr, parseCidr, type Cidr } from '../network/address/cidr.ts';
 import {
   defaultNetworkConfig,
   overlayConfig,
   type OverlayConfig,
-} from '../network/overlay-config.ts';
-import { VirtualIpPool } from '../network/virtual-ip-pool.ts';
-import { assertApart, VirtualRangeError } from '../network/virtual-range.ts';
+} from '../network/overlay/overlay-config.ts';
+import { VirtualIpPool } from '../network/virtual-ip/virtual-ip-pool.ts';
+import { assertApart, VirtualRangeError } from '../network/virtual-ip/virtual-range.ts';
 import { decide } from '../registry/decide.ts';
 import {
   networkConfigPath,

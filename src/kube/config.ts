@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import type { RequestOptions } from 'node:https';
 import { KubeConfig as ClientNodeKubeConfig } from '@kubernetes/client-node';
 import { Agent, ProxyAgent, type Dispatcher } from 'undici';
-import { isLoopback } from '../network/loopback.ts';
+import { isLoopback } from '../network/address/loopback.ts';
 import { systemClock, type Clock } from '../runtime/clock.ts';
 
 export interface KubeConfigOptions {

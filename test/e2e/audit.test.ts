@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { dockerChain, tableName } from '../../src/network/ruleset.ts';
+import { dockerChain, tableName } from '../../src/network/nftables/ruleset.ts';
 import type { Container } from '../support/box.ts';
 import { agentHealthPort } from '../support/control-plane.ts';
 import {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { formatIpv6, tryParseIpv6 } from '../../src/network/dual-stack.ts';
+import { formatIpv6, tryParseIpv6 } from '../../src/network/address/dual-stack.ts';
 import { hostExec, hostFollow, type Exec, type Follow } from '../../src/agent/host/exec.ts';
 
 /** A network namespace that plays a host: `eth0` on the shared network, `ctr` a namespace that plays its container. */

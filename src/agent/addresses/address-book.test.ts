@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseCidr } from '../../network/cidr.ts';
+import { parseCidr } from '../../network/address/cidr.ts';
 import type { OwnedContainer } from '../ownership.ts';
 import { AddressBook } from './address-book.ts';
 

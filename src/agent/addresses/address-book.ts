@@ -6,7 +6,7 @@ import {
   lastOf,
   tryParseIpv4,
   type Cidr,
-} from '../../network/cidr.ts';
+} from '../../network/address/cidr.ts';
 import type { OwnedContainer } from '../ownership.ts';
 
 /** Whose an address of this host is. */

@@ -1,5 +1,5 @@
 import type { ServiceIdentity } from '../../api/v1alpha1/names.ts';
-import { containsAddress, parseCidr, tryParseIpv4 } from '../../network/cidr.ts';
+import { containsAddress, parseCidr, tryParseIpv4 } from '../../network/address/cidr.ts';
 import type { CacheChange } from '../../registry/record-cache.ts';
 import { RecordWatch, type RecordSource } from '../../registry/record-watch.ts';
 import { addressRecords, type AddressRecord } from '../../registry/records/index.ts';

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from '../../../test/support/eventually.ts';
-import { parseCidr } from '../../network/cidr.ts';
+import { parseCidr } from '../../network/address/cidr.ts';
 import { MemoryDatabase } from '../../registry/memory/database.ts';
 import { MemoryStore } from '../../registry/memory/store.ts';
 import { addressRecords } from '../../registry/records/index.ts';

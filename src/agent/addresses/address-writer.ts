@@ -1,4 +1,4 @@
-import { formatCidr } from '../../network/cidr.ts';
+import { formatCidr } from '../../network/address/cidr.ts';
 import { addressRecords } from '../../registry/records/index.ts';
 import type { Operation, Revision, Store } from '../../registry/store.ts';
 import { isAborted } from '../../runtime/aborted.ts';

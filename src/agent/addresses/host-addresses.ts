@@ -1,6 +1,6 @@
-import { parseCidr, parseIpv4 } from '../../network/cidr.ts';
-import { ipv6Of, type Ipv6Prefix } from '../../network/dual-stack.ts';
-import { prefixOfSubnet } from '../../network/twins.ts';
+import { parseCidr, parseIpv4 } from '../../network/address/cidr.ts';
+import { ipv6Of, type Ipv6Prefix } from '../../network/address/dual-stack.ts';
+import { prefixOfSubnet } from '../../network/address/twins.ts';
 import type { Store } from '../../registry/store.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Task } from '../../runtime/supervise.ts';

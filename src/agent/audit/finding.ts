@@ -1,4 +1,4 @@
-import type { TableOp } from '../../network/vxlan.ts';
+import type { TableOp } from '../../network/overlay/vxlan.ts';
 
 /** What an audit looks at on a host. */
 export const findingKinds = [

@@ -1,4 +1,4 @@
-import type { Asker, ServiceName } from '../../network/zone.ts';
+import type { Asker, ServiceName } from '../../network/names/zone.ts';
 import { BoundedCache } from './bounded-cache.ts';
 
 /** Answers ready to be sent, that come round one after the other. */

@@ -4,11 +4,11 @@ import {
   parseCidr,
   parseIpv4,
   tryParseIpv4,
-} from '../../network/cidr.ts';
-import type { Cidr } from '../../network/cidr.ts';
-import { prefixOfSubnet } from '../../network/twins.ts';
-import type { AnswerContext } from '../../network/zone-answer.ts';
-import type { ServiceName } from '../../network/zone.ts';
+} from '../../network/address/cidr.ts';
+import type { Cidr } from '../../network/address/cidr.ts';
+import { prefixOfSubnet } from '../../network/address/twins.ts';
+import type { AnswerContext } from '../../network/names/zone-answer.ts';
+import type { ServiceName } from '../../network/names/zone.ts';
 import type { RecordSource } from '../../registry/record-watch.ts';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
 import { supervise } from '../../runtime/supervise.ts';

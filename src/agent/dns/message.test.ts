@@ -1,7 +1,7 @@
 import dnsPacket from 'dns-packet';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { ZoneRecord } from '../../network/zone-answer.ts';
+import type { ZoneRecord } from '../../network/names/zone-answer.ts';
 import { bareReply, encodeReply } from './message.ts';
 import { decodeQuery, type Query } from './query.ts';
 import { frame, FrameReader } from './tcp-framing.ts';

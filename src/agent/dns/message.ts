@@ -2,8 +2,8 @@
  * Writing DNS answers. Done here and not with a library, because names want compressing: without, a third as many
  * addresses fit into a UDP packet.
  */
-import { tryParseIpv6 } from '../../network/dual-stack.ts';
-import type { ZoneRecord } from '../../network/zone-answer.ts';
+import { tryParseIpv6 } from '../../network/address/dual-stack.ts';
+import type { ZoneRecord } from '../../network/names/zone-answer.ts';
 import { maxUdpBytes, replyLimit, type Query } from './query.ts';
 import { flag, headerBytes, questionEnd, rcode, typeNumbers } from './wire.ts';
 

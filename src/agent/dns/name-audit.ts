@@ -1,7 +1,7 @@
 import { Resolver } from 'node:dns/promises';
-import { formatIpv6, tryParseIpv6 } from '../../network/dual-stack.ts';
-import { answerQuestion, type AnswerContext } from '../../network/zone-answer.ts';
-import { serviceDomain, Zone, type ServiceName } from '../../network/zone.ts';
+import { formatIpv6, tryParseIpv6 } from '../../network/address/dual-stack.ts';
+import { answerQuestion, type AnswerContext } from '../../network/names/zone-answer.ts';
+import { serviceDomain, Zone, type ServiceName } from '../../network/names/zone.ts';
 import { endpointRecords, serviceRecords } from '../../registry/records/index.ts';
 import type { Store } from '../../registry/store.ts';
 import { sleep, type Clock } from '../../runtime/clock.ts';

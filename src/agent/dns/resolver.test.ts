@@ -2,10 +2,10 @@ import dnsPacket from 'dns-packet';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
-import { parseCidr } from '../../network/cidr.ts';
-import { parseIpv6Prefix } from '../../network/dual-stack.ts';
-import { Zone, type ServiceName, type ZoneEndpoint } from '../../network/zone.ts';
-import type { AnswerContext } from '../../network/zone-answer.ts';
+import { parseCidr } from '../../network/address/cidr.ts';
+import { parseIpv6Prefix } from '../../network/address/dual-stack.ts';
+import { Zone, type ServiceName, type ZoneEndpoint } from '../../network/names/zone.ts';
+import type { AnswerContext } from '../../network/names/zone-answer.ts';
 import { Resolver } from './resolver.ts';
 
 const web: ServiceName = { namespace: 'default', project: 'p', service: 'web' };

@@ -1,6 +1,10 @@
-import { containsAddress, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
-import { zoneSuffix, type Asker, type ServiceName } from '../../network/zone.ts';
-import { answerQuestion, type AnswerContext, type ZoneAnswer } from '../../network/zone-answer.ts';
+import { containsAddress, tryParseIpv4, type Cidr } from '../../network/address/cidr.ts';
+import { zoneSuffix, type Asker, type ServiceName } from '../../network/names/zone.ts';
+import {
+  answerQuestion,
+  type AnswerContext,
+  type ZoneAnswer,
+} from '../../network/names/zone-answer.ts';
 import { sleep, systemClock, type Clock } from '../../runtime/clock.ts';
 import { AnswerCache } from './answer-cache.ts';
 import { ForeignCache } from './foreign-cache.ts';

@@ -1,5 +1,5 @@
 import { getSystemErrorName } from 'node:util';
-import { formatIpv4, parseIpv4 } from '../../network/cidr.ts';
+import { formatIpv4, parseIpv4 } from '../../network/address/cidr.ts';
 import { loadSocketCalls, type Memory, type SocketCalls } from './socket-calls.ts';
 
 /**

@@ -1,5 +1,5 @@
-import { formatIpv6, tryParseIpv6 } from '../../network/dual-stack.ts';
-import { Zone, type ZoneEndpoint } from '../../network/zone.ts';
+import { formatIpv6, tryParseIpv6 } from '../../network/address/dual-stack.ts';
+import { Zone, type ZoneEndpoint } from '../../network/names/zone.ts';
 import type { EndpointRecord } from '../../registry/records/index.ts';
 import type { ServiceFeed } from '../service-feed.ts';
 

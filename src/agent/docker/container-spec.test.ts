@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseIpv6Prefix } from '../../network/dual-stack.ts';
+import { parseIpv6Prefix } from '../../network/address/dual-stack.ts';
 import { negotiateApiVersion } from './api-version.ts';
 import { containerName, createBody } from './container-spec.ts';
 import type { CreateRequest } from './engine.ts';

@@ -1,4 +1,4 @@
-import type { Ipv6Prefix } from '../../network/dual-stack.ts';
+import type { Ipv6Prefix } from '../../network/address/dual-stack.ts';
 import type { ContainerSpec, InstanceKey } from '../../registry/records/index.ts';
 import type { ExecResult } from './exec.ts';
 

@@ -1,4 +1,4 @@
-import { areTwinSubnets, isSameIpv6 } from '../../network/twins.ts';
+import { areTwinSubnets, isSameIpv6 } from '../../network/address/twins.ts';
 import type { NetworkState, NetworkWanted } from './engine.ts';
 
 /** Whether the network differs from what is wanted in a way that only replacing it mends. */

@@ -1,4 +1,4 @@
-import { answerTtlSeconds } from '../../network/zone-answer.ts';
+import { answerTtlSeconds } from '../../network/names/zone-answer.ts';
 import { defaultDrainTimeoutMs } from '../../api/v1alpha1/drain-timeout.ts';
 import type { ServiceRecord } from '../../registry/records/index.ts';
 import type { ServiceKey } from '../service-feed.ts';

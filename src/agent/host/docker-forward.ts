@@ -1,4 +1,4 @@
-import { dockerChain } from '../../network/ruleset.ts';
+import { dockerChain } from '../../network/nftables/ruleset.ts';
 import type { Exec } from './exec.ts';
 import { ensureSysctls } from './sysctl.ts';
 

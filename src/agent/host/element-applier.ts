@@ -1,11 +1,15 @@
-import { batchScript, parseElements, type ElementLedger } from '../../network/nft-elements.ts';
-import { tableName } from '../../network/ruleset.ts';
+import {
+  batchScript,
+  parseElements,
+  type ElementLedger,
+} from '../../network/nftables/nft-elements.ts';
+import { tableName } from '../../network/nftables/ruleset.ts';
 import { ExecError, type Exec } from './exec.ts';
 
 /** A batch of all services of a large cluster takes nft a while. */
 const timeoutMs = 60_000;
 
-/** Brings what a ledger wants into the kernel; see network/nft-elements.ts. Calls must not overlap. */
+/** Brings what a ledger wants into the kernel; see network/nftables/nft-elements.ts. Calls must not overlap. */
 export class ElementApplier {
   readonly #exec: Exec;
   readonly #ledger: ElementLedger;

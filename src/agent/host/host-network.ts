@@ -1,20 +1,26 @@
-import { blockOf, formatCidr, formatIpv4, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
-import { ipv6Of } from '../../network/dual-stack.ts';
-import type { OverlayConfig } from '../../network/overlay-config.ts';
-import { declarationLines } from '../../network/nft-elements.ts';
+import {
+  blockOf,
+  formatCidr,
+  formatIpv4,
+  tryParseIpv4,
+  type Cidr,
+} from '../../network/address/cidr.ts';
+import { ipv6Of } from '../../network/address/dual-stack.ts';
+import type { OverlayConfig } from '../../network/overlay/overlay-config.ts';
+import { declarationLines } from '../../network/nftables/nft-elements.ts';
 import {
   dockerForwardRules,
   overlayChains,
   type Chain,
   type RulesetInput,
-} from '../../network/ruleset.ts';
+} from '../../network/nftables/ruleset.ts';
 import {
   dockerBridgeIpv6Rules,
   dockerForwardIpv6Rules,
   overlayIpv6Chains,
-} from '../../network/ruleset-ipv6.ts';
-import { meshChains, meshSets } from '../../network/mesh-rules.ts';
-import { virtualIpChains, virtualIpSets } from '../../network/virtual-ip-rules.ts';
+} from '../../network/nftables/ruleset-ipv6.ts';
+import { meshChains, meshSets } from '../../network/virtual-ip/mesh-rules.ts';
+import { virtualIpChains, virtualIpSets } from '../../network/virtual-ip/virtual-ip-rules.ts';
 import {
   desiredTables,
   diffTables,
@@ -22,7 +28,7 @@ import {
   type OverlayTables,
   type Peer,
   type RefusedPeer,
-} from '../../network/vxlan.ts';
+} from '../../network/overlay/vxlan.ts';
 import { findings, tableFindings, type Finding } from '../audit/finding.ts';
 import type { Carrier } from './carrier/carrier.ts';
 import { endDirectRouting, type DirectPaths } from './direct/direct-paths.ts';

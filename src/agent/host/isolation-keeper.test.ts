@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
-import { parseCidr } from '../../network/cidr.ts';
-import { parseIpv6Prefix } from '../../network/dual-stack.ts';
-import { closedIpv6Chain, isolationIpv6Chains } from '../../network/isolation-ipv6.ts';
-import { ruleTag, type Chain } from '../../network/ruleset.ts';
+import { parseCidr } from '../../network/address/cidr.ts';
+import { parseIpv6Prefix } from '../../network/address/dual-stack.ts';
+import { closedIpv6Chain, isolationIpv6Chains } from '../../network/isolation/isolation-ipv6.ts';
+import { ruleTag, type Chain } from '../../network/nftables/ruleset.ts';
 import { silentLogger } from '../../telemetry/log.ts';
 import type { Exec } from './exec.ts';
 import { IsolationKeeper } from './isolation-keeper.ts';

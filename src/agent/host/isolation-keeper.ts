@@ -1,17 +1,21 @@
-import { containsAddress, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
-import { ElementGroup } from '../../network/element-group.ts';
-import { Isolation } from '../../network/isolation.ts';
-import { isolationChains, isolationSets, senderElements } from '../../network/isolation-rules.ts';
+import { containsAddress, tryParseIpv4, type Cidr } from '../../network/address/cidr.ts';
+import { ElementGroup } from '../../network/nftables/element-group.ts';
+import { Isolation } from '../../network/isolation/isolation.ts';
+import {
+  isolationChains,
+  isolationSets,
+  senderElements,
+} from '../../network/isolation/isolation-rules.ts';
 import {
   closedIpv6Chain,
   isolationIpv6Chains,
   isolationIpv6Sets,
   withTwins,
-} from '../../network/isolation-ipv6.ts';
-import { declarationLines, ElementLedger } from '../../network/nft-elements.ts';
-import { isolatedService } from '../../network/permission.ts';
-import type { RulesetInput } from '../../network/ruleset.ts';
-import type { Peer } from '../../network/vxlan.ts';
+} from '../../network/isolation/isolation-ipv6.ts';
+import { declarationLines, ElementLedger } from '../../network/nftables/nft-elements.ts';
+import { isolatedService } from '../../network/isolation/permission.ts';
+import type { RulesetInput } from '../../network/nftables/ruleset.ts';
+import type { Peer } from '../../network/overlay/vxlan.ts';
 import { isAborted } from '../../runtime/aborted.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import { supervise } from '../../runtime/supervise.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { normalizeMac, type OverlayTables, type TableOp } from '../../network/vxlan.ts';
+import { normalizeMac, type OverlayTables, type TableOp } from '../../network/overlay/vxlan.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { parseTool } from './tool-output.ts';
 

@@ -1,4 +1,4 @@
-import { meshKey, type MeshPort } from '../../network/virtual-ips.ts';
+import { meshKey, type MeshPort } from '../../network/virtual-ip/virtual-ips.ts';
 import type { Exec } from './exec.ts';
 
 const tables = ['tcp', 'tcp6', 'udp', 'udp6'].map((name) => `/proc/net/${name}`);

@@ -12,10 +12,10 @@
  * alone, and the rules of isolation see to it.
  */
 import { z } from 'zod';
-import { formatCidr, formatIpv4, type Cidr } from '../../network/cidr.ts';
-import { ipv6Of, type Ipv6Prefix } from '../../network/dual-stack.ts';
-import type { Chain } from '../../network/ruleset.ts';
-import { bridgedIpv6Chain, localRoutingIpv6Rules } from '../../network/ruleset-ipv6.ts';
+import { formatCidr, formatIpv4, type Cidr } from '../../network/address/cidr.ts';
+import { ipv6Of, type Ipv6Prefix } from '../../network/address/dual-stack.ts';
+import type { Chain } from '../../network/nftables/ruleset.ts';
+import { bridgedIpv6Chain, localRoutingIpv6Rules } from '../../network/nftables/ruleset-ipv6.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { allowIpv6 } from './ipv6/ipv6-kernel.ts';
 import { ensureChains } from './nft.ts';

@@ -3,8 +3,8 @@ import {
   overlayConfig,
   OverlayConfigError,
   type OverlayConfig,
-} from '../../network/overlay-config.ts';
-import { isTunnelKey } from '../../network/tunnel-key.ts';
+} from '../../network/overlay/overlay-config.ts';
+import { isTunnelKey } from '../../network/overlay/tunnel-key.ts';
 import {
   networkConfigPath,
   networkConfigRecords,

@@ -1,7 +1,7 @@
-import { parseCidr, type Cidr } from '../../network/cidr.ts';
-import type { RulesetInput } from '../../network/ruleset.ts';
-import { usableRanges } from '../../network/virtual-range.ts';
-import { OverlayConfigError, type OverlayConfig } from '../../network/overlay-config.ts';
+import { parseCidr, type Cidr } from '../../network/address/cidr.ts';
+import type { RulesetInput } from '../../network/nftables/ruleset.ts';
+import { usableRanges } from '../../network/virtual-ip/virtual-range.ts';
+import { OverlayConfigError, type OverlayConfig } from '../../network/overlay/overlay-config.ts';
 import { networkConfigPath, subnetRecords } from '../../registry/records/subnet.ts';
 import { virtualRangePath, virtualRangeRecords } from '../../registry/records/virtual-range.ts';
 import { versionsIn } from '../../registry/versions-in.ts';

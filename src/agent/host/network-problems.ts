@@ -1,4 +1,4 @@
-import type { RefusedPeer } from '../../network/vxlan.ts';
+import type { RefusedPeer } from '../../network/overlay/vxlan.ts';
 import { asError } from '../../runtime/errors.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import { isCancelled } from './exec.ts';

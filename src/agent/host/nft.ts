@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import type { SetDeclaration } from '../../network/nft-elements.ts';
+import type { SetDeclaration } from '../../network/nftables/nft-elements.ts';
 import {
   expectedTags,
   rulesetScript,
   ruleTag,
   tableName,
   type Chain,
-} from '../../network/ruleset.ts';
+} from '../../network/nftables/ruleset.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { parseTool } from './tool-output.ts';
 

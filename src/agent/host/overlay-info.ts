@@ -1,6 +1,6 @@
-import { formatCidr, formatIpv4, type Cidr } from '../../network/cidr.ts';
-import { ipv6Cidr, ipv6Of } from '../../network/dual-stack.ts';
-import type { OverlayConfig } from '../../network/overlay-config.ts';
+import { formatCidr, formatIpv4, type Cidr } from '../../network/address/cidr.ts';
+import { ipv6Cidr, ipv6Of } from '../../network/address/dual-stack.ts';
+import type { OverlayConfig } from '../../network/overlay/overlay-config.ts';
 import type { OverlayInfo } from './network-options.ts';
 
 /** What others on this host need to know of its place in the overlay. */

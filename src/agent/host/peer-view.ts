@@ -1,5 +1,5 @@
-import { formatCidr, type Cidr } from '../../network/cidr.ts';
-import { peerFromLease, type Peer } from '../../network/vxlan.ts';
+import { formatCidr, type Cidr } from '../../network/address/cidr.ts';
+import { peerFromLease, type Peer } from '../../network/overlay/vxlan.ts';
 import {
   flannelDualStackSubnet,
   subnetRecords,

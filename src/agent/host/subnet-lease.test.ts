@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { formatCidr, parseCidr } from '../../network/cidr.ts';
-import { overlayConfig } from '../../network/overlay-config.ts';
+import { formatCidr, parseCidr } from '../../network/address/cidr.ts';
+import { overlayConfig } from '../../network/overlay/overlay-config.ts';
 import { MemoryDatabase } from '../../registry/memory/database.ts';
 import { MemoryStore } from '../../registry/memory/store.ts';
 import { subnetRecords } from '../../registry/records/subnet.ts';

@@ -6,10 +6,10 @@
  * never released on a stop. A new agent finds the record by its address and moves it to a lease of its own. A record
  * without any lease is a reservation, as in flannel, and stays without one.
  */
-import { chooseSubnet, isCompatible, type HeldSubnet } from '../../network/ipam.ts';
-import { formatCidr, parseCidr, type Cidr } from '../../network/cidr.ts';
-import type { OverlayConfig } from '../../network/overlay-config.ts';
-import { normalizeMac, randomMac } from '../../network/vxlan.ts';
+import { chooseSubnet, isCompatible, type HeldSubnet } from '../../network/overlay/ipam.ts';
+import { formatCidr, parseCidr, type Cidr } from '../../network/address/cidr.ts';
+import type { OverlayConfig } from '../../network/overlay/overlay-config.ts';
+import { normalizeMac, randomMac } from '../../network/overlay/vxlan.ts';
 import {
   flannelDualStackSubnet,
   subnetRecords,

@@ -1,11 +1,16 @@
-import { containsAddress, formatCidr, tryParseIpv4, type Cidr } from '../../network/cidr.ts';
-import { ElementGroup } from '../../network/element-group.ts';
-import { ElementLedger } from '../../network/nft-elements.ts';
-import type { Chain } from '../../network/ruleset.ts';
-import { meshSets, returnElements } from '../../network/mesh-rules.ts';
-import { virtualIpSets } from '../../network/virtual-ip-rules.ts';
-import { meshKey, VirtualIps, type MeshPort } from '../../network/virtual-ips.ts';
-import type { Peer } from '../../network/vxlan.ts';
+import {
+  containsAddress,
+  formatCidr,
+  tryParseIpv4,
+  type Cidr,
+} from '../../network/address/cidr.ts';
+import { ElementGroup } from '../../network/nftables/element-group.ts';
+import { ElementLedger } from '../../network/nftables/nft-elements.ts';
+import type { Chain } from '../../network/nftables/ruleset.ts';
+import { meshSets, returnElements } from '../../network/virtual-ip/mesh-rules.ts';
+import { virtualIpSets } from '../../network/virtual-ip/virtual-ip-rules.ts';
+import { meshKey, VirtualIps, type MeshPort } from '../../network/virtual-ip/virtual-ips.ts';
+import type { Peer } from '../../network/overlay/vxlan.ts';
 import type { ServiceRecord } from '../../registry/records/service.ts';
 import type { Revision } from '../../registry/store.ts';
 import type { Clock } from '../../runtime/clock.ts';

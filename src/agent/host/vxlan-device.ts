@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { normalizeMac } from '../../network/vxlan.ts';
+import { normalizeMac } from '../../network/overlay/vxlan.ts';
 import { ExecError, type Exec } from './exec.ts';
 import { allowIpv6 } from './ipv6/ipv6-kernel.ts';
 import { addressesOf, deviceEntry, showDevice } from './show-device.ts';

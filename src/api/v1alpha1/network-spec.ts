@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** Who may come in to the instances of a service; see network/isolation.ts for what each means exactly. */
+/** Who may come in to the instances of a service; see network/isolation/isolation.ts for what each means exactly. */
 export const isolationMode = z.enum(['private', 'strict', 'open']);
 export type IsolationMode = z.infer<typeof isolationMode>;
 

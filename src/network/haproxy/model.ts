@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { tryParseIpv4 } from '../cidr.ts';
+import { tryParseIpv4 } from '../address/cidr.ts';
 import {
   safeAddress,
   safeCrypt,

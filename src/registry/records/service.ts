@@ -24,7 +24,7 @@ export const serviceRecord = z.looseObject({
   sessionAffinity: z.string().optional(),
   /** `preferLocal`; absent: instances on all hosts alike. */
   trafficPolicy: z.string().optional(),
-  /** `strict` or `open`; absent: `private`. Any other word: `strict`. See network/isolation.ts. */
+  /** `strict` or `open`; absent: `private`. Any other word: `strict`. See network/isolation/isolation.ts. */
   isolation: z.string().optional(),
   /** It has routes: the routers may come in, too. */
   routed: z.boolean().optional(),

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseCidr } from '../../../src/network/cidr.ts';
-import { parseElements } from '../../../src/network/nft-elements.ts';
+import { parseCidr } from '../../../src/network/address/cidr.ts';
+import { parseElements } from '../../../src/network/nftables/nft-elements.ts';
 import { virtualRangePath, virtualRangeRecords } from '../../../src/registry/records/index.ts';
 import { answersPort } from '../../support/answers.ts';
 import { hear, say, talk } from '../../support/datagrams.ts';

@@ -9,7 +9,7 @@ import type { NetworkProblem, OverlayInfo } from '../../../src/agent/host/networ
 import type { OwnedContainer } from '../../../src/agent/ownership.ts';
 import { ServiceFeed } from '../../../src/agent/service-feed.ts';
 import type { ServiceIdentity } from '../../../src/api/v1alpha1/names.ts';
-import { parseCidr } from '../../../src/network/cidr.ts';
+import { parseCidr } from '../../../src/network/address/cidr.ts';
 import { MemoryDatabase } from '../../../src/registry/memory/database.ts';
 import { MemoryStore } from '../../../src/registry/memory/store.ts';
 import {

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseElements } from '../../../src/network/nft-elements.ts';
+import { parseElements } from '../../../src/network/nftables/nft-elements.ts';
 import { virtualRangePath, virtualRangeRecords } from '../../../src/registry/records/index.ts';
 import { eventually } from '../../support/eventually.ts';
 import type { TestContainer, TestHost } from '../../support/netns.ts';

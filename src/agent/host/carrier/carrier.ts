@@ -1,6 +1,6 @@
-import type { OverlayConfig } from '../../../network/overlay-config.ts';
-import type { Chain } from '../../../network/ruleset.ts';
-import { vxlanOverheadBytes, type Peer } from '../../../network/vxlan.ts';
+import type { OverlayConfig } from '../../../network/overlay/overlay-config.ts';
+import type { Chain } from '../../../network/nftables/ruleset.ts';
+import { vxlanOverheadBytes, type Peer } from '../../../network/overlay/vxlan.ts';
 import type { Finding } from '../../audit/finding.ts';
 import type { Underlay } from './underlay.ts';
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { formatCidr, type Cidr } from '../../../network/cidr.ts';
-import { ipv6Cidr, tryParseIpv6, type Ipv6Prefix } from '../../../network/dual-stack.ts';
+import { formatCidr, type Cidr } from '../../../network/address/cidr.ts';
+import { ipv6Cidr, tryParseIpv6, type Ipv6Prefix } from '../../../network/address/dual-stack.ts';
 import type { Exec } from '../exec.ts';
 import { parseTool } from '../tool-output.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { parseIpv6Prefix } from '../../../network/dual-stack.ts';
-import { overlayConfig } from '../../../network/overlay-config.ts';
+import { parseIpv6Prefix } from '../../../network/address/dual-stack.ts';
+import { overlayConfig } from '../../../network/overlay/overlay-config.ts';
 import { ExecError, type Exec } from '../exec.ts';
 import { stopPlainTraffic } from './prepare-carrier.ts';
 

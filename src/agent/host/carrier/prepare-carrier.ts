@@ -1,6 +1,6 @@
-import type { Cidr } from '../../../network/cidr.ts';
-import type { OverlayConfig } from '../../../network/overlay-config.ts';
-import { isTunnelAddress } from '../../../network/tunnel.ts';
+import type { Cidr } from '../../../network/address/cidr.ts';
+import type { OverlayConfig } from '../../../network/overlay/overlay-config.ts';
+import { isTunnelAddress } from '../../../network/overlay/tunnel.ts';
 import type { Clock } from '../../../runtime/clock.ts';
 import { plainCarrier, underlayMtu, type Carrier } from './carrier.ts';
 import { ensureDeadEnd, removeIpv4DeadEnds, removeIpv6DeadEnds } from './dead-end.ts';

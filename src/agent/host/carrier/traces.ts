@@ -1,4 +1,4 @@
-import { isTunnelAddress } from '../../../network/tunnel.ts';
+import { isTunnelAddress } from '../../../network/overlay/tunnel.ts';
 import type { Exec } from '../exec.ts';
 import { readVxlanDevice } from '../vxlan-device.ts';
 import { hasDeadEnd } from './dead-end.ts';

@@ -4,7 +4,7 @@ import {
   tunnelChains,
   tunnelPrefixLength,
   type ObservedTunnel,
-} from '../../../network/tunnel.ts';
+} from '../../../network/overlay/tunnel.ts';
 import { ExecError, type Exec } from '../exec.ts';
 import { allowIpv6 } from '../ipv6/ipv6-kernel.ts';
 import { removeChains } from '../nft.ts';

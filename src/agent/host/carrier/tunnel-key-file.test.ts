@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isTunnelKey } from '../../../network/tunnel-key.ts';
+import { isTunnelKey } from '../../../network/overlay/tunnel-key.ts';
 import { loadTunnelKey } from './tunnel-key-file.ts';
 
 let directory: string;

@@ -6,7 +6,7 @@ import {
 } from 'node:crypto';
 import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isTunnelKey } from '../../../network/tunnel-key.ts';
+import { isTunnelKey } from '../../../network/overlay/tunnel-key.ts';
 
 /** This host's key pair for WireGuard. The private key is known to its file alone. */
 export interface TunnelKey {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { parseCidr } from '../../../network/cidr.ts';
-import type { Peer } from '../../../network/vxlan.ts';
+import { parseCidr } from '../../../network/address/cidr.ts';
+import type { Peer } from '../../../network/overlay/vxlan.ts';
 import { VirtualClock } from '../../../../test/support/virtual-clock.ts';
 import { ExecError, type Exec } from '../exec.ts';
 import { Tunnel, type TunnelOptions } from './tunnel.ts';

@@ -1,5 +1,5 @@
-import type { Cidr } from '../../../network/cidr.ts';
-import type { Ipv6Prefix } from '../../../network/dual-stack.ts';
+import type { Cidr } from '../../../network/address/cidr.ts';
+import type { Ipv6Prefix } from '../../../network/address/dual-stack.ts';
 import {
   desiredTunnelPeers,
   diffTunnelPeers,
@@ -12,8 +12,8 @@ import {
   type ObservedTunnel,
   type TunnelOp,
   type TunnelPeer,
-} from '../../../network/tunnel.ts';
-import { vxlanOverheadBytes, type Peer } from '../../../network/vxlan.ts';
+} from '../../../network/overlay/tunnel.ts';
+import { vxlanOverheadBytes, type Peer } from '../../../network/overlay/vxlan.ts';
 import type { Clock } from '../../../runtime/clock.ts';
 import { findings, type Finding } from '../../audit/finding.ts';
 import type { Carrier } from './carrier.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { tryParseIpv4 } from '../../../network/cidr.ts';
+import { tryParseIpv4 } from '../../../network/address/cidr.ts';
 import type { Exec } from '../exec.ts';
 import { parseTool } from '../tool-output.ts';
 

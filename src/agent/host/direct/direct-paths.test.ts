@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { VirtualClock } from '../../../../test/support/virtual-clock.ts';
-import { parseCidr } from '../../../network/cidr.ts';
+import { parseCidr } from '../../../network/address/cidr.ts';
 import { silentLogger } from '../../../telemetry/log.ts';
 import { DirectPaths } from './direct-paths.ts';
 import { ExecError } from '../exec.ts';

@@ -1,4 +1,4 @@
-import { formatIpv4, type Cidr } from '../../../network/cidr.ts';
+import { formatIpv4, type Cidr } from '../../../network/address/cidr.ts';
 import {
   desiredDirectTables,
   diffDirectTables,
@@ -10,9 +10,9 @@ import {
   type DirectPeer,
   type DirectTables,
   type TunnelPeer,
-} from '../../../network/direct-routes.ts';
-import type { OverlayConfig } from '../../../network/overlay-config.ts';
-import { normalizeMac, type OverlayTables } from '../../../network/vxlan.ts';
+} from '../../../network/overlay/direct-routes.ts';
+import type { OverlayConfig } from '../../../network/overlay/overlay-config.ts';
+import { normalizeMac, type OverlayTables } from '../../../network/overlay/vxlan.ts';
 import { whenAborted } from '../../../runtime/aborted.ts';
 import type { Clock } from '../../../runtime/clock.ts';
 import { runPeriodically } from '../../../runtime/periodic.ts';

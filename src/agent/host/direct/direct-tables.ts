@@ -1,6 +1,10 @@
 import { z } from 'zod';
-import { directTable, probeTable, type DirectTables } from '../../../network/direct-routes.ts';
-import { normalizeMac } from '../../../network/vxlan.ts';
+import {
+  directTable,
+  probeTable,
+  type DirectTables,
+} from '../../../network/overlay/direct-routes.ts';
+import { normalizeMac } from '../../../network/overlay/vxlan.ts';
 import { ExecError, type Exec } from '../exec.ts';
 import { ensureSysctls } from '../sysctl.ts';
 import { parseTool } from '../tool-output.ts';

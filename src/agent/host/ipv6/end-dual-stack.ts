@@ -1,7 +1,10 @@
-import type { Cidr } from '../../../network/cidr.ts';
-import { parseIpv6Prefix, formatIpv6, tryParseIpv6 } from '../../../network/dual-stack.ts';
-import { isolationIpv6Chains, isolationIpv6Sets } from '../../../network/isolation-ipv6.ts';
-import { bridgedIpv6Chain, overlayIpv6Chains } from '../../../network/ruleset-ipv6.ts';
+import type { Cidr } from '../../../network/address/cidr.ts';
+import { parseIpv6Prefix, formatIpv6, tryParseIpv6 } from '../../../network/address/dual-stack.ts';
+import {
+  isolationIpv6Chains,
+  isolationIpv6Sets,
+} from '../../../network/isolation/isolation-ipv6.ts';
+import { bridgedIpv6Chain, overlayIpv6Chains } from '../../../network/nftables/ruleset-ipv6.ts';
 import { removeIpv6DeadEnds } from '../carrier/dead-end.ts';
 import { removeDockerForward } from '../docker-forward.ts';
 import { ExecError, type Exec } from '../exec.ts';
