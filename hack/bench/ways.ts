@@ -1,4 +1,5 @@
 import { routerServiceSpec } from '../../src/controllers/routes/router-service.ts';
+import type { Container } from '../../test/support/box.ts';
 import { benchHosts, sleeper, type BenchCluster } from './bench-cluster.ts';
 import {
   answerHttp,
@@ -14,17 +15,50 @@ import { throughput, throughputPort } from './throughput.ts';
 
 const runs = 5;
 const routed = 'ways.test';
+const router = { namespace: 'nap-system', name: 'nap-router' };
 /** Made by hack/demo/images. */
 const routerImage = 'nap-demo/router:1';
 
 /**
- * (g) The ways to an instance on another host: its own address, its service's virtual IP, the mesh port of a third host, the router
- * of a third host. TCP throughput (the router passes HTTP only), new connections per second, and latency.
+ * (g) The ways to an instance on another host: its own address, its service's virtual IP, the mesh port of a third host, the
+ * router of a third host. TCP throughput (but for the router, which passes HTTP only), new connections per second, and latency.
  */
-export async function benchWays(cluster: BenchCluster) {
+export async function benchWays(cluster: BenchCluster): Promise<Record<string, number>> {
   const { box, control } = cluster;
-  const { kubectl } = control;
-  const router = { namespace: 'nap-system', name: 'nap-router' };
+  try {
+    await deploy(cluster);
+    const { server, ways } = await look(cluster);
+    const measured = [...ways].map(([name, way]) => {
+      return { name, way, gbps: [] as number[], http: [] as HttpReport[] };
+    });
+    const stop = await answerHttp(box, server);
+    try {
+      for (const { way } of measured) await answersBy(box, way);
+      for (let run = 0; run < runs; run++) {
+        for (const { name, way, gbps, http } of measured) {
+          if (name !== 'router') {
+            gbps.push(await throughput(box, way.from, server, way.address));
+          }
+          http.push(await measureHttp(box, way));
+        }
+      }
+    } finally {
+      stop();
+    }
+    const figures = measured.map(({ name, gbps, http }) => ({
+      ...(gbps.length === 0 ? {} : { [`${name}_gbps`]: rounded(median(gbps)) }),
+      ...httpFigures(name, http),
+    }));
+    return Object.fromEntries(figures.flatMap((each) => Object.entries(each)));
+  } finally {
+    const { kubectl } = control;
+    const away = ['--ignore-not-found', '--timeout=120s'];
+    await kubectl.run('delete', 'project', 'ways', ...away);
+    await kubectl.run('delete', 'napsvc', router.name, '-n', router.namespace, ...away);
+  }
+}
+
+async function deploy({ control: { kubectl } }: BenchCluster): Promise<void> {
   await kubectl.apply([
     {
       apiVersion: 'nap.dev/v1alpha1',
@@ -42,62 +76,39 @@ export async function benchWays(cluster: BenchCluster) {
           server: {
             ...sleeper('h2'),
             publish: 'mesh',
-            ports: [answerPort, throughputPort].map((each) => `${each}:${each}`),
+            ports: [answerPort, throughputPort].map((port) => `${port}:${port}`),
             routes: [{ host: routed, port: answerPort }],
           },
         },
       },
     },
   ]);
-  try {
-    await kubectl.wait('project/ways');
-    await kubectl.wait(`napsvc/${router.name}`, 'Ready', 60, router.namespace);
-    const only = async (service: string) => {
-      const [container] = await box.containers(benchHosts, { project: 'ways', service });
-      if (container === undefined) throw new Error(`there is no container of ${service}`);
-      return container;
-    };
-    const [client, server] = [await only('client'), await only('server')];
-    const { status } = await kubectl.get<{
-      status: { virtualIP: string; instances: { ip: string }[] };
-    }>('napsvc/ways-server');
-    const port = answerPort;
-    // Mesh ports and routers are asked from outside of the overlay, by a host that has no instance.
-    const outside = { from: client.host, address: box.address('h3') };
-    const ways = new Map<string, HttpWay>([
-      ['direct', { from: client, address: status.instances[0]?.ip ?? '', port }],
-      ['vip', { from: client, address: status.virtualIP, port }],
-      ['mesh', { ...outside, port }],
-      ['router', { ...outside, port: 80, host: routed }],
-    ]);
-    const traffic = new Map<string, number[]>();
-    const reports = new Map<string, HttpReport[]>();
-    const add = <T>(to: Map<string, T[]>, way: string, value: T): void => {
-      to.set(way, [...(to.get(way) ?? []), value]);
-    };
-    const stop = await answerHttp(box, server);
-    try {
-      for (const way of ways.values()) await answersBy(box, way);
-      for (let run = 0; run < runs; run++) {
-        for (const [name, way] of ways) {
-          if (name !== 'router') {
-            add(traffic, name, await throughput(box, way.from, server, way.address));
-          }
-          add(reports, name, await measureHttp(box, way));
-        }
-      }
-    } finally {
-      stop();
-    }
-    const gbps = [...traffic].map(([way, each]) => [`${way}_gbps`, rounded(median(each))]);
-    return Object.assign(
-      Object.fromEntries(gbps) as Record<string, number>,
-      ...[...reports].map(([way, each]) => httpFigures(way, each)),
-    ) as Record<string, number>;
-  } finally {
-    await kubectl.run('delete', 'project', 'ways', '--timeout=120s');
-    await kubectl.run(
-      ...['delete', 'napsvc', router.name, '-n', router.namespace, '--timeout=120s'],
-    );
-  }
+  await kubectl.wait('project/ways');
+  await kubectl.wait(`napsvc/${router.name}`, 'Ready', 60, router.namespace);
+}
+
+/** Where the instance is, and how one comes to it. */
+async function look({
+  box,
+  control,
+}: BenchCluster): Promise<{ server: Container; ways: ReadonlyMap<string, HttpWay> }> {
+  const only = async (service: string): Promise<Container> => {
+    const [container] = await box.containers(benchHosts, { project: 'ways', service });
+    if (container === undefined) throw new Error(`there is no container of ${service}`);
+    return container;
+  };
+  const [client, server] = [await only('client'), await only('server')];
+  const { status } = await control.kubectl.get<{
+    status: { virtualIP: string; instances: { ip: string }[] };
+  }>('napsvc/ways-server');
+  const port = answerPort;
+  // Mesh ports and routers are for who is not in the overlay: a host asks another one that has no instance.
+  const outside = { from: client.host, address: box.address('h3') };
+  const ways = new Map<string, HttpWay>([
+    ['direct', { from: client, address: status.instances[0]?.ip ?? '', port }],
+    ['vip', { from: client, address: status.virtualIP, port }],
+    ['mesh', { ...outside, port }],
+    ['router', { ...outside, port: 80, host: routed }],
+  ]);
+  return { server, ways };
 }
