@@ -10,6 +10,16 @@ export const benchHosts = ['h1', 'h2', 'h3'] as const;
 /** An image with busybox, built from this machine's packages. */
 export const benchImage = 'nap-demo/guestbook:1';
 
+/** A service that does nothing, on a host. Programs of this machine are run in its containers' networks. */
+export function sleeper(host: string) {
+  return {
+    image: benchImage,
+    entrypoint: ['sleep', '1000000'],
+    stopSignal: 'SIGKILL',
+    placement: { machineMetadata: { host } },
+  };
+}
+
 const root = new URL('../..', import.meta.url).pathname;
 const directory = join(root, '.nap', 'bench');
 
@@ -30,7 +40,7 @@ export class BenchCluster {
     await this.box.up(benchHosts.length);
     await this.control.up();
     for (const host of benchHosts) {
-      await this.box.agent(host, this.control.agentCommand(host, 'purpose=bench'));
+      await this.box.agent(host, this.control.agentCommand(host, `host=${host}`));
     }
     await output([
       join(root, 'hack/demo/images'),

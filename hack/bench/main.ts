@@ -11,13 +11,16 @@ import { benchDns } from './dns.ts';
 import { benchFailover } from './failover.ts';
 import { benchIdle } from './idle.ts';
 import { benchOverlay } from './overlay.ts';
+import { benchPropagation } from './propagation.ts';
 import { benchResolve } from './resolve.ts';
+import { benchRuleUpdates } from './rule-updates.ts';
 import { benchScheduler } from './scheduler.ts';
 import { benchStart60 } from './start60.ts';
 import { benchZeroDrop } from './zero-drop.ts';
 import { Swarm } from './swarm.ts';
+import { benchSwarmMesh, lacksForSwarmMesh } from './swarm-mesh.ts';
 import { table, type Results } from './table.ts';
-import { benchVip } from './vip.ts';
+import { benchWays } from './ways.ts';
 
 const cluster = new BenchCluster();
 const swarm = new Swarm(cluster.box);
@@ -34,13 +37,20 @@ const parts: Record<string, () => unknown> = {
   scheduler: () => benchScheduler(),
   dns: () => benchDns(),
   agents: () => benchAgents(),
+  ruleUpdates: () => benchRuleUpdates(),
   idle: () => benchIdle(cluster),
   resolve: () => benchResolve(cluster),
   overlay: () => benchOverlay(cluster),
   zeroDrop: () => benchZeroDrop(cluster),
-  traffic: () => benchVip(cluster),
+  traffic: () => benchWays(cluster),
+  propagation: () => benchPropagation(cluster),
   start60: () => withSwarm(() => benchStart60(cluster, swarm)),
   failover: () => withSwarm(() => benchFailover(cluster, swarm)),
+  swarmMesh: async () => {
+    const lack = await lacksForSwarmMesh();
+    if (lack !== undefined) return { not_here: lack };
+    return withSwarm(() => benchSwarmMesh(cluster, swarm));
+  },
 };
 
 const chosen = process.argv.slice(2);
@@ -52,7 +62,7 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
-const withoutHosts: ReadonlySet<string> = new Set(['scheduler', 'dns', 'agents']);
+const withoutHosts: ReadonlySet<string> = new Set(['scheduler', 'dns', 'agents', 'ruleUpdates']);
 
 /** Whether all parts chosen run without hosts. */
 function needNoCluster(parts: readonly string[]): boolean {
@@ -66,7 +76,7 @@ try {
     if (chosen.length > 0 && !chosen.includes(name)) continue;
     process.stderr.write(`measuring ${name} …\n`);
     try {
-      results[name] = (await measure()) as Record<string, number>;
+      results[name] = (await measure()) as Record<string, number | string>;
     } catch (error) {
       results[name] = { could_not_run: error instanceof Error ? error.message : String(error) };
     }

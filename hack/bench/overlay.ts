@@ -1,14 +1,10 @@
 import { z } from 'zod';
 import { CommandError } from '../../test/support/command.ts';
-import { eventually } from '../../test/support/eventually.ts';
 import type { BenchCluster } from './bench-cluster.ts';
 import { median, rounded } from './statistics.ts';
+import { throughput } from './throughput.ts';
 
 const runs = 5;
-const secondsEach = 3;
-const report = z.object({
-  end: z.object({ sum_received: z.object({ bits_per_second: z.number() }) }),
-});
 
 /** (e) TCP throughput between two hosts through nap's overlay and through a VXLAN made by hand, in Gbit/s. */
 export async function benchOverlay(cluster: BenchCluster) {
@@ -49,36 +45,11 @@ export async function benchOverlay(cluster: BenchCluster) {
   const hand: number[] = [];
   try {
     for (let run = 0; run < runs; run++) {
-      nap.push(await throughput(cluster, client, server, gateway));
-      hand.push(await throughput(cluster, client, server, `192.168.99.${server.slice(1)}`));
+      nap.push(await throughput(cluster.box, client, server, gateway));
+      hand.push(await throughput(cluster.box, client, server, `192.168.99.${server.slice(1)}`));
     }
   } finally {
     for (const host of [client, server]) await sh(host, 'ip', 'link', 'del', 'byhand');
   }
   return { nap_gbps: rounded(median(nap)), hand_gbps: rounded(median(hand)) };
-}
-
-async function throughput(
-  cluster: BenchCluster,
-  client: string,
-  server: string,
-  address: string,
-): Promise<number> {
-  await cluster.box.sh(server, ['iperf3', '-s', '-1', '-D', '-B', address]);
-  const outcome = await eventually(
-    'iperf3 answers',
-    async () => {
-      const result = await cluster.box.sh(client, [
-        'iperf3',
-        '-J',
-        '-c',
-        address,
-        '-t',
-        String(secondsEach),
-      ]);
-      return result.code === 0 ? result : undefined;
-    },
-    20_000,
-  );
-  return report.parse(JSON.parse(outcome.stdout)).end.sum_received.bits_per_second / 1e9;
 }

@@ -1,13 +1,10 @@
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { createInterface, type Interface } from 'node:readline';
 import { endpointRecords } from '../../src/registry/records/index.ts';
 import { benchHosts, type BenchCluster } from './bench-cluster.ts';
+import { startInside, stopInside, type Inside } from './inside.ts';
 import { quantile, rounded } from './statistics.ts';
 
 const changes = 200;
-const script = new URL('../cluster', import.meta.url).pathname;
-const probe = new URL('resolve-probe.ts', import.meta.url).pathname;
-const tsx = new URL('../../node_modules/.bin/tsx', import.meta.url).pathname;
 
 /** (d) From the write of an endpoint record to the last of three hosts resolving it, in milliseconds. */
 export async function benchResolve(cluster: BenchCluster) {
@@ -38,10 +35,10 @@ export async function benchResolve(cluster: BenchCluster) {
 
 /** A probe in a host's network. */
 class Probe {
-  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #child: Inside;
   readonly #lines: Interface;
 
-  private constructor(child: ChildProcessWithoutNullStreams) {
+  private constructor(child: Inside) {
     this.#child = child;
     this.#lines = createInterface({ input: child.stdout });
   }
@@ -57,12 +54,7 @@ class Probe {
         '{{(index .IPAM.Config 0).Gateway}}',
       )
     ).trim();
-    const { name, net, directory } = cluster.box.place;
-    const child = spawn(script, ['sh', host, tsx, probe, gateway], {
-      env: { ...process.env, NAP_BOX: name, NAP_BOX_NET: net, NAP_BOX_DIR: directory },
-    });
-    child.stderr.pipe(process.stderr);
-    return new Probe(child);
+    return new Probe(await startInside(cluster.box, host, 'resolve-probe.ts', gateway));
   }
 
   /** The monotonic time, ms, at which `name` first had `address`. */
@@ -81,6 +73,6 @@ class Probe {
   }
 
   stop(): void {
-    this.#child.kill('SIGKILL');
+    stopInside(this.#child);
   }
 }

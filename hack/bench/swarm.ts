@@ -70,6 +70,24 @@ export class Swarm {
     );
   }
 
+  /** Makes a service of one task, on `host`, whose ports all hosts answer on; returns its container. */
+  async publish(
+    name: string,
+    host: string,
+    ports: readonly number[],
+  ): Promise<{ readonly host: string; readonly id: string }> {
+    await this.#box.docker(
+      benchHosts[0],
+      ...['service', 'create', '--quiet', '--name', name],
+      ...['--constraint', `node.hostname==${host}`],
+      ...ports.flatMap((port) => ['--publish', `published=${port},target=${port},mode=ingress`]),
+      ...[this.#image, 'sleep', '1000000'],
+    );
+    const filter = `label=com.docker.swarm.service.name=${name}`;
+    const id = await this.#box.docker(host, 'ps', '-q', '--no-trunc', '--filter', filter);
+    return { host, id: id.trim() };
+  }
+
   /** Hosts of the running tasks. */
   async hostsOf(name: string): Promise<string[]> {
     const text = await this.#box.docker(
