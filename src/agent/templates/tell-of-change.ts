@@ -2,7 +2,7 @@ import { sleep } from '../../runtime/clock.ts';
 import { EngineError, isNotFound } from '../docker/errors.ts';
 import { ReloadError, tellContainer } from '../files/tell.ts';
 import type { OwnedContainer } from '../ownership.ts';
-import type { ApplyDeps, Job } from './apply-template.ts';
+import type { ApplyDeps, Job } from './template-job.ts';
 import { TemplateTrouble } from './template-trouble.ts';
 import type { Run } from './template-store.ts';
 

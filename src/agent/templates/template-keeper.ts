@@ -16,7 +16,8 @@ import { nameOf, type FilesOf } from '../files/file-store.ts';
 import type { OwnedContainer } from '../ownership.ts';
 import { Semaphore } from '../semaphore.ts';
 import { EndpointView, type Feed } from './endpoint-view.ts';
-import { applyTemplate, readTarget, type ApplyDeps, type Job } from './apply-template.ts';
+import { applyTemplate, readTarget } from './apply-template.ts';
+import type { ApplyDeps, Job } from './template-job.ts';
 import { TemplateTrouble } from './template-trouble.ts';
 import { templateData, watchedService, type HostFacts } from './template-data.ts';
 import {
