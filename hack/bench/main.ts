@@ -70,8 +70,9 @@ function needNoCluster(parts: readonly string[]): boolean {
 }
 
 const results: Results = {};
+const withCluster = !needNoCluster(chosen);
 try {
-  if (!needNoCluster(chosen)) await cluster.up();
+  if (withCluster) await cluster.up();
   for (const [name, measure] of Object.entries(parts)) {
     if (chosen.length > 0 && !chosen.includes(name)) continue;
     process.stderr.write(`measuring ${name} …\n`);
@@ -82,8 +83,11 @@ try {
     }
   }
 } finally {
-  await swarm.down();
-  await cluster.down();
+  // Without hosts of its own, it would take away those of a run that goes on elsewhere.
+  if (withCluster) {
+    await swarm.down();
+    await cluster.down();
+  }
 }
 await mkdir('.nap', { recursive: true });
 await writeFile('.nap/bench.json', JSON.stringify(results, null, 2) + '\n');
