@@ -37,7 +37,8 @@ import { endDualStack } from './ipv6/end-dual-stack.ts';
 import type { Exec } from './exec.ts';
 import { ensureIpv6Forwarding } from './ipv6/ipv6-kernel.ts';
 import { applyTables, ensureVirtualRoutes, readTables, type Families } from './kernel-tables.ts';
-import { ensureBridge, ensureHairpin, ensureLocalRouting } from './local-bridge.ts';
+import { ensureHairpin, type KernelFiles } from './hairpin.ts';
+import { ensureBridge, ensureLocalRouting } from './local-bridge.ts';
 import { ensureChains } from './nft.ts';
 import { ensureSysctls } from './sysctl.ts';
 import { ToolOutputError } from './tool-output.ts';
@@ -60,6 +61,8 @@ export interface HostNetworkSpec {
   readonly checksumOffload: boolean;
   /** Absent: all goes through the tunnel. */
   readonly direct?: DirectPaths | undefined;
+  /** Absent: the kernel's files do not show this host's network. */
+  readonly files?: KernelFiles | undefined;
 }
 
 /** Those who keep elements in sets and maps of nap's table. */
@@ -242,7 +245,11 @@ export class HostNetwork {
     const known = this.#bridgeKnown;
     const bridge = await ensureBridge(this.#exec, this.#rules, known, signal);
     this.#bridgeKnown = bridge.exists;
-    const outcome = await ensureLocalRouting(this.#exec, this.#rules, signal);
+    const outcome = await ensureLocalRouting(
+      this.#exec,
+      { ...this.#rules, files: this.#spec.files },
+      signal,
+    );
     this.#localProblem = outcome.problem;
     this.#localIpv6Problem = outcome.ipv6Problem;
     // What a new bridge needs is no repair.
@@ -252,7 +259,8 @@ export class HostNetwork {
 
   /** An instance's port has come to the bridge. */
   async ensurePorts(signal?: AbortSignal): Promise<void> {
-    await ensureHairpin(this.#exec, this.#spec.bridge, signal);
+    const { bridge, files } = this.#spec;
+    await ensureHairpin(this.#exec, bridge, files, signal);
   }
 
   /** Where it is off, what cannot be read is told, and keeps nothing else from its work. */

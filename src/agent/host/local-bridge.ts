@@ -17,6 +17,7 @@ import { ipv6Of, type Ipv6Prefix } from '../../network/address/dual-stack.ts';
 import type { Chain } from '../../network/nftables/ruleset.ts';
 import { bridgedIpv6Chain, localRoutingIpv6Rules } from '../../network/nftables/ruleset-ipv6.ts';
 import { ExecError, type Exec } from './exec.ts';
+import { ensureHairpin, type KernelFiles } from './hairpin.ts';
 import { allowIpv6 } from './ipv6/ipv6-kernel.ts';
 import { ensureChains } from './nft.ts';
 import { parseTool } from './tool-output.ts';
@@ -39,20 +40,14 @@ const addressList = z.array(
     addr_info: z.array(z.looseObject({ local: z.string().optional() })).optional(),
   }),
 );
-const portList = z.array(
-  z.looseObject({
-    ifname: z.string(),
-    master: z.string().optional(),
-    hairpin: z.boolean().optional(),
-  }),
-);
-
 export interface LocalBridge {
   readonly bridge: string;
   /** This host's. */
   readonly subnet: Cidr;
   /** Present: instances have IPv6 addresses, too. */
   readonly ipv6?: Ipv6Prefix | undefined;
+  /** Where this network's part of the kernel's files is; see `ensureHairpin`. */
+  readonly files?: KernelFiles | undefined;
 }
 
 /** The chain that has frames between instances routed. @param mac the bridge's own */
@@ -84,12 +79,17 @@ export interface LocalRouting {
 /** Has instances of this host meet in the host's routing. Does nothing before the bridge exists. Throws ExecError. */
 export async function ensureLocalRouting(
   exec: Exec,
-  { bridge, subnet, ipv6 }: LocalBridge,
+  { bridge, subnet, ipv6, files }: LocalBridge,
   signal?: AbortSignal,
 ): Promise<LocalRouting> {
   const mac = (await bridgeLink(exec, bridge, signal))?.address;
   if (mac === undefined) return { changes: [] };
-  const routed = await ensureRouted(exec, bridge, localRoutingChain(subnet, mac, ipv6), signal);
+  const routed = await ensureRouted(
+    exec,
+    { bridge, files },
+    localRoutingChain(subnet, mac, ipv6),
+    signal,
+  );
   if (ipv6 === undefined) return routed;
   const apart = await keepIpv6Apart(exec, bridge, signal);
   return { ...routed, ...apart, changes: [...routed.changes, ...apart.changes] };
@@ -97,11 +97,11 @@ export async function ensureLocalRouting(
 
 async function ensureRouted(
   exec: Exec,
-  bridge: string,
+  { bridge, files }: Pick<LocalBridge, 'bridge' | 'files'>,
   chain: Chain,
   signal?: AbortSignal,
 ): Promise<LocalRouting> {
-  const isFiltered = await ensureHairpin(exec, bridge, signal);
+  const isFiltered = await ensureHairpin(exec, bridge, files, signal);
   try {
     return { changes: await ensureChains(exec, [chain], [], signal) };
   } catch (error) {
@@ -201,29 +201,4 @@ async function bridgeLink(exec: Exec, bridge: string, signal?: AbortSignal) {
     if (error instanceof ExecError && error.exitCode === 1) return undefined;
     throw error;
   }
-}
-
-/**
- * Lets an instance reach itself, where that takes a setting of its port. Returns whether bridges hand their frames to
- * iptables and nftables' `ip` tables.
- */
-export async function ensureHairpin(
-  exec: Exec,
-  bridge: string,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const setting = 'net/bridge/bridge-nf-call-iptables';
-  const filtered = await exec('sysctl', ['-n', '-e', setting], {}, signal);
-  if (filtered.stdout.trim() !== '1') return false;
-  const { stdout } = await exec('bridge', ['-j', '-d', 'link', 'show'], {}, signal);
-  const ports = parseTool(portList, stdout, 'bridge link').filter(
-    ({ master, hairpin }) => master === bridge && hairpin !== true,
-  );
-  if (ports.length === 0) return true;
-  const input = ports.map(({ ifname }) => `link set dev ${ifname} hairpin on\n`).join('');
-  // An instance may have ended meanwhile.
-  await exec('bridge', ['-force', '-batch', '-'], { input }, signal).catch((error: unknown) => {
-    if (signal?.aborted === true) throw error;
-  });
-  return true;
 }

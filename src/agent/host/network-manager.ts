@@ -18,6 +18,7 @@ import { Semaphore } from '../semaphore.ts';
 import { underlayMtu } from './carrier/carrier.ts';
 import { directPaths } from './direct/direct-paths.ts';
 import { hostExec, hostFollow, type Exec, type Follow } from './exec.ts';
+import { kernelFiles } from './hairpin.ts';
 import { HostNetwork, joinedKeepers, readPrevious } from './host-network.ts';
 import { IsolationKeeper } from './isolation-keeper.ts';
 import { requireIpv6, requireIpv6Mtu } from './ipv6/ipv6-kernel.ts';
@@ -282,6 +283,7 @@ export class NetworkManager {
       {
         ...{ config, subnet, mac, address, publicKey, carrier, mtu, checksumOffload, direct },
         ...names,
+        files: this.#options.exec === undefined ? kernelFiles : undefined,
       },
       joinedKeepers([virtualIps, isolation].filter((keeper) => keeper !== undefined)),
     );
