@@ -37,8 +37,8 @@ export type UnreadableListener = (path: string, problem: string) => void;
  *   and nobody may conclude anything about it. Broken records stop nothing.
  * - What an earlier agent knew (`remember`) is a beginning that lasts until the first snapshot.
  * - A store whose revisions have gone backwards has been emptied or restored from a backup. Its snapshot proves
- *   no absence: the placements it lacks stay (until deletions of them are seen, or the agent is started anew). Those that only an earlier
- *   agent knew stay `remembered`.
+ *   no absence: the placements it lacks stay until deletions of them are seen, or until a later snapshot or listing lacks them, too, such
+ *   as the one that comes with a new lease. Those that only an earlier agent knew stay `remembered`.
  */
 export class DesiredState {
   readonly prefix: string;
