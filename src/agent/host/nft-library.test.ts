@@ -59,12 +59,15 @@ describe('scripts for nft', () => {
   });
 
   it('go to the program when they are long, or the library refuses them', async () => {
-    const { nft, program, library } = setUp(async (script) => script !== 'wrong');
+    const { nft, program, library } = setUp(async (script) => {
+      if (script === 'too much') throw new Error('EMFILE: too many open files');
+      return script !== 'wrong';
+    });
     await nft('first');
     const long = 'x'.repeat(200_000);
-    for (const script of ['short', long, 'wrong']) await nft(script);
-    expect(library).toEqual(['short', 'wrong']);
-    expect(program).toEqual(['first', long, 'wrong']);
+    for (const script of ['short', long, 'wrong', 'too much']) await nft(script);
+    expect(library).toEqual(['short', 'wrong', 'too much']);
+    expect(program).toEqual(['first', long, 'wrong', 'too much']);
   });
 
   it('that were cancelled while others were carried out are not begun', async () => {

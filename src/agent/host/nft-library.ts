@@ -1,10 +1,15 @@
 import { closeSync, openSync } from 'node:fs';
+import { memoryUsage } from 'node:process';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
-import { foreignFunctions } from '../foreign-functions.ts';
+import {
+  foreignFunctions,
+  type ForeignFunction,
+  type ForeignFunctions,
+} from '../foreign-functions.ts';
 import { Semaphore } from '../semaphore.ts';
 import { defaultTimeoutMs, ExecError, type Exec } from './exec.ts';
 
-/** Carries out a script in one transaction; false: it was refused, and nothing has changed. */
+/** Carries out a script in one transaction; false, or rejects: nothing has changed. Calls must not overlap. */
 export type RunScript = (script: string) => Promise<boolean>;
 
 /** Versions of the library have had the same name since nftables 0.9.1. */
@@ -14,6 +19,11 @@ const libraryName = 'libnftables.so.1';
  * nothing, and its memory, a kilobyte an element, goes back to the machine: what the library was given, the process would keep.
  */
 const maxLength = 100_000;
+/**
+ * Growth of the process, in bytes, of which the C library is told to give back what is free. To change any element, nft reads all
+ * elements of all sets of intervals on the host, which may be long lists of addresses that somebody has blocked.
+ */
+const trimBytes = 16 * 1024 * 1024;
 const line = 'nft -f -';
 
 /**
@@ -32,14 +42,17 @@ export function nftInProcess(
   load: () => Promise<RunScript> = loadLibrary,
   clock: Clock = systemClock,
 ): Exec {
-  // The library keeps what it has read of the kernel, and is not made for calls that overlap.
   const turns = new Semaphore(1);
   let library: Promise<RunScript | undefined> | undefined;
 
   const runInTurn = async (script: string, timeoutMs: number): Promise<boolean> => {
     const run = await library;
     if (run === undefined) return false;
-    const done = await within(clock, timeoutMs, run(script));
+    const done = await within(
+      clock,
+      timeoutMs,
+      run(script).catch(() => false),
+    );
     if (done !== undefined) return done;
     library = Promise.resolve(undefined);
     throw new ExecError(line, { why: `no end after ${timeoutMs} ms` });
@@ -84,23 +97,55 @@ async function loadLibrary(): Promise<RunScript> {
   const koffi = await foreignFunctions();
   const library = koffi.load(libraryName);
   const create = library.func('void *nft_ctx_new(uint32_t)');
+  const free = library.func('void nft_ctx_free(void *)');
   const bufferOutput = library.func('int nft_ctx_buffer_output(void *)');
   const bufferError = library.func('int nft_ctx_buffer_error(void *)');
   const takeOutput = library.func('const char *nft_ctx_get_output_buffer(void *)');
   const takeError = library.func('const char *nft_ctx_get_error_buffer(void *)');
   const runScript = library.func('int nft_run_cmd_from_buffer(void *, const char *)');
-  // Without a file descriptor for its socket, the library would end the process.
-  closeSync(openSync('/dev/null', 'r'));
-  const context: unknown = create(0);
-  bufferOutput(context);
-  bufferError(context);
-  return (script) =>
-    new Promise((resolve) => {
-      runScript.async(context, script, (error: Error | null, status: number) => {
-        // Taking them empties them.
-        takeOutput(context);
-        takeError(context);
-        resolve(error === null && status === 0);
-      });
+  const trim = memoryTrim(koffi);
+  const open = (): unknown => {
+    // Without a file descriptor for its socket, the library would end the process.
+    closeSync(openSync('/dev/null', 'r'));
+    const opened: unknown = create(0);
+    bufferOutput(opened);
+    bufferError(opened);
+    return opened;
+  };
+  let context: unknown;
+  return async (script) => {
+    context ??= open();
+    const before = memoryUsage.rss();
+    const done = (await beside(runScript, context, script)) === 0;
+    // Taking them empties them.
+    takeOutput(context);
+    takeError(context);
+    const grown = memoryUsage.rss() - before > trimBytes;
+    if (grown || !done) {
+      // With all that it has read of the kernel, and answers of the kernel that it has not.
+      await beside(free, context);
+      context = undefined;
+    }
+    if (grown && trim !== undefined) await beside(trim, 0);
+    return done;
+  };
+}
+
+/** malloc_trim(3) of glibc; other C libraries have none. */
+function memoryTrim(koffi: ForeignFunctions): ForeignFunction | undefined {
+  try {
+    return koffi.load(null).func('int malloc_trim(size_t)');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Calls a function beside the main thread. */
+function beside(function_: ForeignFunction, ...args: readonly unknown[]): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    function_.async(...args, (error: Error | null, result: unknown) => {
+      if (error === null) resolve(result);
+      else reject(error);
     });
+  });
 }
