@@ -28,7 +28,7 @@ const line = 'nft -f -';
 
 /**
  * As `exec`, but scripts for `nft -f -` are carried out within this process, by the library of which the program nft is a thin
- * cover, where there is one: starting the program takes a forty times as much of the processor as a change of a few elements
+ * cover, where there is one: starting the program takes forty times as much of the processor as a change of a few elements
  * does. Long scripts and what is read go on through the program: a listing meets everybody's rules, and the library ends its process
  * when it cannot make sense of one. What the library refuses, the program is asked for, too: it names the line that is wrong.
  *
