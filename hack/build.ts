@@ -48,7 +48,8 @@ const koffiBeside: Plugin = {
     const folder = resolve(`node_modules/@koromix/koffi-${process.platform}-${process.arch}`);
     build.onResolve({ filter: /^koffi$/ }, () => ({ path: 'koffi', namespace: 'koffi-beside' }));
     build.onLoad({ filter: /.*/, namespace: 'koffi-beside' }, async () => {
-      const libraries = (await readdir(folder))
+      // npm installs what is for this platform; for some there is nothing.
+      const libraries = (await readdir(folder).catch(() => []))
         .filter((name) => name.endsWith(process.arch))
         .sort();
       const tries = libraries.map((name) => `() => require('${folder}/${name}/koffi.node')`);
@@ -57,7 +58,7 @@ const koffiBeside: Plugin = {
         for (const load of [${tries.join(', ')}]) {
           try { koffi ??= load(); } catch (e) { error = e; }
         }
-        if (koffi === undefined) throw error;
+        if (koffi === undefined) throw error ?? new Error('built where koffi has no binary');
         export default koffi;`;
       return { contents, resolveDir: folder };
     });

@@ -195,6 +195,26 @@ describe('messages that come faster than they are taken', () => {
     expect(byReady.size > 0).toBe(bursts === undefined);
   });
 
+  it('are answered also when one of them fails', async () => {
+    let failures = 0;
+    const server = await serve({
+      answer: () => undefined,
+      ready: (message, _source, reply) => {
+        if (message[0] !== 2) return message.copy(reply);
+        failures++;
+        throw new Error('out of order');
+      },
+    });
+    const asker = await udp('127.0.0.1');
+    await eventually('an answer after a failure', () => {
+      for (const first of [1, 2, 3]) {
+        asker.socket.send(Buffer.from([first, 0, 7, 7]), server.port ?? 0, '127.0.0.1');
+      }
+      return failures > 0 && asker.received.some((message) => message[0] === 3);
+    });
+    expect(asker.received.every((message) => message[0] !== 2)).toBe(true);
+  });
+
   it('are of one whose allowance they use up, and of nobody who may not ask', async () => {
     const server = await serve({
       allowed: (source) => source !== '127.0.0.9',

@@ -259,9 +259,15 @@ export class DnsServer {
     const answerInPlace: AnswerInPlace = (message, address, port, reply) => {
       const source = admit(message, port, address);
       if (source === undefined) return 0;
-      const length = ready?.(message, address, reply) ?? 0;
-      if (length === 0) work(Buffer.from(message), port, address, source);
-      return length;
+      try {
+        const length = ready?.(message, address, reply) ?? 0;
+        if (length === 0) work(Buffer.from(message), port, address, source);
+        return length;
+      } catch (error) {
+        // Must cost neither the others of the burst their answers nor the agent its life.
+        failed(error, address);
+        return 0;
+      }
     };
     socket.on('message', (message, { address, port }) => {
       const source = admit(message, port, address);

@@ -1,4 +1,5 @@
 import { arch, endianness, platform } from 'node:os';
+import { foreignFunctions } from '../foreign-functions.ts';
 
 /** Memory that stays where it is, for good. */
 export interface Memory {
@@ -23,7 +24,7 @@ export interface SocketCalls {
  */
 export async function loadSocketCalls(): Promise<SocketCalls | undefined> {
   if (platform() !== 'linux' || !arch().endsWith('64') || endianness() !== 'LE') return undefined;
-  const { default: koffi } = await import('koffi');
+  const koffi = await foreignFunctions();
   const c = koffi.load(null);
   return {
     socket: c.func('int socket(int, int, int)'),

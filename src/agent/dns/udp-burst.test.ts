@@ -109,6 +109,17 @@ describe('datagrams that wait', () => {
 });
 
 describe('an answer that cannot be sent', () => {
+  it('for want of room is dropped, rather than sent with what lies beyond its place', async () => {
+    const socket = open(await calls());
+    const one = await peer('127.0.0.1');
+    await send(one, 'too long', 'fits');
+    socket.drain((datagram, _source, _port, reply) =>
+      datagram.toString() === 'fits' ? reply.write('fits') : reply.length + 1,
+    );
+    await eventually('the other', () => one.received.length > 0);
+    expect(one.received).toEqual(['fits']);
+  });
+
   it('holds up no other', async () => {
     const real = await calls();
     let first = true;

@@ -151,7 +151,8 @@ export class UdpBursts {
       const reply = replies.data[answers];
       if (datagram === undefined || reply === undefined) continue;
       const length = answer(datagram, this.#text(received.address(i)), received.port(i), reply);
-      if (length > 0) replies.addressTo(answers++, length, received, i);
+      // Beyond its place lie answers to others: rather none than one of those.
+      if (length > 0 && length <= reply.length) replies.addressTo(answers++, length, received, i);
     }
     for (let sent = 0; sent < answers;) {
       const more = this.#calls.sendmmsg(fd, replies.from(sent), answers - sent, messageDontWait);

@@ -6,10 +6,13 @@ export interface ExecResult {
   readonly stderr: string;
 }
 
+/** How long a command may take, in milliseconds, when nothing else is said. */
+export const defaultTimeoutMs = 10_000;
+
 export interface ExecOptions {
   /** Written to the command's standard input. */
   readonly input?: string;
-  /** The command is killed after this long. Default 10,000 ms. */
+  /** The command is killed after so many milliseconds. Default `defaultTimeoutMs`. */
   readonly timeoutMs?: number;
 }
 
@@ -74,7 +77,7 @@ export function hostExec(prefix: readonly string[] = []): Exec {
     new Promise((resolve, reject) => {
       const [file = command, ...all] = [...prefix, command, ...args];
       const line = [command, ...args].join(' ');
-      const timeoutMs = options.timeoutMs ?? 10_000;
+      const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
       const child = execFile(
         file,
         all,

@@ -30,6 +30,18 @@ describe('dist/nap.js', () => {
     }
   });
 
+  it('calls C functions: the binary for this machine is there', async () => {
+    const part = (await readdir(`${root}dist/parts`)).find((name) => /^koffi-.*\.js$/.test(name));
+    const { stdout } = await run([
+      execPath,
+      '--input-type=module',
+      '--eval',
+      `const { default: koffi } = await import(${JSON.stringify(`${root}dist/parts/${part}`)});
+       console.log(koffi.load(null).func('int abs(int)')(-78));`,
+    ]);
+    expect(stdout).toBe('78\n');
+  });
+
   it('teaches its commands', async () => {
     const { stdout } = await nap('--help');
     for (const command of ['up', 'agent', 'operator', 'apiserver']) {
