@@ -16,6 +16,11 @@ const outcomes: readonly Outcome[] = ['success', 'requeueAfter', 'error', 'termi
 const passBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60];
 
 /**
+ * Milliseconds between looks at the event loop's delay. Ten, which is the library's choice, wake an idle process a hundred times a second.
+ */
+const never = 3_600_000;
+
+/**
  * The metrics of one process, in a registry of their own, so that several can live in one process (and in tests).
  * Series that are known beforehand start at 0: rate() and alerts need a first value to see the first increase.
  */
@@ -24,7 +29,24 @@ export class Metrics {
 
   /** @param processMetrics also memory, CPU, event loop lag and so on of this process. Default true. */
   constructor(processMetrics = true) {
-    if (processMetrics) collectDefaultMetrics({ register: this.#registry });
+    if (processMetrics) this.#addProcessMetrics();
+  }
+
+  #addProcessMetrics(): void {
+    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: never });
+    for (const figure of ['min', 'max', 'mean', 'stddev', 'p50', 'p90', 'p99']) {
+      this.#registry.removeSingleMetric(`nodejs_eventloop_lag_${figure}_seconds`);
+    }
+    let last = performance.eventLoopUtilization();
+    this.gauge({
+      name: 'nodejs_eventloop_utilization',
+      help: 'Share of the time since it was last asked for in which the event loop was busy.',
+      collect() {
+        const now = performance.eventLoopUtilization();
+        this.set(performance.eventLoopUtilization(now, last).utilization);
+        last = now;
+      },
+    });
   }
 
   /** For the Content-Type header of `render`. */
