@@ -20,6 +20,7 @@ import { ExecError, type Exec } from './exec.ts';
 import { ensureHairpin, type KernelFiles } from './hairpin.ts';
 import { allowIpv6 } from './ipv6/ipv6-kernel.ts';
 import { ensureChains } from './nft.ts';
+import { showAddresses } from './show-device.ts';
 import { parseTool } from './tool-output.ts';
 
 const linkList = z.array(
@@ -32,12 +33,6 @@ const linkList = z.array(
         info_data: z.looseObject({ nf_call_ip6tables: z.number().optional() }).optional(),
       })
       .optional(),
-  }),
-);
-const addressList = z.array(
-  z.looseObject({
-    ifname: z.string().optional(),
-    addr_info: z.array(z.looseObject({ local: z.string().optional() })).optional(),
   }),
 );
 export interface LocalBridge {
@@ -187,9 +182,8 @@ async function holds(
   address: string,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const { stdout } = await exec('ip', [family, '-j', 'addr', 'show', 'dev', bridge], {}, signal);
-  // A device without addresses is not in the list.
-  const held = parseTool(addressList, stdout, 'ip addr').find(({ ifname }) => ifname === bridge);
+  const devices = await showAddresses(exec, family, ['dev', bridge], signal);
+  const held = devices.find(({ ifname }) => ifname === bridge);
   return held?.addr_info?.some(({ local }) => local === address) === true;
 }
 

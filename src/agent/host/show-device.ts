@@ -2,8 +2,9 @@ import { z } from 'zod';
 import { ExecError, type Exec } from './exec.ts';
 import { parseTool } from './tool-output.ts';
 
-/** What `ip -d -j addr show` says of a device of any kind. */
+/** What `ip -d -j addr show` says of a device of any kind; without `-d` there is no `linkinfo`. */
 export const deviceEntry = z.looseObject({
+  ifname: z.string().optional(),
   mtu: z.int().optional(),
   flags: z.array(z.string()).optional(),
   linkinfo: z.looseObject({ info_kind: z.string().optional() }).optional(),
@@ -36,6 +37,20 @@ export async function showDevice<T extends DeviceEntry>(
     throw error;
   }
   return parseTool(z.array(schema), stdout, 'ip addr').find((entry) => entry.mtu !== undefined);
+}
+
+/**
+ * What `ip` says of all devices and addresses that `selection` chooses (`dev nap0`, `to 10.77.0.0/16`, …). A device of which no address is
+ * chosen is left out, or has none. Throws ExecError or ToolOutputError.
+ */
+export async function showAddresses(
+  exec: Exec,
+  family: '-4' | '-6',
+  selection: readonly string[],
+  signal?: AbortSignal,
+): Promise<readonly DeviceEntry[]> {
+  const { stdout } = await exec('ip', [family, '-j', 'addr', 'show', ...selection], {}, signal);
+  return parseTool(z.array(deviceEntry), stdout, 'ip addr');
 }
 
 /** Addresses of a device that `wanted` accepts, as `address/length`. */

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { formatCidr, type Cidr } from '../../../network/address/cidr.ts';
 import { ipv6Cidr, tryParseIpv6, type Ipv6Prefix } from '../../../network/address/dual-stack.ts';
 import type { Exec } from '../exec.ts';
+import { showAddresses } from '../show-device.ts';
 import { parseTool } from '../tool-output.ts';
 
 /** Marks the route as nap's. A number that nobody else has. */
@@ -14,11 +15,6 @@ const routeList = z.array(
     dst: z.string(),
     type: z.string().optional(),
     protocol: z.string().optional(),
-  }),
-);
-const addressList = z.array(
-  z.looseObject({
-    addr_info: z.array(z.looseObject({ local: z.string().optional() })).optional(),
   }),
 );
 
@@ -130,8 +126,7 @@ async function addressesIn(
   network: string,
   signal?: AbortSignal,
 ): Promise<Set<string>> {
-  const { stdout } = await exec('ip', [family, '-j', 'addr', 'show', 'to', network], {}, signal);
-  const devices = parseTool(addressList, stdout, 'ip addr');
+  const devices = await showAddresses(exec, family, ['to', network], signal);
   return new Set(
     devices.flatMap(({ addr_info: held = [] }) => held.flatMap(({ local }) => local ?? [])),
   );

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { tryParseIpv4 } from '../../../network/address/cidr.ts';
 import type { Exec } from '../exec.ts';
+import { showAddresses } from '../show-device.ts';
 import { parseTool } from '../tool-output.ts';
 
 /** How this host reaches the other hosts. */
@@ -17,15 +18,6 @@ export class UnderlayError extends Error {
   readonly retryable = true;
 }
 
-const addressList = z.array(
-  z.looseObject({
-    ifname: z.string().optional(),
-    mtu: z.int().optional(),
-    addr_info: z
-      .array(z.looseObject({ local: z.string().optional(), scope: z.string().optional() }))
-      .optional(),
-  }),
-);
 const routeList = z.array(
   z.looseObject({
     dev: z.string().optional(),
@@ -43,8 +35,7 @@ export async function findUnderlay(
   address: string | undefined,
   signal?: AbortSignal,
 ): Promise<Underlay> {
-  const { stdout } = await exec('ip', ['-4', '-j', 'addr', 'show'], {}, signal);
-  const interfaces = parseTool(addressList, stdout, 'ip addr').flatMap((entry) => {
+  const interfaces = (await showAddresses(exec, '-4', [], signal)).flatMap((entry) => {
     const { ifname, mtu } = entry;
     if (ifname === undefined || mtu === undefined) return [];
     const addresses = (entry.addr_info ?? []).flatMap((info) =>

@@ -1,6 +1,7 @@
 /** What the kernel must allow before there is IPv6 in the overlay. */
 import { z } from 'zod';
 import { ExecError, type Exec } from '../exec.ts';
+import { showAddresses } from '../show-device.ts';
 import { ensureSysctls } from '../sysctl.ts';
 import { parseTool } from '../tool-output.ts';
 
@@ -16,12 +17,6 @@ const leastMtu = 1280;
 const forwardingKey = 'net/ipv6/conf/all/forwarding';
 
 const routeList = z.array(z.looseObject({ dev: z.string().optional() }));
-const addressList = z.array(
-  z.looseObject({
-    ifname: z.string().optional(),
-    addr_info: z.array(z.looseObject({ local: z.string().optional() })).optional(),
-  }),
-);
 
 /** Throws Ipv6Error when the kernel has no IPv6. */
 export async function requireIpv6(exec: Exec, signal?: AbortSignal): Promise<void> {
@@ -89,8 +84,8 @@ async function advertisedDevices(
   const routes = await exec('ip', ['-6', '-j', 'route', 'show', 'proto', 'ra'], {}, signal);
   const names = parseTool(routeList, routes.stdout, 'ip route').map(({ dev }) => dev);
   if (!isForwarding) {
-    const { stdout } = await exec('ip', ['-6', '-j', 'addr', 'show', 'dynamic'], {}, signal);
-    const held = parseTool(addressList, stdout, 'ip addr').filter(({ addr_info: addresses }) =>
+    const devices = await showAddresses(exec, '-6', ['dynamic'], signal);
+    const held = devices.filter(({ addr_info: addresses }) =>
       addresses?.some(({ local }) => local !== undefined),
     );
     names.push(...held.map(({ ifname }) => ifname));
