@@ -1,19 +1,11 @@
 import { existsSync } from 'node:fs';
 import { run } from '../../test/support/command.ts';
 import type { BenchCluster } from './bench-cluster.ts';
-import {
-  answerHttp,
-  answerPort,
-  answersBy,
-  httpFigures,
-  measureHttp,
-  type HttpReport,
-} from './http-way.ts';
-import { median, rounded } from './statistics.ts';
+import { answerPort } from './http-way.ts';
+import { measureWays } from './measure-ways.ts';
 import type { Swarm } from './swarm.ts';
-import { throughput, throughputPort } from './throughput.ts';
+import { throughputPort } from './throughput.ts';
 
-const runs = 5;
 /** Is there from the moment when the kernel has IPVS, as a module or built in. */
 const ipvsTable = '/proc/net/ip_vs';
 
@@ -32,19 +24,7 @@ export async function benchSwarmMesh(cluster: BenchCluster, swarm: Swarm) {
   const server = await swarm.publish('mesh', host, [answerPort, throughputPort]);
   try {
     const way = { from: client, address: entry, port: answerPort };
-    const traffic: number[] = [];
-    const reports: HttpReport[] = [];
-    const stop = await answerHttp(box, server);
-    try {
-      await answersBy(box, way);
-      for (let i = 0; i < runs; i++) {
-        traffic.push(await throughput(box, client, server, entry));
-        reports.push(await measureHttp(box, way));
-      }
-    } finally {
-      stop();
-    }
-    return { mesh_gbps: rounded(median(traffic)), ...httpFigures('mesh', reports) };
+    return await measureWays(box, server, new Map([['mesh', way]]));
   } finally {
     await swarm.remove('mesh');
   }

@@ -17,12 +17,16 @@ const ratio = (figures: Record<string, number>, a: string, b: string): number =>
 const percent = (value: number): string => `${(value * 100).toFixed(1)} %`;
 
 /** A figure by each way to an instance, with the ratio to the instance's own address. */
-function byWay(figures: Record<string, number>, figure: string, unit: string): string {
-  const others = ['vip', 'mesh', 'router'].map((way) => {
-    const name = `${way}_${figure}`;
-    return `${way} ${of(figures, name)}${unit} (×${ratio(figures, name, `direct_${figure}`).toFixed(2)})`;
-  });
-  return [`direct ${of(figures, `direct_${figure}`)}${unit}`, ...others].join('; ');
+function wayRow(what: string, figure: string, unit = ''): Row {
+  const show = (f: Record<string, number>): string => {
+    const direct = `direct_${figure}`;
+    const others = ['vip', 'mesh', 'router'].map((way) => {
+      const name = `${way}_${figure}`;
+      return `${way} ${of(f, name)}${unit} (×${ratio(f, name, direct).toFixed(2)})`;
+    });
+    return [`direct ${of(f, direct)}${unit}`, ...others].join('; ');
+  };
+  return { part: 'traffic', what, show };
 }
 
 const rows: readonly Row[] = [
@@ -86,31 +90,14 @@ const rows: readonly Row[] = [
     bar: '≥ 97 % of the throughput',
     met: (f) => ratio(f, 'vip_gbps', 'direct_gbps') >= 0.97,
   },
-  {
-    part: 'traffic',
-    what: 'requests a second, each on a new connection, by way to an instance on another host',
-    show: (f) => byWay(f, 'cps', ''),
-  },
-  {
-    part: 'traffic',
-    what: 'a request on a new connection, 200 a second: p50',
-    show: (f) => byWay(f, 'new_p50_ms', ' ms'),
-  },
-  {
-    part: 'traffic',
-    what: 'a request on a new connection, 200 a second: p99',
-    show: (f) => byWay(f, 'new_p99_ms', ' ms'),
-  },
-  {
-    part: 'traffic',
-    what: 'a request on a kept connection, 200 a second: p50',
-    show: (f) => byWay(f, 'kept_p50_ms', ' ms'),
-  },
-  {
-    part: 'traffic',
-    what: 'a request on a kept connection, 200 a second: p99',
-    show: (f) => byWay(f, 'kept_p99_ms', ' ms'),
-  },
+  wayRow(
+    'requests a second, each on a new connection, by way to an instance on another host',
+    'cps',
+  ),
+  wayRow('a request on a new connection, 200 a second: p50', 'new_p50_ms', ' ms'),
+  wayRow('a request on a new connection, 200 a second: p99', 'new_p99_ms', ' ms'),
+  wayRow('a request on a kept connection, 200 a second: p50', 'kept_p50_ms', ' ms'),
+  wayRow('a request on a kept connection, 200 a second: p99', 'kept_p99_ms', ' ms'),
   {
     part: 'swarmMesh',
     what: "by Swarm's routing mesh",

@@ -1,19 +1,10 @@
 import { routerServiceSpec } from '../../src/controllers/routes/router-service.ts';
 import type { Container } from '../../test/support/box.ts';
 import { benchHosts, sleeper, type BenchCluster } from './bench-cluster.ts';
-import {
-  answerHttp,
-  answerPort,
-  answersBy,
-  httpFigures,
-  measureHttp,
-  type HttpReport,
-  type HttpWay,
-} from './http-way.ts';
-import { median, rounded } from './statistics.ts';
-import { throughput, throughputPort } from './throughput.ts';
+import { answerPort, type HttpWay } from './http-way.ts';
+import { measureWays } from './measure-ways.ts';
+import { throughputPort } from './throughput.ts';
 
-const runs = 5;
 const routed = 'ways.test';
 const router = { namespace: 'nap-system', name: 'nap-router' };
 /** Made by hack/demo/images. */
@@ -28,33 +19,7 @@ export async function benchWays(cluster: BenchCluster): Promise<Record<string, n
   try {
     await deploy(cluster);
     const { server, ways } = await look(cluster);
-    const measured = [...ways].map(([name, way]) => {
-      return { name, way, gbps: [] as number[], http: [] as HttpReport[] };
-    });
-    const stop = await answerHttp(box, server);
-    try {
-      for (const { way } of measured) await answersBy(box, way);
-      for (let run = 0; run < runs; run++) {
-        // Each has its turn at being the first: what one leaves behind is not always borne by the same one.
-        const turn = run % measured.length;
-        for (const { name, way, gbps, http } of [
-          ...measured.slice(turn),
-          ...measured.slice(0, turn),
-        ]) {
-          if (name !== 'router') {
-            gbps.push(await throughput(box, way.from, server, way.address));
-          }
-          http.push(await measureHttp(box, way));
-        }
-      }
-    } finally {
-      stop();
-    }
-    const figures = measured.map(({ name, gbps, http }) => ({
-      ...(gbps.length === 0 ? {} : { [`${name}_gbps`]: rounded(median(gbps)) }),
-      ...httpFigures(name, http),
-    }));
-    return Object.fromEntries(figures.flatMap((each) => Object.entries(each)));
+    return await measureWays(box, server, ways);
   } finally {
     const { kubectl } = control;
     const away = ['--ignore-not-found', '--timeout=120s'];
