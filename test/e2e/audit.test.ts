@@ -153,14 +153,14 @@ describe('an agent whose host is meddled with', () => {
 
   test('says what it cannot put right', async () => {
     // Something else sits where the overlay has to be: whoever puts it there has to be faster than the agent.
-    const isThere = 'ip -d link show nap.1 | grep -q dummy';
-    const put = 'ip link del nap.1; ip link add nap.1 type dummy';
-    await spoil(`for try in $(seq 50); do ${isThere} && break; ${put}; done; ip link set nap.1 up`);
+    const isThere = 'ip -d link show nap.1 | grep -qw bridge';
+    const put = 'ip link del nap.1; ip link add nap.1 type bridge';
+    await spoil(`for try in $(seq 50); do ${isThere} && break; ${put}; done; ${isThere}`);
     await box.signal(victim, 'USR2', 'nap.js agent');
     await settles('the condition says so', async () => {
       const { NetworkReady: told } = await conditions(`host/${victim}`);
       expect(told).toMatchObject({ status: 'False', reason: 'NetworkProblem' });
-      expect(told!.message).toContain('nap.1');
+      expect(told!.message).toContain('interface nap.1 exists, but is a "bridge"');
     });
     await spoil('ip link del nap.1');
     await box.signal(victim, 'USR2', 'nap.js agent');
