@@ -11,11 +11,16 @@ import { parseCidr } from '../../src/network/address/cidr.ts';
 import { ElementLedger } from '../../src/network/nftables/nft-elements.ts';
 import { virtualIpSets } from '../../src/network/virtual-ip/virtual-ip-rules.ts';
 import { VirtualIps } from '../../src/network/virtual-ip/virtual-ips.ts';
+import { silentLogger } from '../../src/telemetry/log.ts';
 import { median } from './statistics.ts';
 
 const services = Number(process.argv[2]);
 const ledger = new ElementLedger(virtualIpSets);
-const applier = new ElementApplier(nftInProcess(hostExec()), ledger, () => false);
+const applier = new ElementApplier(
+  nftInProcess(hostExec(), { log: silentLogger }),
+  ledger,
+  () => false,
+);
 const ips = new VirtualIps(ledger, parseCidr('10.77.1.0/24'));
 for (let s = 0; s < services; s++) {
   const virtualIP = `10.78.${Math.floor(s / 250)}.${(s % 250) + 1}`;

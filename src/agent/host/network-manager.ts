@@ -89,7 +89,7 @@ export class NetworkManager {
     this.#options = options;
     this.#log = options.log.child({ component: 'network' });
     this.#problems = new NetworkProblems(this.#log, options.onProblem);
-    this.#exec = options.exec ?? nftInProcess(hostExec());
+    this.#exec = options.exec ?? nftInProcess(hostExec(), { log: this.#log });
     this.#follow = options.follow ?? hostFollow();
     this.#clock = options.clock ?? systemClock;
     this.#device = options.device ?? 'nap.1';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
+import { silentLogger } from '../../telemetry/log.ts';
 import type { Exec } from './exec.ts';
 import { nftInProcess, type RunScript } from './nft-library.ts';
 
@@ -31,7 +32,7 @@ function setUp(run: RunScript, load: () => void = () => undefined): Setup {
       return run(script);
     };
   };
-  const inProcess = nftInProcess(exec, loadLibrary, clock);
+  const inProcess = nftInProcess(exec, { load: loadLibrary, clock, log: silentLogger });
   return {
     nft: (input, signal) => inProcess('nft', ['-f', '-'], { input, timeoutMs: 1_000 }, signal),
     ...{ program, library, clock, loads: () => loads },

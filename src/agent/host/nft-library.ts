@@ -1,6 +1,8 @@
 import { closeSync, openSync } from 'node:fs';
 import { memoryUsage } from 'node:process';
 import { systemClock, type Clock } from '../../runtime/clock.ts';
+import { asError } from '../../runtime/errors.ts';
+import type { Logger } from '../../telemetry/log.ts';
 import {
   foreignFunctions,
   type ForeignFunction,
@@ -11,6 +13,14 @@ import { defaultTimeoutMs, ExecError, type Exec } from './exec.ts';
 
 /** Carries out a script in one transaction; false, or rejects: nothing has changed. Calls must not overlap. */
 export type RunScript = (script: string) => Promise<boolean>;
+
+export interface NftInProcessOptions {
+  readonly log: Logger;
+  /** Default: libnftables. */
+  readonly load?: () => Promise<RunScript>;
+  /** Default: the machine's clock. */
+  readonly clock?: Clock;
+}
 
 /** Versions of the library have had the same name since nftables 0.9.1. */
 const libraryName = 'libnftables.so.1';
@@ -39,8 +49,7 @@ const line = 'nft -f -';
  */
 export function nftInProcess(
   exec: Exec,
-  load: () => Promise<RunScript> = loadLibrary,
-  clock: Clock = systemClock,
+  { log, load = loadLibrary, clock = systemClock }: NftInProcessOptions,
 ): Exec {
   const turns = new Semaphore(1);
   let library: Promise<RunScript | undefined> | undefined;
@@ -55,6 +64,7 @@ export function nftInProcess(
     );
     if (done !== undefined) return done;
     library = Promise.resolve(undefined);
+    log.warn({ timeoutMs }, 'a change of nftables takes too long: from now on by the program nft');
     throw new ExecError(line, { why: `no end after ${timeoutMs} ms` });
   };
 
@@ -66,7 +76,10 @@ export function nftInProcess(
     if (library === undefined) {
       // Without a kernel that takes it, the library would end the process.
       const result = await exec(command, args, options, signal);
-      library ??= load().catch(() => undefined);
+      library ??= load().catch((error: unknown) => {
+        log.info({ err: asError(error) }, 'no libnftables: each change starts the program nft');
+        return undefined;
+      });
       return result;
     }
     const done = await turns.run(async () => {

@@ -27,11 +27,12 @@ async function onHost(code: string): Promise<z.infer<typeof outcomes>> {
     JSON.stringify(new URL(`../../../src/${path}`, import.meta.url).pathname);
   const script = `
     const { hostExec } = await import(${source('agent/host/exec.ts')});
+    const { silentLogger: log } = await import(${source('telemetry/log.ts')});
     const { nftInProcess } = await import(${source('agent/host/nft-library.ts')});
     let started = 0, grown = 0;
     const said = [];
     const program = (...args) => hostExec()('nft', args);
-    const exec = nftInProcess((...args) => { started++; return hostExec()(...args); });
+    const exec = nftInProcess((...args) => { started++; return hostExec()(...args); }, { log });
     const nft = (input) => exec('nft', ['-f', '-'], { input }).then(() => said.push(''), (e) => said.push(e.message));
     await nft('add table ip nap\\nadd set ip nap s { type ipv4_addr; }\\n');
     ${code}
