@@ -45,6 +45,12 @@ const licenceNoteMs = 1_000;
 /** A planned stop may take this long to leave its note. */
 const handOverMs = 5000;
 
+/** What an agent tells those who watch over its process. */
+export interface AgentState {
+  /** Why nothing can be placed on this host now; empty: nothing hinders it. */
+  hindrances: () => readonly string[];
+}
+
 /**
  * Runs the agent of one Docker host until `signal` aborts. Containers are left as they are when it ends, however it ends.
  *
@@ -55,10 +61,13 @@ export async function runAgent(
   options: AgentOptions,
   deps: AgentDeps,
   signal: AbortSignal,
+  state?: AgentState,
 ): Promise<void> {
   const release = options.exclusive === undefined ? undefined : await holdAlone(options.exclusive);
   try {
-    await new Agent(options, deps).run(signal);
+    const agent = new Agent(options, deps);
+    if (state !== undefined) state.hindrances = () => agent.hindrances();
+    await agent.run(signal);
   } finally {
     release?.();
   }
@@ -287,6 +296,11 @@ class Agent {
     }).run(signal);
   }
 
+  hindrances(): readonly string[] {
+    const unproved = this.#hostSession.lease === undefined;
+    return [...(unproved ? ['RegistryUnavailable: no lease is held'] : []), ...this.#unready()];
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     const { log, services } = this.#deps;
     const templates = this.#templates;
@@ -461,19 +475,22 @@ class Agent {
     };
   }
 
+  /** What this host lacks to run instances. */
+  #unready(): readonly string[] {
+    const lacks: string[] = [];
+    if (this.#engine === undefined) lacks.push(`EngineUnavailable: ${this.#engineProblem}`);
+    const { current, problem } = this.#networkKeeper;
+    if (current === undefined) lacks.push(`NetworkUnavailable: ${problem}`);
+    return lacks;
+  }
+
   #hostRecord(): HostRecord {
     const { hostName, machineID, address, metadata = {}, version } = this.#options;
     const { machine } = this.#deps;
-    const problems: string[] = [];
-    if (this.#engine === undefined) problems.push(`EngineUnavailable: ${this.#engineProblem}`);
+    const unready = this.#unready();
     const network = this.#networkKeeper.current;
-    if (network === undefined) {
-      problems.push(`NetworkUnavailable: ${this.#networkKeeper.problem}`);
-    }
-    // Beyond this point nothing keeps instances from being placed here.
-    const ready = problems.length === 0;
     const troubles = this.#deps.network.problems();
-    problems.push(...troubles, ...(this.#router?.problems() ?? []));
+    const problems = [...unready, ...troubles, ...(this.#router?.problems() ?? [])];
     const seen = this.#lastEngine;
     return {
       name: hostName,
@@ -492,7 +509,7 @@ class Agent {
       ...(network !== undefined && { subnet: network.subnet }),
       session: this.#session,
       startedAt: this.#startedAt,
-      ready,
+      ready: unready.length === 0,
       problems,
       network: {
         problems: [...(network === undefined ? [this.#networkKeeper.problem] : []), ...troubles],

@@ -11,7 +11,7 @@ import { AddressFeed } from './addresses/address-feed.ts';
 import type { AuditBook } from './audit/audit-book.ts';
 import { LastKnown, remembering } from './known/last-known.ts';
 import { licenceFile } from './licence.ts';
-import { runAgent } from './agent.ts';
+import { runAgent, type AgentState } from './agent.ts';
 import { DnsService } from './dns/dns-service.ts';
 import { DockerodeEngine } from './docker/dockerode-engine.ts';
 import { FileStore } from './files/file-store.ts';
@@ -50,7 +50,11 @@ const defaultEngineSocket = '/var/run/docker.sock';
  * Runs the agent of this machine, with its real engine, overlay and name server, until `signal` aborts; see `runAgent`
  * for what it throws. Needs root.
  */
-export async function startAgent(options: StartAgentOptions, signal: AbortSignal): Promise<void> {
+export async function startAgent(
+  options: StartAgentOptions,
+  signal: AbortSignal,
+  state?: AgentState,
+): Promise<void> {
   const { store, engineSocket = defaultEngineSocket, address, audits } = options;
   const auditing = {
     audits,
@@ -130,6 +134,7 @@ export async function startAgent(options: StartAgentOptions, signal: AbortSignal
       },
     },
     signal,
+    state,
   );
 }
 

@@ -4,7 +4,6 @@ import {
   addEtcdFlags,
   addHealthFlags,
   addLogFlags,
-  healthPlace,
   ipv4,
   keyValues,
   loggerFor,
@@ -79,13 +78,14 @@ Example:
   return command.action(async (flags: AgentFlags & HealthFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);
     // What a command runs is loaded when it runs: an agent has no need of the API server in its memory.
-    const [{ withStore }, { serveAsAgent }] = await Promise.all([
+    const [{ withHealth }, { withStore }, { serveAsAgent }] = await Promise.all([
+      import('./with-health.ts'),
       import('./with-store.ts'),
       import('./serve-agent.ts'),
     ]);
     await runUntilSignal(log, (signal) =>
-      withStore(flags, log, (store) =>
-        serveAsAgent(flags, { store, log, health: healthPlace(flags) }, signal),
+      withHealth(flags, log, ['agent'], (health) =>
+        withStore(flags, log, (store) => serveAsAgent(flags, { store, log, health }, signal)),
       ),
     );
   });

@@ -6,7 +6,6 @@ import {
   addLogFlags,
   addRouterFlags,
   addVirtualRangeFlag,
-  healthPlace,
   loggerFor,
   routerOptions,
   seconds,
@@ -46,7 +45,8 @@ export function operatorCommand(): Command {
   addLogFlags(addEtcdFlags(addHealthFlags(addRouterFlags(addVirtualRangeFlag(command)))));
   return command.action(async (flags: OperatorFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);
-    const [{ withStore }, { serveAsOperator }, { KubeConfig }] = await Promise.all([
+    const [{ withHealth }, { withStore }, { serveAsOperator }, { KubeConfig }] = await Promise.all([
+      import('./with-health.ts'),
       import('./with-store.ts'),
       import('./serve-operator.ts'),
       import('../kube/config.ts'),
@@ -61,13 +61,12 @@ export function operatorCommand(): Command {
     const acme = await acmeOptions(flags);
     try {
       await runUntilSignal(log, (signal) =>
-        withStore(flags, log, (store) =>
-          serveAsOperator(
-            {
-              ...{ config, store, log, hostTtlMs, namespace, virtualRange, router, acme },
-              health: healthPlace(flags),
-            },
-            signal,
+        withHealth(flags, log, ['operator'], (health) =>
+          withStore(flags, log, (store) =>
+            serveAsOperator(
+              { config, store, log, hostTtlMs, namespace, virtualRange, router, acme, health },
+              signal,
+            ),
           ),
         ),
       );

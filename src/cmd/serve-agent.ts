@@ -2,12 +2,13 @@ import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { hostExec } from '../agent/host/exec.ts';
 import { findUnderlay } from '../agent/host/carrier/underlay.ts';
+import type { AgentState } from '../agent/agent.ts';
 import { AuditBook } from '../agent/audit/audit-book.ts';
 import { startAgent, type StartAgentOptions } from '../agent/start.ts';
 import { isDnsLabel } from '../api/v1alpha1/names.ts';
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
-import type { HealthServer } from '../telemetry/health.ts';
+import type { HealthPart, HealthServer } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { AgentFlags } from './agent.ts';
 import { UsageError } from './flags.ts';
@@ -16,8 +17,8 @@ import { version } from './version.ts';
 export interface AgentParts {
   readonly store: Store;
   readonly log: Logger;
-  /** Where health and metrics are served. */
-  readonly health?: { readonly host: string; readonly port: number } | undefined;
+  /** Where it tells of itself. */
+  readonly health?: HealthServer | undefined;
 }
 
 /**
@@ -26,7 +27,7 @@ export interface AgentParts {
  */
 export async function serveAsAgent(
   flags: AgentFlags,
-  { store, log, health: place }: AgentParts,
+  { store, log, health }: AgentParts,
   signal: AbortSignal,
 ): Promise<void> {
   const { address } = await findUnderlay(hostExec(), flags.address, signal);
@@ -36,25 +37,19 @@ export async function serveAsAgent(
     audits.request();
   };
   process.on('SIGUSR2', request);
-  const health = place && (await serveHealth(place, audits, log));
+  const state: AgentState = { hindrances: () => ['not started yet'] };
+  const ended = health?.runs('agent', await healthPart(audits, state));
   try {
-    await runHere(flags, { store, log, audits, address }, signal);
+    await runHere(flags, { store, log, audits, address }, state, signal);
   } finally {
     process.off('SIGUSR2', request);
-    await health?.close();
+    ended?.();
   }
 }
 
 /** What an agent tells of itself. Loaded where it is asked for: most agents need no metrics in their memory. */
-async function serveHealth(
-  place: NonNullable<AgentParts['health']>,
-  audits: AuditBook,
-  log: Logger,
-): Promise<HealthServer> {
-  const [{ Metrics }, { startHealthServer }] = await Promise.all([
-    import('../telemetry/metrics.ts'),
-    import('../telemetry/health.ts'),
-  ]);
+async function healthPart(audits: AuditBook, state: AgentState): Promise<HealthPart> {
+  const { Metrics } = await import('../telemetry/metrics.ts');
   const metrics = new Metrics();
   metrics.counter({
     name: 'nap_audit_repairs_total',
@@ -65,12 +60,17 @@ async function serveHealth(
       for (const [kind, count] of audits.counts) this.inc({ kind }, count);
     },
   });
-  return startHealthServer({ ...place, log, metrics });
+  const check = (): void => {
+    const hindrances = state.hindrances();
+    if (hindrances.length > 0) throw new Error(hindrances.join('; '));
+  };
+  return { metrics, ready: [{ name: 'host', check }] };
 }
 
 async function runHere(
   flags: AgentFlags,
   parts: Pick<StartAgentOptions, 'store' | 'log' | 'audits' | 'address'>,
+  state: AgentState,
   signal: AbortSignal,
 ): Promise<void> {
   await startAgent(
@@ -85,6 +85,7 @@ async function runHere(
       engineSocket: flags.docker,
     },
     signal,
+    state,
   );
 }
 

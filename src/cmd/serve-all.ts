@@ -19,10 +19,11 @@ import {
   type EtcdConnection,
   type EtcdFlags,
 } from './flags.ts';
-import { serveAsAgent } from './serve-agent.ts';
+import { serveAsAgent, type AgentParts } from './serve-agent.ts';
 import { serveAsOperator } from './serve-operator.ts';
 import type { UpFlags } from './up.ts';
 import { version } from './version.ts';
+import { withHealth } from './with-health.ts';
 
 /** Runs the whole control plane, and an agent, until `signal` aborts. */
 export async function up(
@@ -32,8 +33,9 @@ export async function up(
 ): Promise<void> {
   const dataDir = resolve(flags.dataDir);
   const release = await holdDataDirectory(dataDir);
+  const parts = ['operator', ...(flags.agent ? ['agent'] : [])];
   try {
-    await upIn(dataDir, flags, log, signal);
+    await withHealth(flags, log, parts, (health) => upIn(dataDir, flags, { log, health }, signal));
   } finally {
     release();
   }
@@ -42,7 +44,7 @@ export async function up(
 async function upIn(
   dataDir: string,
   flags: UpFlags & EtcdFlags,
-  log: Logger,
+  { log, health }: Pick<AgentParts, 'log' | 'health'>,
   signal: AbortSignal,
 ): Promise<void> {
   const clock = systemClock;
@@ -100,13 +102,17 @@ async function upIn(
               namespace: 'nap-system',
               router: routerOptions(flags),
               acme,
+              health,
             },
             stop,
           ),
       },
     ];
     if (flags.agent) {
-      tasks.push({ name: 'agent', run: (stop) => serveAsAgent(flags, { store, log }, stop) });
+      tasks.push({
+        name: 'agent',
+        run: (stop) => serveAsAgent(flags, { store, log, health }, stop),
+      });
     }
     announce(flags, { kubeconfigPath, api: api.url, etcd, dataDir });
     try {

@@ -11,7 +11,7 @@ import { parseVirtualRange, VirtualRangeError } from '../network/virtual-ip/virt
 import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import { deadline } from '../runtime/deadline.ts';
-import { startHealthServer } from '../telemetry/health.ts';
+import type { HealthServer } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { Metrics } from '../telemetry/metrics.ts';
 import { UsageError } from './flags.ts';
@@ -28,8 +28,8 @@ export interface OperatorParts {
   readonly virtualRange: string;
   readonly router?: RouterOptions | undefined;
   readonly acme?: AcmeOptions | undefined;
-  /** Where health and metrics are served. */
-  readonly health?: { readonly host: string; readonly port: number } | undefined;
+  /** Where it tells of itself. */
+  readonly health?: HealthServer | undefined;
 }
 
 /** Runs an operator until `signal` aborts. */
@@ -54,30 +54,23 @@ export async function serveAsOperator(parts: OperatorParts, signal: AbortSignal)
       this.set(state.leading ? 1 : 0);
     },
   });
-  const health =
-    parts.health === undefined
-      ? undefined
-      : await startHealthServer({
-          ...parts.health,
-          log,
-          clock,
-          metrics,
-          ready: [
-            {
-              name: 'registry',
-              check: async (stop) => {
-                await store.get('/nap/v1/leader', stop);
-              },
-            },
-            {
-              name: 'loops',
-              check: () => {
-                if (state.leading && !state.deciding)
-                  throw new Error('leading, but not deciding yet');
-              },
-            },
-          ],
-        });
+  const ended = parts.health?.runs('operator', {
+    metrics,
+    ready: [
+      {
+        name: 'registry',
+        check: async (stop) => {
+          await store.get('/nap/v1/leader', stop);
+        },
+      },
+      {
+        name: 'loops',
+        check: () => {
+          if (state.leading && !state.deciding) throw new Error('leading, but not deciding yet');
+        },
+      },
+    ],
+  });
   try {
     await runOperator(
       {
@@ -104,7 +97,7 @@ export async function serveAsOperator(parts: OperatorParts, signal: AbortSignal)
     );
   } finally {
     await events.close();
-    await health?.close();
+    ended?.();
   }
 }
 

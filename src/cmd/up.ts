@@ -4,6 +4,7 @@ import { Command, Option } from 'commander';
 import { addAgentFlags, type AgentFlags } from './agent.ts';
 import {
   addEtcdFlags,
+  addHealthFlags,
   addLogFlags,
   addRouterFlags,
   addVirtualRangeFlag,
@@ -11,13 +12,14 @@ import {
   loggerFor,
   portNumber,
   type EtcdFlags,
+  type HealthFlags,
   type LogFlags,
   type RouterFlags,
   type VirtualRangeFlags,
 } from './flags.ts';
 import { runUntilSignal } from './signals.ts';
 
-export interface UpFlags extends AgentFlags, RouterFlags, VirtualRangeFlags {
+export interface UpFlags extends AgentFlags, RouterFlags, VirtualRangeFlags, HealthFlags {
   readonly dataDir: string;
   readonly kubeconfig?: string;
   readonly listen: string;
@@ -49,7 +51,10 @@ export function upCommand(): Command {
     .option('--no-agent', 'run no containers on this machine');
   addVirtualRangeFlag(command);
   addLogFlags(
-    addEtcdFlags(addAgentFlags(addRouterFlags(command)), 'use this etcd instead of starting one'),
+    addEtcdFlags(
+      addHealthFlags(addAgentFlags(addRouterFlags(command))),
+      'use this etcd instead of starting one',
+    ),
   );
   return command.action(async (flags: UpFlags & EtcdFlags & LogFlags) => {
     const log = loggerFor(flags);

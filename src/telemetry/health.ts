@@ -12,17 +12,23 @@ export interface Check {
   check(signal: AbortSignal): Promise<void> | void;
 }
 
+/** What a running part of the process tells of itself. */
+export interface HealthPart {
+  /** When one fails, it should get no work. */
+  readonly ready: readonly Check[];
+  /** Their names differ from those of the process's other parts. */
+  readonly metrics: Metrics;
+}
+
 export interface HealthServerOptions {
   /** Address to listen on. Default 127.0.0.1. */
   readonly host?: string;
   /** 0 takes a free one. */
   readonly port: number;
-  /** /healthz: when one fails, the process should be restarted. Default: none; it answers, so it lives. */
-  readonly live?: readonly Check[];
-  /** /readyz: when one fails, it should get no work. The live ones count too. Default: none. */
-  readonly ready?: readonly Check[];
-  /** /metrics. Default: not served. */
-  readonly metrics?: Metrics;
+  /** Names of the parts that have to run for the process to be ready. */
+  readonly parts: readonly string[];
+  /** Of the process as a whole. */
+  readonly metrics: Metrics;
   readonly log: Logger;
   /** Default: the machine's clock. */
   readonly clock?: Clock;
@@ -31,18 +37,21 @@ export interface HealthServerOptions {
 export interface HealthServer {
   /** The port that it listens on. */
   readonly port: number;
+  /** Says that a part runs, and what it tells. The returned function says that it runs no more. */
+  runs(name: string, part: HealthPart): () => void;
   close(): Promise<void>;
 }
 
 const checkTimeoutMs = 2_000;
 
 /**
- * Serves /healthz, /readyz (200 "ok", or 500 and what failed; with ?verbose every check, as Kubernetes'
- * servers do) and /metrics. Rejects when it cannot listen.
+ * Serves /healthz (it answers, so it lives), /readyz (200 "ok", or 500 and what failed; with ?verbose every check, as
+ * Kubernetes' servers do) and /metrics of the process and all its parts. Rejects when it cannot listen.
  */
 export async function startHealthServer(options: HealthServerOptions): Promise<HealthServer> {
+  const running = new Map<string, HealthPart>();
   const server = createServer((request, response) => {
-    respond(options, request, response).catch((thrown: unknown) => {
+    respond(options, running, request, response).catch((thrown: unknown) => {
       options.log.error({ err: asError(thrown), url: request.url }, 'health request failed');
       if (!response.headersSent) response.writeHead(500);
       response.end();
@@ -57,6 +66,12 @@ export async function startHealthServer(options: HealthServerOptions): Promise<H
   });
   return {
     port: (server.address() as AddressInfo).port,
+    runs: (name, part) => {
+      running.set(name, part);
+      return () => {
+        if (running.get(name) === part) running.delete(name);
+      };
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => {
@@ -69,24 +84,37 @@ export async function startHealthServer(options: HealthServerOptions): Promise<H
 
 async function respond(
   options: HealthServerOptions,
+  running: ReadonlyMap<string, HealthPart>,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const { live = [], ready = [], metrics, clock = systemClock } = options;
+  const { parts, metrics, clock = systemClock } = options;
   const url = new URL(request.url ?? '/', 'http://health');
   const verbose = url.searchParams.has('verbose');
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.writeHead(405, { allow: 'GET, HEAD' }).end();
   } else if (url.pathname === '/healthz' || url.pathname === '/livez') {
-    await answer(response, live, verbose, clock);
+    await answer(response, [], verbose, clock);
   } else if (url.pathname === '/readyz') {
-    await answer(response, [...live, ...ready], verbose, clock);
-  } else if (url.pathname === '/metrics' && metrics !== undefined) {
-    const text = await metrics.render();
-    response.writeHead(200, { 'content-type': metrics.contentType }).end(text);
+    const ready = [...running.values()].flatMap((part) => part.ready);
+    await answer(response, [...parts.map((name) => runs(running, name)), ...ready], verbose, clock);
+  } else if (url.pathname === '/metrics') {
+    const all = [metrics, ...Array.from(running.values(), (part) => part.metrics)];
+    const texts = await Promise.all(all.map((each) => each.render()));
+    response.writeHead(200, { 'content-type': metrics.contentType }).end(texts.join('\n'));
   } else {
     response.writeHead(404).end();
   }
+}
+
+/** A part that is not there has not begun yet, or waits to be started again. */
+function runs(running: ReadonlyMap<string, HealthPart>, name: string): Check {
+  return {
+    name,
+    check: () => {
+      if (!running.has(name)) throw new Error('not running');
+    },
+  };
 }
 
 async function answer(

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { Metrics } from './metrics.ts';
 
 it('tells of the process, and how busy its event loop was', async () => {
-  const metrics = new Metrics();
+  const metrics = Metrics.ofProcess();
   const busyUntil = performance.now() + 50;
   while (performance.now() < busyUntil);
   await new Promise((resolve) => setTimeout(resolve, 1));

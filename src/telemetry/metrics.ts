@@ -21,24 +21,22 @@ const passBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60];
 const never = 3_600_000;
 
 /**
- * The metrics of one process, in a registry of their own, so that several can live in one process (and in tests).
+ * The metrics of one part of a process, in a registry of their own, so that several can live in one process (and in tests).
  * Series that are known beforehand start at 0: rate() and alerts need a first value to see the first increase.
  */
 export class Metrics {
   readonly #registry = new Registry();
 
-  /** @param processMetrics also memory, CPU, event loop lag and so on of this process. Default true. */
-  constructor(processMetrics = true) {
-    if (processMetrics) this.#addProcessMetrics();
-  }
-
-  #addProcessMetrics(): void {
-    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: never });
+  /** Memory, CPU, event loop lag and so on of this process. */
+  static ofProcess(): Metrics {
+    const metrics = new Metrics();
+    const register = metrics.#registry;
+    collectDefaultMetrics({ register, eventLoopMonitoringPrecision: never });
     for (const figure of ['min', 'max', 'mean', 'stddev', 'p50', 'p90', 'p99']) {
-      this.#registry.removeSingleMetric(`nodejs_eventloop_lag_${figure}_seconds`);
+      register.removeSingleMetric(`nodejs_eventloop_lag_${figure}_seconds`);
     }
     let last = performance.eventLoopUtilization();
-    this.gauge({
+    metrics.gauge({
       name: 'nodejs_eventloop_utilization',
       help: 'Share of the time since it was last asked for in which the event loop was busy.',
       collect() {
@@ -47,6 +45,7 @@ export class Metrics {
         last = now;
       },
     });
+    return metrics;
   }
 
   /** For the Content-Type header of `render`. */
