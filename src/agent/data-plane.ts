@@ -1,5 +1,12 @@
 import type { Revision } from '../registry/store.ts';
-import type { ServiceFeed } from './service-feed.ts';
+
+/** What is known of the registry's services. */
+interface Feed {
+  /** Up to which all has been read. */
+  readonly revision: Revision;
+  /** All has been read once. */
+  readonly synced: boolean;
+}
 
 /** One thing on this host that sends traffic to endpoints, for example its virtual IPs. */
 export interface DataPlanePart {
@@ -12,11 +19,11 @@ export interface DataPlanePart {
  * endpoints. Names follow the feed at once and need no part.
  */
 export class DataPlane {
-  readonly #feed: Pick<ServiceFeed, 'revision' | 'synced'>;
+  readonly #feed: Feed;
   readonly #parts = new Map<DataPlanePart, { applied: Revision; readonly catchUp: () => void }>();
   readonly #listeners = new Set<() => void>();
 
-  constructor(feed: Pick<ServiceFeed, 'revision' | 'synced'>) {
+  constructor(feed: Feed) {
     this.#feed = feed;
   }
 

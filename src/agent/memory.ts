@@ -2,7 +2,7 @@ import type { EndCause } from '../api/v1alpha1/restart-policy.ts';
 import { nextCrashState, type CrashState } from './crash-loop.ts';
 import type { ContainerSpec } from '../registry/records/index.ts';
 import type { InspectedContainer } from './docker/engine.ts';
-import { engineRestarts } from './restart/decision.ts';
+import { engineRestarts } from './restart/engine-restarts.ts';
 
 /** A step that failed, and when to try again. */
 export interface Failure {

@@ -10,7 +10,7 @@ import type { DesiredInstance } from './desired.ts';
 import type { ContainerState } from './docker/engine.ts';
 import { blankMemory } from './memory.ts';
 import type { OwnedContainer } from './ownership.ts';
-import { engineRestarts } from './restart/decision.ts';
+import { engineRestarts } from './restart/engine-restarts.ts';
 import { planInstance, type InstanceView, type PlanContext } from './plan.ts';
 import { stepReasons, type Step } from './steps.ts';
 

@@ -22,9 +22,9 @@ import {
   causeOf,
   decideRestart,
   decideStartFailure,
-  engineRestarts,
   type RestartDecision,
 } from './restart/decision.ts';
+import { engineRestarts } from './restart/engine-restarts.ts';
 import { stepReasons, type Step, type StepReason } from './steps.ts';
 import type { Trouble } from './templates/template-keeper.ts';
 

@@ -10,9 +10,9 @@ import {
   causeOf,
   decideRestart,
   decideStartFailure,
-  engineRestarts,
   type RestartDecision,
 } from './restart/decision.ts';
+import { engineRestarts } from './restart/engine-restarts.ts';
 import { betterFirst, isOver, type InstanceView } from './plan.ts';
 import type { OwnedContainer } from './ownership.ts';
 

@@ -10,7 +10,7 @@ import type { Store } from '../registry/store.ts';
 import { systemClock } from '../runtime/clock.ts';
 import type { HealthPart, HealthServer } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
-import type { AgentFlags } from './agent.ts';
+import type { AgentFlags } from './agent-flags.ts';
 import { UsageError } from './flags.ts';
 import { version } from './version.ts';
 

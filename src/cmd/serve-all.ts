@@ -21,7 +21,7 @@ import {
 } from './flags.ts';
 import { serveAsAgent, type AgentParts } from './serve-agent.ts';
 import { serveAsOperator } from './serve-operator.ts';
-import type { UpFlags } from './up.ts';
+import type { UpFlags } from './up-flags.ts';
 import { version } from './version.ts';
 import { withHealth } from './with-health.ts';
 

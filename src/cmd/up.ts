@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
-import { addAgentFlags, type AgentFlags } from './agent.ts';
+import { addAgentFlags } from './agent-flags.ts';
 import {
   addEtcdFlags,
   addHealthFlags,
@@ -12,22 +12,10 @@ import {
   loggerFor,
   portNumber,
   type EtcdFlags,
-  type HealthFlags,
   type LogFlags,
-  type RouterFlags,
-  type VirtualRangeFlags,
 } from './flags.ts';
 import { runUntilSignal } from './signals.ts';
-
-export interface UpFlags extends AgentFlags, RouterFlags, VirtualRangeFlags, HealthFlags {
-  readonly dataDir: string;
-  readonly kubeconfig?: string;
-  readonly listen: string;
-  readonly apiPort: number;
-  readonly etcdPort: number;
-  readonly etcdBinary: string;
-  readonly agent: boolean;
-}
+import type { UpFlags } from './up-flags.ts';
 
 /** `nap up` */
 export function upCommand(): Command {

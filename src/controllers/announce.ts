@@ -3,7 +3,7 @@ import type { EventRecorder } from '../kube/events.ts';
 import type { ObjectReference } from '../kube/resources.ts';
 import { controllerOf } from './identity.ts';
 import type { Change } from './placement/allocate.ts';
-import { ordinalOf, type Step } from './placement/plan.ts';
+import { ordinalOf, type Step } from './placement/step.ts';
 import type { ServiceWish } from './service/desired.ts';
 
 /** Most instances that one event names. */

@@ -13,7 +13,7 @@ import type { InstanceBook, PlacementBook } from './placement/book.ts';
 import type { PlacementLoop } from './placement/loop.ts';
 import type { Rebalancer } from './placement/rebalancer.ts';
 import { VolumeBook } from './placement/volume-book.ts';
-import type { VolumeRecords } from './placement/volumes.ts';
+import type { VolumeRecords } from './placement/types.ts';
 import { projectReconciler } from './project/reconcile.ts';
 import { RevisionBook } from './project/revision-book.ts';
 import type { RouteLoop } from './routes/loop.ts';

@@ -16,7 +16,7 @@ import type {
   PullProgress,
 } from '../../src/agent/docker/engine.ts';
 import type { ExecResult } from '../../src/agent/docker/exec.ts';
-import { engineRestarts } from '../../src/agent/restart/decision.ts';
+import { engineRestarts } from '../../src/agent/restart/engine-restarts.ts';
 import { EngineError } from '../../src/agent/docker/errors.ts';
 
 interface FakeContainer {

@@ -7,7 +7,7 @@ import type {
   PortMapping,
 } from '../../registry/records/index.ts';
 import { stopHooksLabel } from '../hooks/stop-hooks.ts';
-import { engineRestarts } from '../restart/decision.ts';
+import { engineRestarts } from '../restart/engine-restarts.ts';
 import type { ContainerAddress, CreateRequest, DeliveredFile } from './engine.ts';
 
 /**

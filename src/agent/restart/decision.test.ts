@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
 import type { InspectedContainer } from '../docker/engine.ts';
 import { blankMemory, remember, type InstanceMemory } from '../memory.ts';
-import { decideRestart, engineRestarts, restartPauseMs } from './decision.ts';
+import { decideRestart, restartPauseMs } from './decision.ts';
+import { engineRestarts } from './engine-restarts.ts';
 import { endCause } from './end-cause.ts';
 import { Interruptions } from './interruptions.ts';
 

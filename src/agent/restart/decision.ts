@@ -28,21 +28,6 @@ type Restarts = Pick<
 >;
 
 /**
- * Whether the engine restarts a container by its own policy; else the agent does, or nobody. See
- * docker/container-spec.ts for why.
- */
-export function engineRestarts(spec: Restarts): boolean {
-  // The engine would restart what is fenced after a reboot, whether or not the host may run it.
-  return (
-    spec.restart === 'always' &&
-    spec.restartMs === undefined &&
-    spec.startLimit === undefined &&
-    spec.hooks === undefined &&
-    spec.fencing === undefined
-  );
-}
-
-/**
  * What to do about a container that is down. Pure, and independent of the present moment, so that a limit that was
  * reached stays reached.
  *

@@ -2,24 +2,9 @@ import { createHash } from 'node:crypto';
 import { notAcceptable } from '../errors/api-error.ts';
 import { parseMediaTypes } from '../http/accept.ts';
 import type { ApiRequest, Handled, Reply } from '../http/request.ts';
-import { groupVersion, type Resource, type ResourceRegistry } from '../resources/resource.ts';
+import { groupVersion, type ResourceRegistry } from '../resources/resource.ts';
+import type { Discovered } from './discovered.ts';
 import { virtualResources } from './reviews.ts';
-
-/** An entry of discovery: a resource, or something that can only be created, like a review. */
-export type Discovered = Pick<
-  Resource,
-  | 'group'
-  | 'version'
-  | 'plural'
-  | 'singular'
-  | 'kind'
-  | 'shortNames'
-  | 'categories'
-  | 'namespaced'
-  | 'verbs'
-  | 'status'
-  | 'scale'
->;
 
 const subresourceVerbs = ['get', 'patch', 'update'] as const;
 

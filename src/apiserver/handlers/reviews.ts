@@ -4,7 +4,7 @@ import { badRequest } from '../errors/api-error.ts';
 import { contentType, decodeObjectBody, readBody } from '../http/body.ts';
 import type { ApiRequest, Reply } from '../http/request.ts';
 import { kubeTime } from '../objects/object.ts';
-import type { Discovered } from './discovery.ts';
+import type { Discovered } from './discovered.ts';
 
 /** Questions that a client asks about itself by "creating" an object; nothing is stored. */
 const review = (group: string, plural: string, kind: string): Discovered => ({

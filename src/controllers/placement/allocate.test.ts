@@ -6,7 +6,7 @@ import { ClusterState } from '../../scheduler/index.ts';
 import { allocate, type Allocation, type Intent } from './allocate.ts';
 import { batches } from './batch.ts';
 import { InstanceBook, PlacementBook } from './book.ts';
-import type { Step } from './plan.ts';
+import type { Step } from './step.ts';
 
 function world(...hosts: string[]) {
   const state = new ClusterState();

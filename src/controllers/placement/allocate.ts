@@ -15,7 +15,8 @@ import type { ServiceWish } from '../service/desired.ts';
 import type { HostedKey, InstanceBook, PlacementBook } from './book.ts';
 import { needsOf } from './demand.ts';
 import { onlyHome, type Home } from './homes.ts';
-import { newPlacement, type Step } from './plan.ts';
+import { newPlacement } from './plan.ts';
+import type { Step } from './step.ts';
 import type { DesiredInstance, DesiredInstances, Placed } from './types.ts';
 
 /** The steps that a pass wants to take for one service. */

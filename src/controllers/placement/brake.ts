@@ -1,5 +1,5 @@
 import type { HostHealth } from '../host/health.ts';
-import type { Step } from './plan.ts';
+import type { Step } from './step.ts';
 
 /** Moves away from lost hosts that are held back, with the reason. */
 export interface Held {

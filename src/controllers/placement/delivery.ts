@@ -6,7 +6,7 @@ import { keyFingerprint } from '../../registry/seal.ts';
 import type { Operation } from '../../registry/store.ts';
 import type { Change, Intent } from './allocate.ts';
 import type { PlacementBook } from './book.ts';
-import { ordinalOf } from './plan.ts';
+import { ordinalOf } from './step.ts';
 import type { Placed } from './types.ts';
 
 /** Where deliveries go. */

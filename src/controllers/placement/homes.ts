@@ -5,8 +5,7 @@ import { homeRecords, type HomeRecord } from '../../registry/records/home.ts';
 import { volumeRecords } from '../../registry/records/volume.ts';
 import type { Operation } from '../../registry/store.ts';
 import type { OnlyHost } from '../../scheduler/index.ts';
-import type { HostStanding, Placed } from './types.ts';
-import type { VolumeRecords } from './volumes.ts';
+import type { HostStanding, Placed, VolumeRecords } from './types.ts';
 
 /** Home records as the registry has them, by path. */
 export type HomeRecords = ReadonlyMap<string, CachedRecord<InstanceKey, HomeRecord>>;

@@ -19,7 +19,9 @@ import { deliver, isUndelivered } from './delivery.ts';
 import type { HomeSources } from './homes.ts';
 import { heldBack, underOrder, type Order } from './order.ts';
 import { OrderBook } from './order-book.ts';
-import { planBlocked, planRemoval, type RollState, type Step } from './plan.ts';
+import { planBlocked, planRemoval } from './plan.ts';
+import type { RollState } from './roll.ts';
+import type { Step } from './step.ts';
 import { Outlook } from './outlook.ts';
 import type { Readiness } from './readiness.ts';
 import type { InstanceState, Placed } from './types.ts';
@@ -28,7 +30,8 @@ import { RunBook, type CachedRuns } from './runs.ts';
 import { ServiceRecordBook, type CachedServices } from './service-records.ts';
 import type { MeshPortBook } from '../mesh-port-book.ts';
 import type { VirtualIpBook } from '../virtual-ip-book.ts';
-import { volumeChanges, type VolumeRecords } from './volumes.ts';
+import type { VolumeRecords } from './types.ts';
+import { volumeChanges } from './volumes.ts';
 
 /** What the last pass over a service left open. */
 export interface Outcome {

@@ -1,6 +1,7 @@
 import type { Bonds } from '../../api/v1alpha1/bonds.ts';
 import type { ServiceWish } from '../service/desired.ts';
-import type { Plan, Step } from './plan.ts';
+import type { Plan } from './plan.ts';
+import type { Step } from './step.ts';
 
 type Run = Extract<ServiceWish['want'], { type: 'run' }>;
 

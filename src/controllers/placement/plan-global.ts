@@ -1,4 +1,5 @@
-import { planService, type Plan, type Step } from './plan.ts';
+import { planService, type Plan } from './plan.ts';
+import type { Step } from './step.ts';
 import type { DesiredInstances, Placed, PlacementView } from './types.ts';
 
 /** What the planner of a global service asks about hosts. */

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ContainerSpec } from '../../registry/records/placement.ts';
-import { ordinalOf, planRemoval, planService, type Step } from './plan.ts';
+import { planRemoval, planService } from './plan.ts';
+import { ordinalOf, type Step } from './step.ts';
 import type {
   DesiredInstances,
   HostStanding,

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { defaultUpdatePolicy, type UpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
 import type { ContainerSpec } from '../../registry/records/placement.ts';
-import { ordinalOf, planService, type Plan, type Step } from './plan.ts';
+import { planService, type Plan } from './plan.ts';
+import { ordinalOf, type Step } from './step.ts';
 import type { HostStanding, InstanceState, Placed, PlacementView } from './types.ts';
 
 const container = { image: 'web:1' } as ContainerSpec;

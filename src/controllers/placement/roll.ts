@@ -1,5 +1,5 @@
 import { defaultUpdatePolicy, type UpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
-import type { Step } from './plan.ts';
+import type { Step } from './step.ts';
 import type { DesiredInstances, Eviction, Placed, PlacementView } from './types.ts';
 
 /** How far an update has come. `waiting` is normal, `stopped` and `failed` need somebody. */

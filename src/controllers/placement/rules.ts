@@ -6,7 +6,8 @@ import type { Change, Intent } from './allocate.ts';
 import type { PlacementBook } from './book.ts';
 import { crowdOf, misfitOf } from './demand.ts';
 import { homeOf, mountedBy, planHome, type Home, type HomeSources } from './homes.ts';
-import { ordinalOf, planService, type Plan } from './plan.ts';
+import { planService, type Plan } from './plan.ts';
+import { ordinalOf } from './step.ts';
 import { planGlobal } from './plan-global.ts';
 import type { Eviction, HostIdentity, HostStanding, Placed, PlacementView } from './types.ts';
 

@@ -4,7 +4,7 @@ import type { InstanceRecord } from '../../registry/records/instance.ts';
 import type { ContainerSpec, PlacementRecord } from '../../registry/records/placement.ts';
 import type { RunRecord } from '../../registry/records/run.ts';
 import { parseOrdinals } from './ordinals.ts';
-import { ordinalOf } from './plan.ts';
+import { ordinalOf } from './step.ts';
 import { planRun, type RunPlan, type RunView } from './run-plan.ts';
 import type { DesiredInstances, HostStanding, OneshotPolicy, Placed } from './types.ts';
 

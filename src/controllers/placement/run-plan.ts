@@ -1,13 +1,7 @@
 import type { RunRecord } from '../../registry/records/run.ts';
 import { parseOrdinals } from './ordinals.ts';
-import {
-  byOrdinal,
-  isLeftBehind,
-  preference,
-  type Plan,
-  type Step,
-  type StepReason,
-} from './plan.ts';
+import { byOrdinal, isLeftBehind, preference, type Plan } from './plan.ts';
+import type { Step, StepReason } from './step.ts';
 import {
   endOf,
   newRun,

@@ -1,6 +1,8 @@
 import type { PlaceholderValues } from '../../api/v1alpha1/placeholders.ts';
 import type { UpdatePolicy } from '../../api/v1alpha1/update-policy.ts';
+import type { CachedRecord } from '../../registry/record-cache.ts';
 import type { ContainerSpec, PlacementRecord } from '../../registry/records/placement.ts';
+import type { VolumeRecord } from '../../registry/records/volume.ts';
 import type { Revision } from '../../registry/store.ts';
 
 /** How a service runs to its end. */
@@ -121,3 +123,14 @@ export interface PlacementView {
   /** Whether some host still has something of this ordinal that is not placed there any more. Default: no. */
   leaving?(ordinal: number): boolean;
 }
+
+/** Key of a volume record. */
+export interface VolumeKey {
+  readonly host: string;
+  readonly namespace: string;
+  readonly project: string;
+  readonly volume: string;
+}
+
+/** Volume records as the registry has them, by path. */
+export type VolumeRecords = ReadonlyMap<string, CachedRecord<VolumeKey, VolumeRecord>>;

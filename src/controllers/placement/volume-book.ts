@@ -3,7 +3,8 @@ import { volumeProject } from '../../api/v1alpha1/resolve-volumes.ts';
 import { decide } from '../../registry/decide.ts';
 import type { Revision, Store } from '../../registry/store.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import { planRelease, type VolumeRecords } from './volumes.ts';
+import type { VolumeRecords } from './types.ts';
+import { planRelease } from './volumes.ts';
 
 /** Lets volumes go with the Project, or the Service that stands alone, that they belong to. */
 export class VolumeBook {

@@ -1,25 +1,13 @@
 import type { ServiceIdentity } from '../../api/v1alpha1/names.ts';
 import { volumeProject, type InstanceVolume } from '../../api/v1alpha1/resolve-volumes.ts';
-import type { CachedRecord } from '../../registry/record-cache.ts';
-import { volumeRecords, type VolumeRecord } from '../../registry/records/volume.ts';
+import { volumeRecords } from '../../registry/records/volume.ts';
 import type { Operation } from '../../registry/store.ts';
 import type { ClusterState } from '../../scheduler/index.ts';
 import type { Change, Intent } from './allocate.ts';
 import type { PlacementBook } from './book.ts';
 import { mountedBy } from './homes.ts';
-import { ordinalOf } from './plan.ts';
-import type { Placed } from './types.ts';
-
-/** Key of a volume record. */
-export interface VolumeKey {
-  readonly host: string;
-  readonly namespace: string;
-  readonly project: string;
-  readonly volume: string;
-}
-
-/** Volume records as the registry has them, by path. */
-export type VolumeRecords = ReadonlyMap<string, CachedRecord<VolumeKey, VolumeRecord>>;
+import { ordinalOf } from './step.ts';
+import type { Placed, VolumeRecords } from './types.ts';
 
 /**
  * Records that have to be written so that each volume of an instance on a host is known. One that is released stays

@@ -1,7 +1,7 @@
 import { labels } from '../../api/v1alpha1/group.ts';
 import type { InstanceStatus, Service, ServiceStatus } from '../../api/v1alpha1/service.ts';
 import { clip, mergeConditions, type ConditionClaim } from '../conditions.ts';
-import type { RollState } from '../placement/plan.ts';
+import type { RollState } from '../placement/roll.ts';
 import type { InstanceState } from '../placement/types.ts';
 import {
   endClaims,

@@ -1,6 +1,7 @@
 import type { HostState } from '../host-state.ts';
 import type { Strategy } from '../strategy.ts';
-import { byRank, type Ranking } from './by-rank.ts';
+import { byRank } from './by-rank.ts';
+import type { Ranking } from './ranking.ts';
 
 /** Reserved share of a host, 0 to 1 (more when overcommitted): the scarcer of processors and memory. */
 function fullness(host: HostState): number {

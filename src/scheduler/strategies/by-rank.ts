@@ -2,12 +2,7 @@ import type { HostState } from '../host-state.ts';
 import type { Selection, SelectionContext } from '../strategy.ts';
 import { HostHeap } from './host-heap.ts';
 import { HostScan } from './host-scan.ts';
-
-/** How good a host is: smaller is better. `first` decides, then `second`, then the tie hash, then the name. */
-export interface Ranking {
-  readonly first: (host: HostState) => number;
-  readonly second: (host: HostState) => number;
-}
+import type { Ranking } from './ranking.ts';
 
 /** Up to so many choices looking through all hosts each time costs less than building a heap (measured, 1,000 hosts). */
 const scanChoices = 6;

@@ -1,7 +1,7 @@
 import { mixHashes } from '../hash.ts';
 import type { HostState } from '../host-state.ts';
 import type { Selection, SelectionContext } from '../strategy.ts';
-import type { Ranking } from './by-rank.ts';
+import type { Ranking } from './ranking.ts';
 
 /**
  * A binary heap of hosts by rank. Building it costs O(hosts), each choice O(log hosts); filters run on the host at the

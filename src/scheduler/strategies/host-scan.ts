@@ -1,7 +1,7 @@
 import { mixHashes } from '../hash.ts';
 import type { HostState } from '../host-state.ts';
 import type { Selection, SelectionContext } from '../strategy.ts';
-import type { Ranking } from './by-rank.ts';
+import type { Ranking } from './ranking.ts';
 
 /**
  * Looks through all hosts for each choice, and runs the filters only on those that would be the best so far.

@@ -1,5 +1,6 @@
 import type { Strategy } from '../strategy.ts';
-import { byRank, type Ranking } from './by-rank.ts';
+import { byRank } from './by-rank.ts';
+import type { Ranking } from './ranking.ts';
 
 const ranking: Ranking = {
   first: (host) => host.ofService,
