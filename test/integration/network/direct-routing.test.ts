@@ -9,6 +9,7 @@ import { hear, say } from '../../support/datagrams.ts';
 import { eventually as poll } from '../../support/eventually.ts';
 import type { TestContainer, TestHost } from '../../support/netns.ts';
 import { Members, type Member } from './members.ts';
+import { pinging } from './pinging.ts';
 
 const members = new Members('10.99.7', true);
 /** On one segment. */
@@ -85,12 +86,16 @@ async function during(from: Member, to: Member, action: () => Promise<unknown>) 
 
 const ping = (from: Place, to: string, ...more: readonly string[]) =>
   from.exec('ping', ['-c', '1', '-W', '1', ...more, to]);
-/** Sends for two seconds and more while `action` runs, and says what was lost. */
-async function lossWhile(from: Place, to: string, action: () => Promise<unknown>): Promise<string> {
-  const args = ['-i', '0.02', '-c', '150', '-W', '1', to];
-  const pings = from.exec('ping', args, { timeoutMs: 60_000 });
+/** Sends for three seconds, has `action` run meanwhile, and says what was lost. */
+async function lossWhile(
+  from: TestContainer,
+  to: string,
+  action: () => Promise<unknown>,
+): Promise<string> {
+  const pings = pinging(from, to);
+  await pings.begun;
   await action();
-  return /[\d.]+% packet loss/.exec((await pings).stdout)?.[0] ?? '';
+  return pings.loss;
 }
 
 beforeAll(async () => {
@@ -379,6 +384,11 @@ add rule ip cloud in iifname "eth0" ip saddr 10.77.0.0/16 drop`;
       members.call(b.containers[1]!, first(a).ip, { count: 1, echoes: 100, pauseMs: 100 }),
     ];
     for (const each of open) each.catch(() => undefined);
+    await eventually('both are open', async () => {
+      const args = ['-L', '-p', 'tcp', '--state', 'ESTABLISHED', '--orig-port-dst', '7777'];
+      const { stdout } = await a.host.exec('conntrack', args);
+      return stdout.split('\n').filter((line) => line.startsWith('tcp')).length >= 2;
+    });
     const address = await members.network.plugIntoRouter(b.host, 'eth1');
     await b.stop();
     // The record is the host's, wherever it is; under another address it would take another subnet.

@@ -157,20 +157,27 @@ describe('beside a real engine', () => {
 
   it('a restart of dockerd changes nothing for containers, and leaves nothing to repair', async () => {
     const [first, second] = members as [Member, Member];
+    await first.manager.audit();
+    const { repairs } = first.manager.counters;
     await first.engine.stop();
     await ping(second.container, first.container);
     await first.engine.start();
     await eventually('a ping', () => ping(second.container, first.container));
-    expect(await first.manager.audit()).toEqual([]);
+    await first.manager.audit();
+    // Nor was there for an audit that came by itself.
+    expect(first.manager.counters.repairs).toBe(repairs);
   });
 
   it('a firewall that flushes all rules, as some do on reload, is made good after dockerd restored its own', async () => {
     const [first, second] = members as [Member, Member];
+    const { repairs } = first.manager.counters;
     await first.engine.stop();
     await first.host.exec('iptables', ['-F']);
     await first.host.exec('iptables', ['-X']);
     await first.engine.start();
-    expect(await first.manager.audit()).not.toEqual([]);
+    await first.manager.audit();
+    // By this audit or by one that came by itself while the engine was starting.
+    expect(first.manager.counters.repairs).toBeGreaterThan(repairs);
     await eventually('a ping', () => ping(second.container, first.container));
   });
 });

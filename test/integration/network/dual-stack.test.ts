@@ -62,7 +62,7 @@ s.connect(socket.getaddrinfo(to, port, socket.AF_INET6)[0][4])
 s.send(b'x')
 print(s.recv(100).decode())`;
 
-async function asks(
+async function asksOnce(
   from: Place,
   to: string,
   protocol: 'tcp' | 'udp' = 'tcp',
@@ -72,10 +72,16 @@ async function asks(
   return (await from.exec('python3', args)).stdout.trim();
 }
 
+/** What it is told, at the first try that is answered: a busy machine may need a second. */
+const asks = (...what: Parameters<typeof asksOnce>): Promise<string> =>
+  eventually(`an answer from ${what[1]}`, () => asksOnce(...what));
+
 /** Whether a short try gets an answer. */
 async function reaches(from: Place, to: string, protocol: Protocol = 'tcp'): Promise<boolean> {
   const answer =
-    protocol === 'icmp' ? from.exec('ping', ['-6', '-c1', '-W0.8', to]) : asks(from, to, protocol);
+    protocol === 'icmp'
+      ? from.exec('ping', ['-6', '-c1', '-W0.8', to])
+      : asksOnce(from, to, protocol);
   return answer.then(
     () => true,
     () => false,
@@ -240,8 +246,9 @@ describe.each(['0', '1'])('isolation in IPv6, bridge-nf-call-ip6tables %s', (fil
       ['db', 'blogThere', false],
     ] as const;
     const seen = [];
-    for (const [from, to] of tries) {
-      seen.push([from, to, await reaches(at[from], at[to].ipv6, protocol)]);
+    for (const [from, to, expected] of tries) {
+      const isReached = expected ? passes : reaches;
+      seen.push([from, to, await isReached(at[from], at[to].ipv6, protocol)]);
     }
     expect(seen).toEqual(tries);
   });
@@ -275,7 +282,7 @@ describe.each(['0', '1'])('isolation in IPv6, bridge-nf-call-ip6tables %s', (fil
     expect(there).toContain('fe80::');
     expect(await reaches(at.blog, there, protocol)).toBe(false);
     const bridge = await linkLocalOf(a.host, a.overlay.bridge);
-    expect(await reaches(at.blog, `${bridge}%eth0`, 'icmp')).toBe(true);
+    await passes(at.blog, `${bridge}%eth0`, 'icmp');
   });
 });
 
@@ -300,7 +307,7 @@ describe('isolation in IPv6', () => {
     const under = async (from: Place, device: string, address: string): Promise<string> => {
       await from.exec('ip', ['addr', 'add', `${address}/128`, 'dev', device, 'nodad']);
       try {
-        return await asks(from, at.db.ipv6, 'udp', address).catch(() => 'nothing');
+        return await asksOnce(from, at.db.ipv6, 'udp', address).catch(() => 'nothing');
       } finally {
         await from.exec('ip', ['addr', 'del', `${address}/128`, 'dev', device]);
       }
@@ -324,12 +331,13 @@ add rule ip6 probe in ip6 daddr ${at.db.ipv6} udp dport ${port} ct direction ori
     // Another host, under the address of an instance of a third.
     const third = await members.join(0, await addHost());
     await eventually('the third host is known', () => reaches(third.host, at.db.ipv6));
-    const known = await heard();
+    // An answer would not have come back to them: none has been let in.
+    expect(await heard()).toBe(before);
     expect(await under(third.host, third.overlay.device, ipv6)).toBe('nothing');
     // Somebody outside of the overlay.
     await outside.exec('ip', ['route', 'add', at.db.ipv6, 'via', outsideOf(a.host)]);
     expect(await under(outside, 'eth0', ipv6)).toBe('nothing');
-    expect(await heard()).toBe(known);
+    expect(await heard()).toBe(before);
     await a.host.exec('nft', ['delete', 'table', 'ip6', 'probe']);
   });
 });
@@ -385,7 +393,7 @@ describe('a new agent', () => {
     const sorted = async () => (await ruleset()).split(/[\n,]/).sort().join('\n');
     const before = await sorted();
     await a.stop();
-    expect(await reaches(at.webThere, at.db.ipv6)).toBe(true);
+    await passes(at.webThere, at.db.ipv6);
     expect(await reaches(at.blogThere, at.db.ipv6)).toBe(false);
     Object.assign(a, members.manage(a.host));
     await eventually('it is back', async () => a.manager.current !== undefined);
@@ -406,7 +414,7 @@ describe('a new agent', () => {
     }
     expect(await reaches(at.blogThere, at.db.ipv6)).toBe(false);
     // They have rules that are asked: whoever may is still let in.
-    expect(await reaches(at.webThere, at.db.ipv6)).toBe(true);
+    await passes(at.webThere, at.db.ipv6);
     next.manager.dockerNetworkStands();
     const left = async (): Promise<readonly string[]> => {
       const found: string[] = [];

@@ -20,6 +20,7 @@ import {
 import { systemClock } from '../../../src/runtime/clock.ts';
 import { silentLogger } from '../../../src/telemetry/log.ts';
 import {
+  answersPort,
   clientCommand,
   seenIn,
   serverCommand,
@@ -173,6 +174,35 @@ export class Members {
     this.#processes.push(child);
     await once(child.stdout, 'data');
     return child;
+  }
+
+  /**
+   * Sends to `address` by UDP, from one socket and without a pause, until `stop`. `answers`: who has answered, in order.
+   */
+  converse(
+    from: Pick<TestHost, 'prefix'>,
+    address: string,
+    port = answersPort,
+  ): { readonly answers: () => readonly string[]; readonly stop: () => void } {
+    const script = `const u = require('dgram').createSocket('udp4').on('error', () => undefined);
+u.on('message', (m) => process.stdout.write(m));
+u.bind(0, () => setInterval(() => u.send('x', ${port}, '${address}'), 50));`;
+    const [program = '', ...args]: readonly string[] = [
+      ...from.prefix,
+      process.execPath,
+      '-e',
+      script,
+    ];
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#processes.push(child);
+    let text = '';
+    child.stdout.setEncoding('utf8').on('data', (more: string) => (text += more));
+    return {
+      answers: () => seenIn(text).map(({ server }) => server),
+      stop: () => {
+        child.kill('SIGKILL');
+      },
+    };
   }
 
   async call(
