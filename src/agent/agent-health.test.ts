@@ -82,7 +82,7 @@ async function seen(): Promise<(InstanceRecord & { endpoint: boolean }) | undefi
 
 async function until(
   what: Partial<InstanceRecord & { endpoint: boolean }>,
-  withinMs = 5000,
+  withinMs = 20_000,
 ): Promise<InstanceRecord> {
   const deadline = Date.now() + withinMs;
   for (;;) {
@@ -177,7 +177,8 @@ describe("the image's own check", () => {
   });
 
   it('may have an unhealthy container restarted', async () => {
-    await place('always', { unhealthyAction: 'restart' });
+    // Down for long enough to be seen.
+    await place('always', { unhealthyAction: 'restart' }, { restartMs: 2_000 });
     await until({ ready: true });
     engine.judge(engine.containers[0]!.id, { status: 'unhealthy', message: 'x' });
     await until({ phase: 'Starting', reason: 'Unhealthy', endpoint: false });
@@ -187,11 +188,11 @@ describe("the image's own check", () => {
 
 describe('a container that the agent restarts', () => {
   it('is down for the pause of its policy, and up again', async () => {
-    await place('on-failure', undefined, { restartMs: 300 });
+    await place('on-failure', undefined, { restartMs: 2_000 });
     await until({ ready: true });
     engine.exit(engine.containers[0]!.id, 3);
     const record = await until({ phase: 'Starting', reason: 'Restarting', endpoint: false });
-    expect(record.message).toBe('exited with code 3 after 0.1 s; next start in 0.3 s');
+    expect(record.message).toBe('exited with code 3 after 0.1 s; next start in 2 s');
     await until({ phase: 'Running', restarts: 1 });
   });
 
@@ -216,6 +217,6 @@ describe('a container that the agent restarts', () => {
     await new Promise((resolve) => setTimeout(resolve, 100));
     engine.shuttingDown = false;
     engine.setDown(false);
-    await until({ phase: 'Running', restarts: 1 }, 8000);
+    await until({ phase: 'Running', restarts: 1 });
   });
 });

@@ -72,7 +72,7 @@ function start(): void {
 }
 
 async function until<T>(what: string, probe: () => T | Promise<T>): Promise<void> {
-  const deadline = Date.now() + 5000;
+  const deadline = Date.now() + 20_000;
   while (!(await probe())) {
     if (Date.now() > deadline) throw new Error(`not in time: ${what}; ${engine.calls.join(', ')}`);
     await new Promise((resolve) => setTimeout(resolve, 2));

@@ -26,7 +26,7 @@ const noEngine = {
 
 describe('an http check', () => {
   const probe = containerProber(noEngine);
-  async function ask(listener: RequestListener, timeoutMs = 1000) {
+  async function ask(listener: RequestListener, timeoutMs = 20_000) {
     const server = createHttpServer(listener);
     const port = await listen(server);
     const result = await probe(
@@ -87,9 +87,9 @@ describe('a tcp check', () => {
   it('passes when the connection is accepted, and fails when it is refused', async () => {
     const server = createServer();
     const port = await listen(server);
-    expect(await probe({ type: 'tcp', port }, target, 1000, signal)).toEqual({ type: 'pass' });
+    expect(await probe({ type: 'tcp', port }, target, 20_000, signal)).toEqual({ type: 'pass' });
     await new Promise((resolve) => server.close(resolve));
-    expect(await probe({ type: 'tcp', port }, target, 1000, signal)).toEqual({
+    expect(await probe({ type: 'tcp', port }, target, 20_000, signal)).toEqual({
       type: 'fail',
       message: `port ${String(port)}: connection refused`,
     });

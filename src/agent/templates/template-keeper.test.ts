@@ -75,6 +75,8 @@ let running: OwnedContainer[];
 let lookAgain: () => void;
 let keeper: TemplateKeeper;
 let stop: AbortController;
+/** Keepers that have not ended yet. */
+let keeping: Promise<void>[];
 
 beforeEach(async () => {
   top = await mkdtemp(join(tmpdir(), 'nap-keeper-'));
@@ -84,10 +86,13 @@ beforeEach(async () => {
   engine.volumeDirectories.set('data', volume);
   running = [];
   lookAgain = () => undefined;
+  keeping = [];
   start();
 });
 afterEach(async () => {
   stop.abort();
+  // They write into it.
+  await Promise.all(keeping);
   await rm(top, { recursive: true });
 });
 
@@ -111,7 +116,7 @@ function start(): void {
     log: silentLogger,
     onChange: () => undefined,
   });
-  void keeper.run(stop.signal);
+  keeping.push(keeper.run(stop.signal));
 }
 
 const desired = {
@@ -132,7 +137,7 @@ function adopt(
   hash = 'h',
 ): Promise<void> {
   const bundle = { hash, templates: [{ ...template, ...over }] };
-  const until = AbortSignal.any([stop.signal, AbortSignal.timeout(10_000)]);
+  const until = AbortSignal.any([stop.signal, AbortSignal.timeout(20_000)]);
   return keeper.adopt(key, desired, bundle, isRunning, () => undefined, until);
 }
 
@@ -165,7 +170,7 @@ const isNote = (name: string) => name.endsWith('.untold');
 const list = () => readFile(join(volume, 'list'), 'utf8');
 
 async function until(what: string, probe: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 20_000;
   while (!(await probe())) {
     if (Date.now() > deadline) throw new Error(`not in time: ${what}; ${engine.calls.join(', ')}`);
     await new Promise((resolve) => setTimeout(resolve, 10));

@@ -28,7 +28,8 @@ beforeAll(async () => {
     ports: [directory, management, dns, dnsManagement],
     resolveTo: '127.0.0.1',
     httpPort,
-    validitySeconds: 12,
+    // Renewed after two thirds: a third is left for it on a busy machine.
+    validitySeconds: 24,
     blocked: ['blocked.test'],
   });
 });
@@ -104,10 +105,14 @@ describe('certificates of routes, from a real authority', () => {
       const { entries } = await at.store.list('/nap/v1/acme/');
       return entries.every(({ value }) => value === '{"tokens":[]}');
     });
-    const renewed = await eventually('it is renewed in time', async () => {
-      const now = await secret(at, 'shop.test');
-      return now !== undefined && certificateOf(now).serialNumber !== leaf.serialNumber && now;
-    });
+    const renewed = await eventually(
+      'it is renewed in time',
+      async () => {
+        const now = await secret(at, 'shop.test');
+        return now !== undefined && certificateOf(now).serialNumber !== leaf.serialNumber && now;
+      },
+      30_000,
+    );
     expect(Date.now()).toBeLessThan(Date.parse(leaf.validTo));
     expect(renewed.data?.['tls.key']).not.toBe(first.data?.['tls.key']);
     expect(renewed.metadata.uid).toBe(first.metadata.uid);
@@ -166,10 +171,10 @@ describe('certificates of routes, from a real authority', () => {
     await says(at, 'False', /deaf.test.*no certificate for deaf.test.*404.*; tried again at 20/);
     expect((await routed(at))?.reason).toBe('CertificateFailed');
     expect(at.events.some(({ reason }) => reason === 'CertificateFailed')).toBe(true);
-    // It is not tried again before the time that was said.
-    const { orders } = pebble;
+    // It is not tried again before the time that was said: another try says another. (Orders are those of the third host, too.)
+    const said = (await routed(at))?.message;
     await new Promise((resolve) => setTimeout(resolve, 1_500));
-    expect(pebble.orders).toBe(orders);
+    expect((await routed(at))?.message).toBe(said);
     expect(await secret(at, 'blocked.test')).toBeUndefined();
   });
 

@@ -335,19 +335,15 @@ describe('records', () => {
     await threeRunning();
     const path = hostRecords.path({ host });
     await store.commit([], [{ type: 'delete', key: path }]);
-    await eventually('host record is back', async () => (await operator.host())?.ready, 1000);
+    await eventually('host record is back', async () => (await operator.host())?.ready);
     const endpoint = '/services/default/guestbook/web/1';
     await store.commit([], [{ type: 'delete', key: endpoint }]);
     const forged = instanceRecords.path({ host, ...key(3) });
     await store.commit([], [{ type: 'put', key: forged, value: 'forged' }]);
-    await eventually(
-      'reports are right again',
-      async () => {
-        const back = (await store.get(endpoint)) !== undefined;
-        return back && (await store.get(forged))?.value !== 'forged';
-      },
-      5000,
-    );
+    await eventually('reports are right again', async () => {
+      const back = (await store.get(endpoint)) !== undefined;
+      return back && (await store.get(forged))?.value !== 'forged';
+    });
     expect((await store.get(instanceRecords.path({ host, ...key(2) })))?.lease).toBeDefined();
   });
 });

@@ -137,8 +137,12 @@ describe('a real HAProxy, configured by the keeper', () => {
     }
     for (const [i, gone] of more.entries()) {
       await bench.endpoint('web', i + 2, undefined);
-      // As an agent does: it leaves the registry, then the container is stopped.
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      // As an agent does: it leaves the registry, and is stopped when the router sends to it no more.
+      await eventually(`web${String(i + 2)} is asked no more`, async () => {
+        const [before, { done }] = [working.seen.get(`web${String(i + 2)}`), working];
+        await eventually('others are asked', () => working.done > done + 100);
+        return working.seen.get(`web${String(i + 2)}`) === before;
+      });
       await gone.close();
     }
     await working.stop();
@@ -211,6 +215,8 @@ describe('a real HAProxy, configured by the keeper', () => {
     ]);
     await bench.endpoint('secure', 1, backends[0]);
     await bench.answers('staff.test', 401);
+    // A password is asked for without an instance, too.
+    await bench.answers('small.test', 200);
     const secure = ['--insecure', '--resolve', `tls.test:${String(httpsPort)}:127.0.0.1`];
     expect(
       await bench.curl(
