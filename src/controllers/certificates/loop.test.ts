@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { FakeAcme } from '../../../test/support/fake-acme.ts';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
+import { webCryptoIdle } from '../../../test/support/web-crypto-work.ts';
 import { KubeError } from '../../kube/errors.ts';
 import type { Secret } from '../../kube/resources.ts';
 import { MemoryDatabase } from '../../registry/memory/database.ts';
@@ -124,20 +125,20 @@ function scene() {
       await put(acmeAnsweredRecords.path({ host }), JSON.stringify({ tokens }));
     }
   };
-  /** Time goes by, a few seconds at a time, and routers answer. */
+  /** Time goes by, a few seconds at a time, and routers answer. None goes by while certificates are being made. */
   const pass = async (ms: number): Promise<void> => {
     const stepMs = ms > minute ? 10_000 : 1_000;
     for (let done = 0; done < ms; done += stepMs) {
       await answer();
       await clock.advance(Math.min(stepMs, ms - done));
+      await webCryptoIdle();
     }
   };
-  /** Time goes by until it is so. Keys are made on threads that the clock knows nothing of, so it gives them time as well. */
+  /** Time goes by until it is so. */
   const until = async (what: string, probe: () => boolean | Promise<boolean>): Promise<void> => {
     for (let n = 0; n < 1_000; n++) {
       if (await probe()) return;
       await pass(n < 100 ? 1_000 : 30_000);
-      await new Promise((resolve) => setTimeout(resolve, 2));
     }
     throw new Error(`it never comes to be: ${what}`);
   };
