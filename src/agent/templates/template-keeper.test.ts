@@ -91,9 +91,9 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   stop.abort();
-  // They write into it.
   await Promise.all(keeping);
-  await rm(top, { recursive: true });
+  // What one was writing may yet come to its end there.
+  await rm(top, { recursive: true, maxRetries: 10 });
 });
 
 function start(): void {
