@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
+  hostRecords,
   instanceRecords,
   type ContainerSpec,
   type InstanceRecord,
@@ -106,6 +107,23 @@ function shows(what: string, test: (record: InstanceRecord) => boolean): Promise
     async () => {
       const seen = await operator.instance(instance);
       return seen !== undefined && test(seen) && seen;
+    },
+    60_000,
+  );
+}
+
+/** Another agent follows, and has seen the instance: until then its record is still what the first one said. */
+async function replaceAgent(): Promise<void> {
+  await agent.stop();
+  agent = new RunningAgent(docker, store);
+  await eventually(
+    'it speaks for the instance',
+    async () => {
+      const [own, other] = await Promise.all([
+        store.get(instanceRecords.path({ host, ...instance })),
+        store.get(hostRecords.path({ host })),
+      ]);
+      return (await operator.host())?.ready === true && own?.lease === other?.lease;
     },
     60_000,
   );
@@ -255,9 +273,7 @@ describe('hooks', { timeout: 120_000 }, () => {
     await eventually('started anew', async () => (await order()).length === 3, 60_000);
     await expectOrder(['main', 'stopped', 'main']);
     // Another agent finds all done.
-    await agent.stop();
-    agent = new RunningAgent(docker, store);
-    await eventually('host is ready', async () => (await operator.host())?.ready);
+    await replaceAgent();
     await shows('ready still', ({ ready }) => ready);
     await expectOrder(['main', 'stopped', 'main']);
   });
@@ -274,9 +290,7 @@ describe('hooks', { timeout: 120_000 }, () => {
       }),
     );
     await eventually('the second runs', async () => (await order()).includes('two'), 60_000);
-    await agent.stop();
-    agent = new RunningAgent(docker, store);
-    await eventually('host is ready', async () => (await operator.host())?.ready);
+    await replaceAgent();
     await writeFile(join(dir, 'go'), '');
     await shows('ready', ({ ready }) => ready);
     await expectOrder(['one', 'two', 'three', 'main']);
@@ -331,9 +345,7 @@ describe('timeoutStart', { timeout: 120_000 }, () => {
     const { startedAt } = await shows('ready', ({ ready }) => ready);
     await rm(join(dir, 'well'));
     await shows('unhealthy', ({ health }) => health === 'unhealthy');
-    await agent.stop();
-    agent = new RunningAgent(docker, store);
-    await eventually('host is ready', async () => (await operator.host())?.ready);
+    await replaceAgent();
     // Twice the time that a start is given.
     await new Promise((resolve) => setTimeout(resolve, 4000));
     expect(await operator.instance(instance)).toMatchObject({ startedAt, health: 'unhealthy' });
@@ -345,9 +357,7 @@ describe('a data-only container', { timeout: 120_000 }, () => {
     await operator.place(instance, hooked(undefined, { start: false }));
     expect(await shows('ready', ({ ready }) => ready)).toMatchObject({ phase: 'Created' });
     expect(await docker.cli('ps', '-a', '--format', '{{.State}}')).toBe('created');
-    await agent.stop();
-    agent = new RunningAgent(docker, store);
-    await eventually('host is ready', async () => (await operator.host())?.ready);
+    await replaceAgent();
     await shows('ready still', ({ ready }) => ready);
     await expectOrder([]);
   });

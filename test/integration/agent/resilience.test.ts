@@ -195,6 +195,9 @@ describe('the agent', () => {
     await docker.cli('kill', victim);
     expect(await containerIds()).toHaveLength(3);
     proxy.accept();
+    await eventually('the one that was killed runs again', async () => {
+      return (await docker.cli('ps', '-q')).split('\n').length === 3;
+    });
     for (const ordinal of [1, 2, 3]) await serves(ordinal);
     const after = await untouched();
     for (const line of before.split('\n'))
