@@ -136,7 +136,10 @@ describe('virtual IPs', () => {
     await eventually('it runs', async () => (await said('Ready'))?.status === 'True');
     expect((await recordOf(c, 'late', 'web'))?.virtualIP).toBeUndefined();
     // What is linked to it waits: it could not be told an address.
-    expect(await said('Scheduled', 'late-user')).toMatchObject({ reason: 'LinkPending' });
+    await eventually(
+      'it says so',
+      async () => (await said('Scheduled', 'late-user'))?.reason === 'LinkPending',
+    );
 
     delete services['s0'];
     await c.apply('shop', { services });
