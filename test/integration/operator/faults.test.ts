@@ -204,10 +204,13 @@ describe('an outage of the registry', () => {
     await eventually('its claim is lost', () => !operator.state.deciding);
     operator.store.reconnect();
     await eventually('it decides again', () => operator.state.deciding);
+    // One is late, and there is room elsewhere for what it has.
+    const [late, ...others] = agents;
+    await Promise.all(others.map((agent) => agent.start()));
     const since = performance.now();
-    await eventually('it has had time to move them', () => performance.now() - since > 500);
+    await eventually('it has had time to move that', () => performance.now() - since > 500);
     expect(await c.placements()).toEqual(before);
-    await Promise.all(agents.map((agent) => agent.start()));
+    await late!.start();
     await c.ready('shop');
     expect(await c.placements()).toEqual(before);
     for (const agent of agents) expect(agent.started).toHaveLength(2);
