@@ -68,7 +68,7 @@ export class Cluster {
   private constructor(api: Api) {
     this.#api = api;
     this.#config = api.config();
-    this.client = new KubeClient(this.#config, { timeoutMs: 5_000 });
+    this.client = new KubeClient(this.#config, { timeoutMs: 20_000 });
   }
 
   static async create(kind: ApiKind): Promise<Cluster> {
@@ -103,7 +103,8 @@ export class Cluster {
         identity,
         hostTtlMs: 300,
         updateMonitorMs: 50,
-        claimTtlMs: 2_000,
+        // A machine that stands still for some seconds deposes nobody. Who kills an operator waits for less.
+        claimTtlMs: 10_000,
         noteEveryMs: 200,
         ...options,
       },
@@ -148,6 +149,8 @@ export class Cluster {
     const index = this.#agents.length + 1;
     const agent = new FakeAgent(new MemoryStore({ database: this.database }), host, {
       index,
+      // They die on command only.
+      ttlMs: 60_000,
       ...options,
     });
     this.#agents.push(agent);

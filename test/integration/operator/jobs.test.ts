@@ -188,8 +188,9 @@ describe('jobs', () => {
     const behave = (p: PlacementRecord, { ordinal }: { readonly ordinal: string }) => {
       const ids = tries.get(ordinal) ?? new Set<string>();
       tries.set(ordinal, ids.add(p.id));
-      if (p.finished === true) open.delete(p.id);
-      else open.add(p.id);
+      // A further try takes the place of the one before.
+      for (const id of ids) open.delete(id);
+      if (p.finished !== true) open.add(p.id);
       most = Math.max(most, open.size);
       if (!release) return { phase: 'Running' as const, ready: true };
       return ordinal === '2' && ids.size === 1 ? broken() : done();

@@ -158,7 +158,7 @@ describe('rolling updates', () => {
 
   it('goes on where a killed operator was', async () => {
     const c = await cluster();
-    const first = c.operator();
+    const first = c.operator({ claimTtlMs: 2_000 });
     await c.agents('h1', 'h2');
     await c.apply('shop', { services: { web: web('web:1', { order: 'start-first' }) } });
     await c.ready('shop');

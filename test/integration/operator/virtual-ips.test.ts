@@ -36,7 +36,7 @@ describe('virtual IPs', () => {
   it('are given to each service, told to hosts and users, and outlive operators', async () => {
     const c = await cluster();
     await c.agents('h1', 'h2');
-    const first = c.operator();
+    const first = c.operator({ claimTtlMs: 2_000 });
     await c.apply('shop', {
       services: {
         web: { image, replicas: 2, sessionAffinity: 'clientIP', trafficPolicy: 'preferLocal' },
