@@ -206,7 +206,9 @@ describe('what is valid', () => {
     let resolved = 0;
     fc.assert(
       fc.property(input, (value) => {
-        const spec = serviceSpec.parse(value);
+        // What the schema refuses (a string that is too long) is as well refused as by validation.
+        const { data: spec } = serviceSpec.safeParse(value);
+        if (spec === undefined) return;
         if (validateService({ metadata: { name: 'web' }, spec }).length > 0) return;
         resolved += 1;
         resolveContainerSpec({ namespace: 'n', project: '_', service: 'web' }, spec, 1);

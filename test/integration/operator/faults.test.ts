@@ -10,6 +10,7 @@ import {
   placementRecords,
   serviceRecords,
 } from '../../../src/registry/records/index.ts';
+import type { Operation } from '../../../src/registry/store.ts';
 import { KubeConfig } from '../../../src/kube/config.ts';
 import { eventually } from '../../support/eventually.ts';
 import { TcpProxy } from '../../support/tcp-proxy.ts';
@@ -33,6 +34,17 @@ async function moved(c: Cluster, from: string): Promise<void> {
   );
 }
 
+/** Waits until a second operator could lead as well as the one that does. */
+async function twoAreFit(c: Cluster): Promise<void> {
+  await eventually('the second is ready to lead', async () => {
+    const { entries } = await c.store.list(candidateRecords.prefix);
+    return entries.filter(({ value }) => candidateRecords.decode(value).fit).length === 2;
+  });
+}
+
+const isPlacement = (operation: Operation): boolean =>
+  operation.type === 'put' && operation.key.startsWith(placementRecords.prefix);
+
 describe('a lost host', () => {
   it('is left at once, and only by what was on it', async () => {
     const c = await cluster();
@@ -42,19 +54,15 @@ describe('a lost host', () => {
     await c.ready('shop');
     const before = await c.placements();
     await a!.cut();
-    const cutAt = performance.now();
+    // By the loss itself: the next look at everything is a minute away.
     await moved(c, 'a');
-    // Well below 300 ms on an idle machine; not with the next look at everything.
-    expect(performance.now() - cutAt).toBeLessThan(5_000);
     const after = await c.placements();
     expect(after.map((p) => p.ordinal)).toEqual([1, 2, 3, 4, 5, 6]);
     const stayed = before.filter((p) => p.host !== 'a');
     for (const p of stayed) expect(after).toContainEqual(p);
     await c.ready('shop');
-    expect(c.events).toContainEqual(
-      expect.objectContaining({ kind: 'Host', name: 'a', reason: 'Lost' }),
-    );
-    expect(c.events).toContainEqual(expect.objectContaining({ kind: 'Project', reason: 'Moved' }));
+    await c.told({ kind: 'Host', name: 'a', reason: 'Lost' });
+    await c.told({ kind: 'Project', reason: 'Moved' });
     await eventually(
       'its state says so',
       async () => (await c.host('a'))?.status?.state === 'Lost',
@@ -144,7 +152,7 @@ describe('many hosts lost at once', () => {
   it('are left one instance at a time, and the reason is shown', async () => {
     const c = await cluster();
     const [a, b] = await c.agents('a', 'b', 'c');
-    const operator = c.operator({ brakedMovesPerSecond: 2, massWindowMs: 60_000 });
+    const operator = c.operator({ brakedMovesPerSecond: 0.2, massWindowMs: 60_000 });
     await eventually('it decides', () => operator.state.deciding);
     await c.apply('shop', web(12));
     await c.ready('shop');
@@ -159,9 +167,11 @@ describe('many hosts lost at once', () => {
       const condition = findCondition((await c.project('shop'))?.status?.conditions, 'Scheduled');
       return condition?.message.includes('2 of 3 hosts vanished at once') ? condition : undefined;
     });
-    expect(held.message).toContain('moving 2 instance');
-    const left = (await c.placements()).filter((p) => p.host !== 'c').length;
-    expect(left).toBeGreaterThan(4);
+    expect(held.message).toContain('moving 0.2 instance per second');
+    const left = async () => (await c.placements()).filter((p) => p.host !== 'c').length;
+    await eventually('the first has left', async () => (await left()) < 8);
+    // Another every 5 s.
+    expect(await left()).toBeGreaterThan(4);
     // They come back, and nothing more is moved.
     for (const agent of [a!, b!]) {
       await c.store.commit(
@@ -184,7 +194,7 @@ describe('an outage of the registry', () => {
   it('gives every host a full TTL after it, and moves nothing', async () => {
     const c = await cluster();
     const agents = await c.agents('a', 'b', 'c');
-    const operator = c.operator({ hostTtlMs: 1_000 });
+    const operator = c.operator({ hostTtlMs: 3_000, claimTtlMs: 2_000 });
     await eventually('it decides', () => operator.state.deciding);
     await c.apply('shop', web(6));
     await c.ready('shop');
@@ -193,8 +203,14 @@ describe('an outage of the registry', () => {
     await Promise.all(agents.map((agent) => agent.cut()));
     await eventually('its claim is lost', () => !operator.state.deciding);
     operator.store.reconnect();
-    await eventually('it decides again', () => operator.state.deciding, 10_000);
-    await Promise.all(agents.map((agent) => agent.start()));
+    await eventually('it decides again', () => operator.state.deciding);
+    // One is late, and there is room elsewhere for what it has.
+    const [late, ...others] = agents;
+    await Promise.all(others.map((agent) => agent.start()));
+    const since = performance.now();
+    await eventually('it has had time to move that', () => performance.now() - since > 500);
+    expect(await c.placements()).toEqual(before);
+    await late!.start();
     await c.ready('shop');
     expect(await c.placements()).toEqual(before);
     for (const agent of agents) expect(agent.started).toHaveLength(2);
@@ -205,11 +221,18 @@ describe('an outage of the registry', () => {
     await c.agents('a', 'b', 'c');
     const operator = c.operator();
     await eventually('it decides', () => operator.state.deciding);
-    operator.store.loseAnswers(1);
+    // That of a decision: the operator writes other things, too, and all the time.
+    let lost = false;
+    operator.store.beforeCommit = (_conditions, operations) => {
+      if (lost || !operations.some(isPlacement)) return;
+      lost = true;
+      operator.store.loseAnswers(1);
+    };
     await c.apply('shop', web(6));
-    await c.ordinals('web', [1, 2, 3, 4, 5, 6], 10_000);
-    await c.ready('shop', 10_000);
     await c.ordinals('web', [1, 2, 3, 4, 5, 6]);
+    await c.ready('shop');
+    await c.ordinals('web', [1, 2, 3, 4, 5, 6]);
+    expect(lost).toBe(true);
   });
 });
 
@@ -217,20 +240,27 @@ describe('several operators', () => {
   it('one killed in the middle of a scale-up is followed by another that finishes it', async () => {
     const c = await cluster();
     const agents = await c.agents('a', 'b', 'c');
-    const first = c.operator();
+    const first = c.operator({ claimTtlMs: 5_000 });
     await eventually('the first decides', () => first.state.deciding);
     const second = c.operator();
     await c.apply('shop', web(150));
-    await eventually('some are placed', async () => (await c.placements()).length > 0);
-    let commits = 0;
-    first.store.beforeCommit = () => {
-      if (++commits === 2) first.kill();
+    await c.ready('shop');
+    await twoAreFit(c);
+    // A scale-up is several transactions: with the second of them it dies.
+    let decisions = 0;
+    let placedAtDeath = 0;
+    first.store.beforeCommit = async (_conditions, operations) => {
+      if (!operations.some(isPlacement) || ++decisions !== 2) return;
+      placedAtDeath = (await c.placements()).length;
+      first.kill();
     };
     await c.scale('shop-web', 600);
     const expected = Array.from({ length: 600 }, (_, i) => i + 1);
-    await c.ordinals('web', expected, 20_000);
-    expect(second.state.deciding).toBe(true);
-    await c.ready('shop', 20_000);
+    await c.ordinals('web', expected);
+    expect(placedAtDeath).toBeGreaterThan(150);
+    expect(placedAtDeath).toBeLessThan(600);
+    await eventually('the second decides', () => second.state.deciding);
+    await c.ready('shop');
     const started = agents.flatMap((agent) => agent.started);
     expect(new Set(started).size).toBe(600);
     expect(agents.flatMap((agent) => agent.stopped)).toEqual([]);
@@ -240,47 +270,46 @@ describe('several operators', () => {
     const c = await cluster();
     const [a] = await c.agents('a', 'b', 'c');
     const hostTtlMs = 4_000;
-    const first = c.operator({ hostTtlMs });
+    const first = c.operator({ hostTtlMs, claimTtlMs: 2_000 });
     await eventually('the first decides', () => first.state.deciding);
     const second = c.operator({ hostTtlMs });
     await c.apply('shop', web(6));
     await c.ready('shop');
-    await eventually('the second is ready to lead', async () => {
-      const { entries } = await c.store.list(candidateRecords.prefix);
-      return entries.filter(({ value }) => candidateRecords.decode(value).fit).length === 2;
-    });
+    await twoAreFit(c);
     const since = performance.now();
     await eventually('it has watched for a TTL', () => performance.now() - since > hostTtlMs + 200);
     first.kill();
     await a!.die();
-    await eventually('the second decides', () => second.state.deciding, 10_000);
+    await eventually('the second decides', () => second.state.deciding);
     const decidingAt = performance.now();
     await moved(c, 'a');
     // Not after another TTL of its own.
     expect(performance.now() - decidingAt).toBeLessThan(hostTtlMs - 500);
     await c.ready('shop');
     await c.ordinals('web', [1, 2, 3, 4, 5, 6]);
-    expect(c.events).toContainEqual(
-      expect.objectContaining({ kind: 'Host', name: 'a', reason: 'Lost' }),
-    );
+    await c.told({ kind: 'Host', name: 'a', reason: 'Lost' });
   });
 
   it('only the leader tells of what happens', async () => {
     const c = await cluster();
-    const [a] = await c.agents('a', 'b');
+    const [a, b] = await c.agents('a', 'b');
     const first = c.operator();
     await eventually('the first decides', () => first.state.deciding);
     c.operator();
+    await twoAreFit(c);
     await c.apply('shop', web(2));
     await c.ready('shop');
     const since = performance.now();
     await eventually('a TTL has passed', () => performance.now() - since > 500);
+    // Each operator sees it, the one that waits too.
+    await b!.behave(() => ({ restarts: 1 }));
+    await c.told({ reason: 'Restarted' });
     await a!.cut();
     await moved(c, 'a');
     await c.ready('shop');
-    expect(
-      c.events.filter(({ kind, reason }) => kind === 'Host' && reason === 'Lost'),
-    ).toHaveLength(1);
+    await c.told({ kind: 'Host', name: 'a', reason: 'Lost' });
+    const toldOf = (what: string) => c.events.filter(({ reason }) => reason === what);
+    expect([toldOf('Restarted').length, toldOf('Lost').length]).toEqual([1, 1]);
   });
 
   it('one that the API server does not answer yields to one that it answers, and not to nobody', async () => {
@@ -299,9 +328,10 @@ describe('several operators', () => {
     // By what it knows.
     await moved(c, 'a');
     const second = c.operator();
-    await eventually('the second decides', () => second.state.deciding, 10_000);
+    await eventually('the second decides', () => second.state.deciding);
     await eventually('the first does not lead', () => !first.state.leading);
     await c.scale('shop-web', 4);
+    await c.ordinals('web', [1, 2, 3, 4]);
     await c.ready('shop');
   });
 
@@ -362,7 +392,7 @@ describe('records written by hand', () => {
       return entry !== undefined && serviceRecords.decode(entry.value).uid !== '';
     });
     expect(a!.started).toHaveLength(2);
-    expect(c.events).toContainEqual(expect.objectContaining({ reason: 'RecordRepaired' }));
+    await c.told({ reason: 'RecordRepaired' });
     await c.apply('shop', web(3));
     await c.ordinals('web', [1, 2, 3]);
   });
@@ -422,7 +452,7 @@ describe('records written by hand', () => {
       return true;
     }, 1_000);
     c.operator();
-    await eventually('it asked', () => asked > 0, 10_000);
+    await eventually('it asked', () => asked > 0);
     const since = performance.now();
     await eventually('a while later', () => performance.now() - since > 300);
     expect(await c.placements()).toEqual(before);
@@ -490,7 +520,7 @@ describe('what does not fit', () => {
         const s = await c.service('shop-web');
         return s?.status?.readyReplicas === 30 ? s : undefined;
       },
-      15_000,
+      60_000,
     );
     expect(findCondition(service.status?.conditions, 'Scheduled')?.message).toMatch(
       /^970 of 1000 pending: 0\/3 hosts fit: 3 .*0\.1.*cpu/,
@@ -506,20 +536,21 @@ describe('what does not fit', () => {
       const asked = c.kube.requests.slice(before).filter((r) => !r.path.includes('/leases/'));
       return asked.length === 0 && c.database.revision === revision;
     };
-    await eventually('it rests', quiet, 10_000);
+    await eventually('it rests', quiet, 30_000);
     await c.scale('shop-web', 30);
     await c.ready('shop');
   });
 
   it('of more replicas than one pass tries finds hosts for all of them', async () => {
     const c = await cluster();
-    await c.agent('a');
+    // A host that says nothing of them: four thousand reports would be most of the work here.
+    await c.agent('a', { behave: () => undefined });
     c.operator();
     await c.apply('shop', web(4_100));
     await eventually(
       'all are placed',
-      async () => (await c.placements()).length === 4_100,
-      30_000,
+      async () => (await c.store.list(placementRecords.prefix)).entries.length === 4_100,
+      90_000,
       200,
     );
   });

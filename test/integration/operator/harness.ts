@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach } from 'vitest';
+import type { Condition } from '../../../src/api/v1alpha1/conditions.ts';
+import { labels } from '../../../src/api/v1alpha1/group.ts';
 import type { Host } from '../../../src/api/v1alpha1/host.ts';
 import type { Project } from '../../../src/api/v1alpha1/project.ts';
 import type { ProjectSpecInput } from '../../../src/api/v1alpha1/project.ts';
@@ -20,6 +22,7 @@ import { eventually } from '../../support/eventually.ts';
 import { FakeAgent, type FakeAgentOptions } from '../../support/fake-agent.ts';
 import { startEmbedded } from '../../support/apiserver.ts';
 import { FakeKube } from '../../support/fake-kube.ts';
+import { WatchLog } from '../../support/watch-log.ts';
 
 /** Set NAP_TEST_LOG=debug to see what the operators say. */
 const testLog = process.env['NAP_TEST_LOG'] === undefined ? silentLogger : createLogger('debug');
@@ -65,7 +68,7 @@ export class Cluster {
   private constructor(api: Api) {
     this.#api = api;
     this.#config = api.config();
-    this.client = new KubeClient(this.#config, { timeoutMs: 5_000 });
+    this.client = new KubeClient(this.#config, { timeoutMs: 20_000 });
   }
 
   static async create(kind: ApiKind): Promise<Cluster> {
@@ -100,7 +103,8 @@ export class Cluster {
         identity,
         hostTtlMs: 300,
         updateMonitorMs: 50,
-        claimTtlMs: 2_000,
+        // A machine that stands still for some seconds deposes nobody. Who kills an operator waits for less.
+        claimTtlMs: 10_000,
         noteEveryMs: 200,
         ...options,
       },
@@ -145,6 +149,8 @@ export class Cluster {
     const index = this.#agents.length + 1;
     const agent = new FakeAgent(new MemoryStore({ database: this.database }), host, {
       index,
+      // They die on command only.
+      ttlMs: 60_000,
       ...options,
     });
     this.#agents.push(agent);
@@ -204,21 +210,45 @@ export class Cluster {
       .sort((a, b) => a.ordinal - b.ordinal || (a.host < b.host ? -1 : 1));
   }
 
-  /** Waits until the Project is Ready for its present spec. */
-  async ready(name: string, withinMs = 5_000): Promise<Project> {
+  /**
+   * Waits until the Project and each of its Services are Ready for their present specs. (A Project alone may still be
+   * Ready from before: that a Service was scaled is no change of its spec.)
+   */
+  async ready(name: string, withinMs?: number): Promise<Project> {
     return eventually(
       `project ${name} is Ready`,
       async () => {
+        const { items } = await this.client.list(services, { namespace: 'default' });
+        const own = items.filter(({ metadata }) => metadata.labels?.[labels.project] === name);
+        if (!own.every(isReady)) return undefined;
         const project = await this.project(name);
-        const current = project?.status?.observedGeneration === project?.metadata.generation;
-        return current && isTrue(project?.status?.conditions, 'Ready') ? project : undefined;
+        return project !== undefined && isReady(project) ? project : undefined;
       },
       withinMs,
     );
   }
 
+  /** Waits for an event: the operators tell of what they did after it can be seen. */
+  async told(event: Partial<SeenEvent>): Promise<SeenEvent> {
+    return eventually(`an event ${JSON.stringify(event)}`, () =>
+      this.events.find((seen) =>
+        Object.entries(event).every(([field, value]) => seen[field as keyof SeenEvent] === value),
+      ),
+    );
+  }
+
+  /** Follows the endpoints of a service from now on; the function gives the fewest ordinals that ever had one. */
+  async serving(project: string, service: string): Promise<() => Promise<number>> {
+    const log = new WatchLog(this.store, `/services/default/${project}/${service}/`);
+    await log.until('a snapshot', ({ snapshots }) => snapshots.length === 1);
+    return async () => {
+      await log.stop();
+      return fewestServing(log);
+    };
+  }
+
   /** Waits until the placed ordinals of a service are these. */
-  async ordinals(service: string, expected: readonly number[], withinMs = 5_000): Promise<void> {
+  async ordinals(service: string, expected: readonly number[], withinMs?: number): Promise<void> {
     let seen: unknown;
     await eventually(
       `ordinals ${expected.join(',')} of ${service}`,
@@ -232,6 +262,33 @@ export class Cluster {
       throw new Error(`${String(error)}; placed are ${JSON.stringify(seen)}`);
     });
   }
+}
+
+interface Conditioned {
+  readonly metadata: { readonly generation?: number | undefined };
+  readonly status?: {
+    readonly observedGeneration?: number | undefined;
+    readonly conditions?: readonly Condition[] | undefined;
+  };
+}
+
+function isReady({ metadata, status }: Conditioned): boolean {
+  return status?.observedGeneration === metadata.generation && isTrue(status?.conditions, 'Ready');
+}
+
+/** Change by change, not batch by batch. */
+function fewestServing(log: WatchLog): number {
+  const keys = new Set<string>();
+  const ordinals = (): number =>
+    new Set([...keys].map((key) => plainOrdinal(key.split('/').at(-1) ?? ''))).size;
+  for (const { key } of log.snapshots[0]?.entries ?? []) keys.add(key);
+  let fewest = ordinals();
+  for (const event of log.events) {
+    if (event.type === 'put') keys.add(event.entry.key);
+    else keys.delete(event.key);
+    fewest = Math.min(fewest, ordinals());
+  }
+  return fewest;
 }
 
 /** `fake` can misbehave on command; `embedded` is the real thing. */

@@ -36,7 +36,7 @@ describe('virtual IPs', () => {
   it('are given to each service, told to hosts and users, and outlive operators', async () => {
     const c = await cluster();
     await c.agents('h1', 'h2');
-    const first = c.operator();
+    const first = c.operator({ claimTtlMs: 2_000 });
     await c.apply('shop', {
       services: {
         web: { image, replicas: 2, sessionAffinity: 'clientIP', trafficPolicy: 'preferLocal' },
@@ -136,7 +136,10 @@ describe('virtual IPs', () => {
     await eventually('it runs', async () => (await said('Ready'))?.status === 'True');
     expect((await recordOf(c, 'late', 'web'))?.virtualIP).toBeUndefined();
     // What is linked to it waits: it could not be told an address.
-    expect(await said('Scheduled', 'late-user')).toMatchObject({ reason: 'LinkPending' });
+    await eventually(
+      'it says so',
+      async () => (await said('Scheduled', 'late-user'))?.reason === 'LinkPending',
+    );
 
     delete services['s0'];
     await c.apply('shop', { services });

@@ -84,22 +84,31 @@ describe('the etcd store on a bad network', () => {
 
   describe('watches', () => {
     it('lose and double nothing of a backlog of 5,000 events that is cut in the middle, twice', async () => {
-      const log = follow();
+      /** Events that were there at each cut. */
+      const cuts: number[] = [];
+      const log: WatchLog = follow({
+        onConnection: (up: boolean) => {
+          if (up) return;
+          // Before anything else can come: etcd sends a backlog faster than a test looks.
+          if (cuts.push(log.events.length) === 2) proxy.limitBytes(100_000);
+        },
+      });
       await synced(log);
       proxy.refuse();
       proxy.cut();
       await writeMany(5_000);
-      const before = log.events.length;
-      // About 180 bytes an event.
-      proxy.limitBytes(300_000);
+      // About 75 bytes an event, and 1,000 events a batch.
+      proxy.limitBytes(100_000);
       proxy.accept();
-      await log.until('some of it', ({ events }) => events.length > before, 10_000);
-      await eventually('a cut', () => log.connections.filter((up) => !up).length >= 2, 10_000);
-      expect(log.events.length).toBeLessThan(5_000);
-      proxy.limitBytes(200_000);
       await log.until('all', ({ events }) => events.length >= 5_000, 20_000);
       await pause(200);
       expectComplete(log, 5_000);
+      expect(cuts.length).toBeGreaterThanOrEqual(3);
+      const [none, some, more] = cuts;
+      expect(none).toBe(0);
+      expect(some).toBeGreaterThan(0);
+      expect(more).toBeGreaterThan(some!);
+      expect(more).toBeLessThan(5_000);
     });
 
     it('lose and double nothing while the line is cut every 100 ms', async () => {
@@ -112,12 +121,17 @@ describe('the etcd store on a bad network', () => {
           await pause(100);
         }
       })();
-      await writeMany(3_000);
+      // However fast etcd takes them: until the watch was broken five times.
+      let count = 0;
+      while (count < 3_000 || log.connections.filter((up) => !up).length < 5) {
+        await writeMany(100, count);
+        count += 100;
+      }
       writer.busy = false;
       await vandal;
-      await log.until('all', ({ events }) => events.length >= 3_000, 20_000);
+      await log.until('all', ({ events }) => events.length >= count, 20_000);
       await pause(200);
-      expectComplete(log, 3_000);
+      expectComplete(log, count);
     });
 
     it('give a fresh snapshot when history was compacted while they were cut off', async () => {
@@ -203,8 +217,12 @@ describe('the etcd store on a bad network', () => {
     it('survive a slow receiver of a large backlog', async () => {
       const abort = new AbortController();
       const seen: string[] = [];
+      let connections = 0;
+      const onConnection = (up: boolean): void => {
+        if (up) connections++;
+      };
       const slow = (async () => {
-        for await (const batch of store.watch(root, {}, abort.signal)) {
+        for await (const batch of store.watch(root, { onConnection }, abort.signal)) {
           if (batch.type === 'events') {
             for (const event of batch.events)
               if (event.type === 'put') seen.push(event.entry.value);
@@ -213,11 +231,14 @@ describe('the etcd store on a bad network', () => {
           if (seen.length === 1) await pause(10_000);
         }
       })();
-      await eventually('connected', () => proxy.live > 0);
-      await pause(200);
+      await eventually('connected', () => connections === 1);
       await direct.commit([], [put('first', '0')]);
+      // It comes alone, and its receiver takes its time.
+      await eventually('the first', () => seen.length === 1);
       await writeMany(1_999, 1);
+      expect(seen).toHaveLength(1);
       await eventually('all', () => seen.length >= 2_000, 30_000);
+      expect(connections).toBe(1);
       expect(seen.map(Number).sort((a, b) => a - b)).toEqual(
         Array.from({ length: 2_000 }, (_, i) => i),
       );
@@ -246,14 +267,16 @@ describe('the etcd store on a bad network', () => {
         store.commit([], [put('a')]),
         store.grantLease(5_000),
       ]);
-      expect(performance.now() - start).toBeLessThan(16_000);
+      // 15 s is the limit of a commit itself; what a busy machine adds is not the store's.
+      expect(performance.now() - start).toBeLessThan(20_000);
       for (const result of results) {
         expect(result.status === 'rejected' && result.reason).toBeInstanceOf(UnavailableError);
       }
       proxy.resume();
       const healed = performance.now();
       expect(await store.get(`${root}none`)).toBeUndefined();
-      expect(performance.now() - healed).toBeLessThan(6_000);
+      // One attempt at most (5 s) may still be on the old connection.
+      expect(performance.now() - healed).toBeLessThan(10_000);
     });
 
     it('get over a cut without the caller noticing', async () => {
@@ -435,11 +458,12 @@ describe('the etcd store on a bad network', () => {
     });
 
     it('are lost at once when somebody revokes them', async () => {
-      const lease = await store.grantLease(3_000);
+      const lease = await store.grantLease(12_000);
       const client = new Etcd3({ hosts: etcd.url });
       await client.leaseClient.leaseRevoke({ ID: lease.id });
       client.close();
-      await eventually('noticed', () => lease.lost.aborted, 2_000);
+      // With the next renewal, of which there are four in a lease's life; not at its end.
+      await eventually('noticed', () => lease.lost.aborted, 8_000);
     });
   });
 
