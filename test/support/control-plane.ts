@@ -138,8 +138,8 @@ export class ControlPlane {
   }
 
   /**
-   * The operator that leads: the one that speaks in its log under the name in the registry's record. The Lease of Kubernetes is
-   * a note for people, and may be late.
+   * The operator that leads: the one that speaks in its log under the name in the registry's record, each life of it under
+   * another one. The Lease of Kubernetes is a note for people, and may be late.
    */
   async leader(withinMs = 30_000): Promise<ControlPlaneProcess> {
     return eventually(
@@ -148,7 +148,7 @@ export class ControlPlane {
         const identity = await this.#leaderIdentity();
         for (const operator of this.operators) {
           if (identity === undefined || (await operator.pid()) === undefined) continue;
-          if (speaks(identity, await readFile(operator.log, 'utf8'))) return operator;
+          if (speaks(identity, await operator.said())) return operator;
         }
         return undefined;
       },
