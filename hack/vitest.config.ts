@@ -9,6 +9,8 @@ import { FailuresReporter } from './failures-reporter.ts';
 export default defineConfig({
   root: fileURLToPath(new URL('..', import.meta.url)),
   test: {
+    // The order of files is that of their sizes, everywhere: not that of what failed or took long on this machine before.
+    cache: false,
     // Most of the time is waiting.
     maxWorkers: '100%',
     reporters: ['default', new FailuresReporter()],

@@ -131,9 +131,9 @@ describe('what cannot run says why', () => {
         const [instance] = await instances('bad-absent');
         expect(instance).toMatchObject({ ready: false, reason: 'ImagePullFailed' });
         expect(instance!.message).toMatch(/no\/such.*(manifest unknown|not found)/);
+        const { Ready } = await conditions('napsvc/bad-absent');
+        expect(Ready).toMatchObject({ status: 'False', reason: 'ImagePullFailed' });
       });
-      const { Ready } = await conditions('napsvc/bad-absent');
-      expect(Ready).toMatchObject({ status: 'False', reason: 'ImagePullFailed' });
       await settles('an event, too', async () => {
         const described = await kubectl.run('describe', 'napsvc', 'bad-absent');
         expect(described).toMatch(/Warning +ImagePullFailed/);
@@ -157,9 +157,9 @@ describe('what cannot run says why', () => {
       expect(instance).toMatchObject({ ready: false, reason: 'CrashLoop' });
       expect(instance!.message).toContain('exited with code 7');
       expect(instance!.restarts).toBeGreaterThanOrEqual(2);
+      const { Ready } = await conditions('napsvc/bad-crash');
+      expect(Ready!.message).toContain('exited with code 7');
     });
-    const { Ready } = await conditions('napsvc/bad-crash');
-    expect(Ready!.message).toContain('exited with code 7');
     await settles('an event, too', async () => {
       expect(await kubectl.run('describe', 'napsvc', 'bad-crash')).toMatch(/Warning +CrashLoop/);
     });
@@ -242,7 +242,9 @@ describe('1,000 replicas where 30 fit', () => {
     expect(Scheduled).toMatchObject({ status: 'False', reason: 'Unschedulable' });
     expect(Scheduled!.message).toMatch(/970.*0\/3 hosts fit: 3 .*(cpu|processor)/i);
     expect(Ready!.message).toContain('30/1000');
-    expect(await kubectl.run('get', 'project', 'bad')).toMatch(/bad +False +0\/1 +30\/1000/);
+    await settles('the project tells', async () => {
+      expect(await kubectl.run('get', 'project', 'bad')).toMatch(/bad +False +0\/1 +30\/1000/);
+    });
     const size = (await kubectl.run('get', 'napsvc', 'bad-app', '-o', 'json')).length;
     expect(size, 'bytes; etcd takes 1.5 MB').toBeLessThan(500_000);
 

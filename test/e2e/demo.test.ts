@@ -15,8 +15,9 @@ const env = {
   NAP_BOX: name,
   NAP_BOX_NET: net,
   NAP_DEMO_DIR: state,
-  NAP_DEMO_ETCD_PORT: '32379',
-  NAP_DEMO_API_PORT: '36443',
+  // Below those that the kernel gives to whoever connects.
+  NAP_DEMO_ETCD_PORT: '23379',
+  NAP_DEMO_API_PORT: '27443',
 };
 
 const demo = (what: 'up' | 'down'): Promise<Outcome> =>

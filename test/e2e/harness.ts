@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeEach, expect } from 'vitest';
+import { hostRecords } from '../../src/registry/records/host.ts';
 import { Box, type Container } from '../support/box.ts';
 import { run, type Outcome } from '../support/command.ts';
 import { ControlPlane } from '../support/control-plane.ts';
@@ -63,6 +64,13 @@ export async function hostIs(host: HostName, state: string, withinMs = 30_000): 
   );
 }
 
+/**
+ * Within this time a host that was cut off has given up what is not its own any more: its kernel holds on to an address that it
+ * cannot resolve for 3 s, the channel to etcd rests for up to 1 s and the agent for up to 3 s between two tries, and then there are
+ * containers to stop.
+ */
+export const returnMs = 20_000;
+
 /** Fails when `assertion` does within `forMs`: for what must not happen. */
 export async function holds(assertion: () => Promise<void>, forMs: number): Promise<void> {
   const end = performance.now() + forMs;
@@ -116,13 +124,47 @@ export async function instances(service: string, namespace = 'default'): Promise
   return [...(status?.instances ?? [])];
 }
 
-/** nap's containers of a project on hosts that have power. */
+/** nap's containers of a project, by default one of the namespace `default`, on hosts that have power. */
 export async function containers(
   project: string,
-  filter: { readonly service?: string; readonly on?: readonly HostName[] } = {},
+  filter: {
+    readonly service?: string;
+    readonly on?: readonly HostName[];
+    readonly namespace?: string;
+  } = {},
 ): Promise<Container[]> {
-  const { service, on = hosts } = filter;
-  return box.containers(on, { project, ...(service === undefined ? {} : { service }) });
+  const { service, on = hosts, namespace = 'default' } = filter;
+  return box.containers(on, { namespace, project, ...(service === undefined ? {} : { service }) });
+}
+
+/** Waits until another agent than that with this number runs on the host. */
+export async function anotherAgent(host: HostName, before: string): Promise<void> {
+  await eventually('another agent', async () => {
+    const now = await box.agentPid(host);
+    return now !== undefined && now !== before;
+  });
+}
+
+/** What the host's agent has written of itself under its lease, with the name of this life of it; undefined: there is none. */
+async function sessionOf(host: HostName): Promise<string | undefined> {
+  const text = await plane.etcdctl('get', hostRecords.path({ host }), '--print-value-only');
+  return text.trim() === '' ? undefined : hostRecords.decode(text.trim()).session;
+}
+
+/** Takes a host's power and gives it back. Resolves when its agent is registered anew: whatever was said of it before is old. */
+export async function reboot(host: HostName): Promise<void> {
+  const before = await sessionOf(host);
+  await box.kill(host);
+  await box.boot(host);
+  await eventually(
+    `the agent of ${host} is registered anew`,
+    async () => {
+      const now = await sessionOf(host);
+      return now !== undefined && now !== before;
+    },
+    60_000,
+  );
+  await hostIs(host, 'Ready', 60_000);
 }
 
 /** `service.ordinal` → container id, of all running containers. Fails when an instance runs twice. */

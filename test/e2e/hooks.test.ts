@@ -110,7 +110,9 @@ describe('hooks', () => {
       ]);
     });
     expect((await startedAt('web')) > (await startedAt('slow'))).toBe(true);
-    expect(await messages('StartPreFailed')).toContain('exited with code 9: no disk');
+    await settles('an event, too', async () => {
+      expect(await messages('StartPreFailed')).toContain('exited with code 9: no disk');
+    });
   });
 
   test('an update that waits too long for an instance says so and stops', async () => {

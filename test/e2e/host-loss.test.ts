@@ -12,6 +12,7 @@ import {
   kubectl,
   project,
   resolve,
+  returnMs,
   settles,
   type HostName,
 } from './harness.ts';
@@ -79,7 +80,7 @@ describe('the loss of a host', () => {
       await box.boot(host);
       await hostIs(host, 'Ready');
       // What its engine started again by itself is not its own any more.
-      await settles('no duplicates', () => expectExactly('loss', wanted), 10_000);
+      await settles('no duplicates', () => expectExactly('loss', wanted), returnMs);
       expect(idsByInstance(await containers('loss'))).toEqual(after);
       await allReady();
     });
@@ -110,7 +111,7 @@ describe('the loss of a host', () => {
       } finally {
         await box.heal(host);
       }
-      await settles('no duplicates', () => expectExactly('loss', wanted), 10_000);
+      await settles('no duplicates', () => expectExactly('loss', wanted), returnMs);
       await hostIs(host, 'Ready');
       await allReady();
       const now = idsByInstance(await containers('loss'));

@@ -11,6 +11,7 @@ import {
   holds,
   kubectl,
   project,
+  reboot,
   settles,
   toolsImage,
 } from './harness.ts';
@@ -87,9 +88,7 @@ describe('services that come to an end', () => {
     expect(await log()).toEqual(['1']);
 
     // Power off, whatever becomes of the host's lease meanwhile.
-    await box.kill('h1');
-    await box.boot('h1');
-    await kubectl.wait('host/h1', 'Ready', 90);
+    await reboot('h1');
     await holds(async () => {
       expect(await containers('once', { service: 'migrate' }).then(running)).toEqual([]);
     }, 4_000);

@@ -72,8 +72,15 @@ describe('names', () => {
       kubectl.wait('project/shop-web'),
       kubectl.wait('project/shop', 'Ready', 60, 'elsewhere'),
     ]);
-    web = (await containers('shop', { service: 'web' })).filter((c) => c.namespace === 'default');
+    web = await containers('shop', { service: 'web' });
     expect(web.map((c) => c.host).sort()).toEqual([...hosts]);
+    // Ready means that the instances serve; that all hosts have heard of the last one may take a moment longer.
+    for (const from of web) {
+      await settles(`${from.host} knows all`, async () => {
+        expect(await resolve(from, 'tasks.web')).toEqual(await addresses('shop-web'));
+        expect(await resolve(from, 'tasks.db')).toEqual(await addresses('shop-db'));
+      });
+    }
   });
 
   test('a service name gives all its ready addresses on every host, over UDP and TCP', async () => {
@@ -126,15 +133,18 @@ describe('names', () => {
   });
 
   test('the same name means one thing in each project and namespace', async () => {
-    const elsewhere = (await containers('shop')).filter((c) => c.namespace === 'elsewhere');
-    const there = elsewhere.find((c) => c.service === 'web')!;
+    const [there] = await containers('shop', { service: 'web', namespace: 'elsewhere' });
     const other = await addresses('shop-db', 'elsewhere');
-    expect(await resolve(there, 'tasks.db')).toEqual(other);
+    await settles('it is known there', async () => {
+      expect(await resolve(there!, 'tasks.db')).toEqual(other);
+    });
     expect(other).not.toEqual(await addresses('shop-db'));
     const third = await containerOf('shop-web', 'db');
-    expect(await resolve(third, 'tasks.db')).toEqual(await addresses('shop-web-db'));
+    await settles('it knows itself', async () => {
+      expect(await resolve(third, 'tasks.db')).toEqual(await addresses('shop-web-db'));
+    });
     // Full names lead to whom one may speak to.
-    expect((await dig(there, 'tasks.db.shop.default.nap.local')).stdout).toContain(
+    expect((await dig(there!, 'tasks.db.shop.default.nap.local')).stdout).toContain(
       'status: NXDOMAIN',
     );
     expect(await resolve(web[0]!, 'tasks.db.shop.elsewhere.nap.local')).toEqual(other);
@@ -210,7 +220,7 @@ describe('names', () => {
   test('malformed packets hurt nobody', async () => {
     const from = web[0]!;
     const server = await gateway(from.host);
-    const agent = (await box.sh(from.host, ['pgrep', '-f', 'nap.js agent'])).stdout;
+    const agent = await box.agentPid(from.host);
     const udp = `
       const socket = require('node:dgram').createSocket('udp4');
       const random = require('node:crypto').randomBytes;
@@ -237,7 +247,7 @@ describe('names', () => {
     expect((await spawned(from, tcp, server)).code).toBe(0);
     expect(await resolve(from, 'tasks.web')).toEqual(await addresses('shop-web'));
     expect(await resolve(from, 'tasks.web', '+tcp')).toEqual(await addresses('shop-web'));
-    expect((await box.sh(from.host, ['pgrep', '-f', 'nap.js agent'])).stdout).toBe(agent);
+    expect(await box.agentPid(from.host)).toBe(agent);
   });
 });
 

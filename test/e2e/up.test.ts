@@ -85,9 +85,12 @@ describe('nap up', () => {
     await kubectl.apply([project('alone', { web, client })]);
     await kubectl.wait('project/alone');
     const page = `http://${one.address(only)}:8080/`;
-    expect(await (await fetch(page)).text()).toBe('here\n');
     const [asker] = (await one.containers([only])).filter(({ service }) => service === 'client');
-    expect(await one.exec(asker!, 'curl', '-sSm2', 'http://web/')).toBe('here\n');
+    // Its container runs; the server in it may need a moment more.
+    await settles('it answers', async () => {
+      expect(await (await fetch(page)).text()).toBe('here\n');
+      expect(await one.exec(asker!, 'curl', '-sSm2', 'http://web/')).toBe('here\n');
+    });
     const before = await running();
     expect(before).toHaveLength(2);
 
@@ -108,7 +111,9 @@ describe('nap up', () => {
     });
     await kubectl.wait('project/alone');
     expect(await running()).toEqual(before);
-    expect(await one.exec(asker!, 'curl', '-sSm2', 'http://web/')).toBe('here\n');
+    await settles('names and virtual IPs lead to it again', async () => {
+      expect(await one.exec(asker!, 'curl', '-sSm2', 'http://web/')).toBe('here\n');
+    });
 
     // Its engine goes: the process lives, and says what it lacks.
     await one.signal(only, 'STOP', 'dockerd');

@@ -9,8 +9,8 @@ import {
   eventually,
   instances,
   kubectl,
-  plane,
   project,
+  reboot,
   removeProjects,
   settles,
   type HostName,
@@ -187,10 +187,7 @@ describe('configs and secrets', () => {
     const app = await containerOf('conf', 'app');
     await box.docker(app.host, 'restart', '-t', '0', app.id);
     expect(await inside(app, 'cat', '/etc/app.conf')).toBe('two');
-    await box.kill(app.host);
-    await box.boot(app.host);
-    await box.agent(app.host, plane.agentCommand(app.host, `zone=z${app.host.slice(1)}`));
-    await kubectl.wait(`host/${app.host}`, 'Ready', 60);
+    await reboot(app.host as HostName);
     await settles(
       'it has its files wherever it runs',
       async () => {

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { execPath } from 'node:process';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { loadWebImage, otherWebImage, webImage } from '../support/web/image.ts';
 import { Load, type LoadReport } from '../support/web/load.ts';
@@ -54,6 +56,27 @@ async function runs(count: number, image: string): Promise<void> {
   );
 }
 
+/**
+ * Has the client hold a connection to each of the addresses: an instance that nobody happens to be connected to is drained sooner
+ * than anybody can see. Without `end` they last until the other side ends them.
+ */
+async function stayConnected(ips: readonly string[]): Promise<{ end: () => void }> {
+  expect(ips).toHaveLength(6);
+  const script = `
+    let left = process.argv.length - 1;
+    for (const host of process.argv.slice(1))
+      require('net').connect({ host, port: 80 }, () => { if (--left === 0) console.log('connected'); })
+        .on('error', () => {});
+    process.stdin.resume().on('end', () => process.exit());`;
+  const inside = await box.prefix(await containerOf('zero', 'client'));
+  const [program = '', ...args] = [...inside, execPath, '-e', script, ...ips];
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
+  await eventually('all are connected', () => said.includes('connected'));
+  return { end: () => child.stdin.end() };
+}
+
 describe('under constant load', () => {
   cleansUp('zero');
   let loads: readonly Load[] = [];
@@ -78,12 +101,17 @@ describe('under constant load', () => {
   });
 
   test('it is scaled down, and what has to go is seen draining; and up again', async () => {
-    await apply({ image: otherWebImage, replicas: 2 });
-    await eventually('four are draining', async () => {
-      const phases = (await instances('zero-web')).map(({ phase }) => phase);
-      return phases.filter((phase) => phase === 'Draining').length === 4;
-    });
-    await runs(2, otherWebImage);
+    const stay = await stayConnected((await instances('zero-web')).map(({ ip }) => ip!));
+    try {
+      await apply({ image: otherWebImage, replicas: 2 });
+      await eventually('four are draining', async () => {
+        const phases = (await instances('zero-web')).map(({ phase }) => phase);
+        return phases.filter((phase) => phase === 'Draining').length === 4;
+      });
+      await runs(2, otherWebImage);
+    } finally {
+      stay.end();
+    }
     await apply({ image: otherWebImage });
     await runs(6, otherWebImage);
   });

@@ -32,7 +32,7 @@ const fail = (error) => { console.error(String(error && error.code || error)); p
 setTimeout(fail, 20000 + echoes * pause, 'TIMEOUT').unref();
 const tcp = async () => {
   const from = localPort === '0' ? {} : { localPort: Number(localPort) };
-  const s = require('net').connect({ port, host: to, ...from }).on('error', fail);
+  const s = require('net').connect({ port, host: to, ...from }).on('error', fail).on('end', () => fail('END'));
   for (let i = 0; i < echoes; i++) {
     if (i > 0) await wait(pause);
     s.write('x');
@@ -73,7 +73,10 @@ export interface CallOptions {
   readonly localPort?: number;
 }
 
-/** The command of a client; it fails with what the kernel says, e.g. ECONNREFUSED. Read its output with `seenIn`. */
+/**
+ * The command of a client; it fails with what the kernel says, e.g. ECONNREFUSED, and with END when the server ends a connection.
+ * Read its output with `seenIn`.
+ */
 export function clientCommand(address: string, options: CallOptions): readonly string[] {
   const { count, protocol = 'tcp', echoes = 1, pauseMs = 0, port = answersPort } = options;
   const numbers = [count, echoes, pauseMs, port, options.localPort ?? 0].map(String);

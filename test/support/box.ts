@@ -113,16 +113,34 @@ export class Box {
     return run([script, 'sh', host, ...command], { ...options, env: this.#env() });
   }
 
-  /** Sends a signal to the processes of a host whose command line matches: the host has a process namespace of its own. */
+  /** Standard output of a command that must succeed on a host. @throws {CommandError} */
+  run(host: string, ...command: readonly string[]): Promise<string> {
+    return output([script, 'sh', host, ...command], { env: this.#env() });
+  }
+
+  /**
+   * Sends a signal to the process of a host whose command line matches: the host has a process namespace of its own. The oldest
+   * one: its children are called as it is until they have become another program.
+   */
   async signal(host: string, signal: string, pattern: string): Promise<void> {
-    const { code, stderr } = await this.sh(host, ['pkill', `-${signal}`, '-f', pattern]);
+    const { code, stderr } = await this.sh(host, ['pkill', `-${signal}`, '-o', '-f', pattern]);
     if (code !== 0) throw new Error(`no process of ${host} matches ${pattern}: ${stderr}`);
+  }
+
+  /** The host's agent, by its number in the host's process namespace; undefined while there is none. */
+  async agentPid(host: string): Promise<string | undefined> {
+    const { stdout } = await this.sh(host, ['pgrep', '-o', '-f', 'nap.js agent']);
+    return stdout.trim() || undefined;
   }
 
   /** All of nap's containers on `hosts`, stopped ones too, in the order of hosts and names. */
   async containers(
     hosts: readonly string[],
-    filter: { readonly project?: string; readonly service?: string } = {},
+    filter: {
+      readonly namespace?: string;
+      readonly project?: string;
+      readonly service?: string;
+    } = {},
   ): Promise<Container[]> {
     const filters = Object.entries(filter).flatMap(([key, value]) => [
       '--filter',

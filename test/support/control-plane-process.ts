@@ -1,8 +1,11 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { eventually } from './eventually.ts';
+
+/** Between what one life of a process has said in its log, and the next. */
+const lifeMark = '--- started\n';
 
 /**
  * A long-lived process that any process of the test run may stop and start: what is known of it is on the disk
@@ -28,6 +31,7 @@ export class ControlPlaneProcess {
     if ((await this.pid()) !== undefined) return;
     mkdirSync(this.#directory, { recursive: true });
     const log = openSync(this.log, 'a');
+    writeSync(log, lifeMark);
     const [program = '', ...args] = this.command;
     const child = spawn(program, args, { stdio: ['ignore', log, log], detached: true });
     closeSync(log);
@@ -37,6 +41,11 @@ export class ControlPlaneProcess {
       child.once('error', reject);
     });
     await writeFile(this.#pidFile, String(child.pid));
+  }
+
+  /** What it has said since it was started last. */
+  async said(): Promise<string> {
+    return (await readFile(this.log, 'utf8')).split(lifeMark).at(-1) ?? '';
   }
 
   /** Its process id, if it runs. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { operatorsGroup } from '../../src/apiserver/auth/authorize.ts';
 import { ensureCredentials, writePrivate } from '../../src/controlplane/credentials.ts';
 import { kubeconfig } from '../../src/controlplane/kubeconfig.ts';
+import { leaderPath, leaderRecords } from '../../src/registry/records/leader.ts';
 import type { Box } from './box.ts';
 import { output } from './command.ts';
 import { ControlPlaneProcess } from './control-plane-process.ts';
@@ -136,24 +137,30 @@ export class ControlPlane {
     );
   }
 
-  /** The operator that leads: the one whose log knows the identity in the Lease. */
+  /**
+   * The operator that leads: the one that speaks in its log under the name in the registry's record, each life of it under
+   * another one. The Lease of Kubernetes is a note for people, and may be late.
+   */
   async leader(withinMs = 30_000): Promise<ControlPlaneProcess> {
     return eventually(
       'a living operator leads',
       async () => {
-        const lease = await this.kubectl.get<{ spec: { holderIdentity?: string } }>(
-          ...['lease', 'nap-operator', '--namespace', 'nap-system'],
-        );
-        const identity = lease.spec.holderIdentity ?? '';
+        const identity = await this.#leaderIdentity();
         for (const operator of this.operators) {
-          if (identity === '' || (await operator.pid()) === undefined) continue;
-          if ((await readFile(operator.log, 'utf8')).includes(identity)) return operator;
+          if (identity === undefined || (await operator.pid()) === undefined) continue;
+          if (speaks(identity, await operator.said())) return operator;
         }
         return undefined;
       },
       withinMs,
       200,
     );
+  }
+
+  /** Which operator writes decisions; undefined while none does. */
+  async #leaderIdentity(): Promise<string | undefined> {
+    const text = await this.etcdctl('get', leaderPath, '--print-value-only');
+    return text.trim() === '' ? undefined : leaderRecords.decode(text.trim()).operator;
   }
 
   /** Waits until so many operators could lead at once (or do). */
@@ -179,8 +186,18 @@ export class ControlPlane {
     const command = first.command.map((word, i) =>
       first.command[i - 1] === '--health-address' ? '127.0.0.1' : word,
     );
-    const detached = 'setsid "$@" >/tmp/nap-operator.log 2>&1 </dev/null &';
-    await box.sh(host, ['sh', '-c', detached, 'operator', ...command]);
+    const log = join(this.place.directory, 'processes', `operator-on-${host}.log`);
+    const detached = 'log=$1; shift; setsid "$@" >"$log" 2>&1 </dev/null &';
+    await box.run(host, 'sh', '-c', detached, 'operator', log, ...command);
+    await eventually(
+      `the operator on ${host} leads`,
+      async () => {
+        const identity = await this.#leaderIdentity();
+        return identity !== undefined && speaks(identity, await readFile(log, 'utf8'));
+      },
+      60_000,
+      200,
+    );
     await this.fitOperators(1);
     await standby.start();
     await this.fitOperators(2);
@@ -230,4 +247,9 @@ export class ControlPlane {
       ...['--etcd-cert', pki(`${user}.crt`), '--etcd-key', pki(`${user}.key`)],
     ];
   }
+}
+
+/** Whether an operator of this name wrote the log: each line says who speaks. */
+function speaks(identity: string, log: string): boolean {
+  return log.includes(`"operator":"${identity}"`);
 }

@@ -2,10 +2,10 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
+import { freePorts } from './free-ports.ts';
 
 /** Paths of PEM files. Clients must present a certificate of `caFile`. */
 export interface EtcdTls {
@@ -55,7 +55,7 @@ export class TestEtcd {
 
   /** Starts etcd and waits until it is healthy (it has a leader: itself). */
   static async start(options: EtcdOptions = {}): Promise<TestEtcd> {
-    const [port, peerPort] = await freePorts();
+    const [port = 0, peerPort = 0] = await freePorts(2);
     const dir = await mkdtemp(join(tmpdir(), 'nap-etcd-'));
     const etcd = new TestEtcd(port, peerPort, dir, options);
     process.once('exit', etcd.#killAtExit);
@@ -65,7 +65,11 @@ export class TestEtcd {
 
   /** Starts `count` members of one cluster and waits until they are healthy. */
   static async startCluster(count: number): Promise<TestEtcd[]> {
-    const ports = await Promise.all(Array.from({ length: count }, freePorts));
+    const free = await freePorts(2 * count);
+    const ports = Array.from(
+      { length: count },
+      (_, i) => [free[2 * i]!, free[2 * i + 1]!] as const,
+    );
     const initialCluster = ports.map(([, peer], i) => `m${i}=${peerUrl(peer)}`).join(',');
     const members = await Promise.all(
       ports.map(async ([port, peer], i) => {
@@ -202,21 +206,4 @@ export class TestEtcd {
 
 function peerUrl(port: number): string {
   return `http://127.0.0.1:${port}`;
-}
-
-async function freePorts(): Promise<[number, number]> {
-  const servers = [createServer(), createServer()];
-  const ports = await Promise.all(
-    servers.map(
-      (server) =>
-        new Promise<number>((resolve, reject) => {
-          server.once('error', reject);
-          server.listen(0, '127.0.0.1', () => {
-            resolve((server.address() as AddressInfo).port);
-          });
-        }),
-    ),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return [ports[0]!, ports[1]!];
 }

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { Resolver } from 'node:dns/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { issue, makeAuthority } from '../../src/controlplane/authority.ts';
@@ -72,10 +73,16 @@ export class Pebble {
       ...['-defaultIPv4', resolveTo, '-defaultIPv6', '', '-dns01', dns, ...none],
       ...['-management', `${address}:${ports[3]}`],
     ]);
+    const resolver = new Resolver({ timeout: 1_000, tries: 1 });
+    resolver.setServers([dns]);
     this.#run('pebble', ['-config', join(this.#place, 'config.json'), '-dnsserver', dns]);
     await eventually(
       'pebble answers',
-      async () => (await this.#get('/roots/0')) !== '',
+      async () => {
+        // A name that its name server did not know yet would be an answer, and the end of an order.
+        await resolver.resolve4('pebble.test');
+        return (await this.#get('/roots/0')) !== '';
+      },
       20_000,
       50,
     );

@@ -5,7 +5,7 @@ import { acmeOrderRecords } from '../../../src/registry/records/index.ts';
 import { eventually } from '../../support/eventually.ts';
 import { Pebble } from '../../support/pebble.ts';
 import { cluster, type Cluster } from '../operator/harness.ts';
-import { freePorts } from '../router/harness.ts';
+import { freePorts } from '../../support/free-ports.ts';
 import { FakeRouters } from './fake-routers.ts';
 
 const namespace = 'default';

@@ -8,7 +8,8 @@ import {
 } from '../../../src/registry/records/index.ts';
 import { eventually } from '../../support/eventually.ts';
 import { output } from '../../support/command.ts';
-import { backend, freePorts, RouterBench, certificateOf, type Backend } from './harness.ts';
+import { freePorts } from '../../support/free-ports.ts';
+import { backend, RouterBench, certificateOf, type Backend } from './harness.ts';
 
 let bench: RouterBench;
 let port: number;

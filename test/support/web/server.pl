@@ -60,6 +60,8 @@ sub serve {
     my ($client) = @_;
     my $closing = $stop;
     $SIG{TERM} = sub { $closing = 1 };
+    # It may have come between the two lines above, when the parent's answer to it was still in force.
+    $closing ||= $stop;
     my $peer = $client->peerhost // '?';
     my $text = '';
     while (1) {
