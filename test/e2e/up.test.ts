@@ -117,9 +117,13 @@ describe('nap up', () => {
 
     // Its engine goes: the process lives, and says what it lacks.
     await one.signal(only, 'STOP', 'dockerd');
-    await settles('it is not ready', async () => {
-      expect(await ask('/readyz')).toMatch(/^\[-]host failed: EngineUnavailable/m);
-    });
+    await settles(
+      'it is not ready',
+      async () => {
+        expect(await ask('/readyz')).toMatch(/^\[-]host failed: EngineUnavailable/m);
+      },
+      60_000,
+    );
     expect(await ask('/healthz')).toBe('ok');
     await one.signal(only, 'CONT', 'dockerd');
     await settles('it is ready again', async () => {
