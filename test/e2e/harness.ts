@@ -65,11 +65,11 @@ export async function hostIs(host: HostName, state: string, withinMs = 30_000): 
 }
 
 /**
- * Within this time a host that was cut off has given up what is not its own any more: its kernel holds on to an address that it
- * cannot resolve for 3 s, the channel to etcd rests for up to 1 s and the agent for up to 3 s between two tries, and then there are
- * containers to stop.
+ * What nap promises: within this time a host that was cut off has given up what is not its own any more. Its kernel holds on to an
+ * address that it cannot resolve for 3 s, the channel to etcd rests for up to 1 s and the agent for up to 3 s between two tries, and then
+ * there are containers to stop.
  */
-export const returnMs = 20_000;
+export const returnMs = 10_000;
 
 /** Fails when `assertion` does within `forMs`: for what must not happen. */
 export async function holds(assertion: () => Promise<void>, forMs: number): Promise<void> {
