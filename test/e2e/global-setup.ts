@@ -8,6 +8,7 @@ import { ControlPlane } from '../support/control-plane.ts';
 import { eventually } from '../support/eventually.ts';
 import { clearApiServer } from '../support/foreign-api-server.ts';
 import { boxPlace, directory, hosts, otherToolsImage, planePlace, toolsImage } from './place.ts';
+import { importTools, toolsTar } from './tools-image.ts';
 
 const repository = new URL('../..', import.meta.url).pathname;
 const lock = `${directory}.lock`;
@@ -98,12 +99,10 @@ async function loadImages(box: Box): Promise<void> {
     await cp(path, join(root, path), { dereference: true, recursive: true });
   }
   await cp(curl, join(root, 'bin/curl'), { dereference: true });
-  const tar = join(directory, 'tools.tar');
-  await output(['tar', '-C', root, '-cf', tar, '.']);
-  const changes = ['--change', 'ENV PATH=/bin', '--change', 'CMD ["sleep","1000000"]'];
+  await output(['tar', '-C', root, '-cf', toolsTar, '.']);
   await Promise.all(
     hosts.map(async (host) => {
-      await box.docker(host, 'import', ...changes, tar, toolsImage);
+      await importTools(box, host);
       await box.docker(host, 'tag', toolsImage, otherToolsImage);
     }),
   );

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { execPath } from 'node:process';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Box } from '../support/box.ts';
 import { Kubectl } from '../support/kubectl.ts';
 import { eventually, project, settles } from './harness.ts';
-import { directory, planePlace, toolsImage } from './place.ts';
+import { directory, planePlace } from './place.ts';
+import { importTools } from './tools-image.ts';
 
 const state = join(directory, 'up');
 const only = 'h1';
@@ -15,7 +16,6 @@ const kubectl = new Kubectl(join(state, 'data/kubeconfig'), join(state, 'kubectl
 const healthPort = 9_200;
 
 interface Up {
-  readonly process: ChildProcess;
   readonly said: () => string;
   /** Its exit code. */
   readonly ended: Promise<number | null>;
@@ -28,13 +28,13 @@ async function up(...flags: readonly string[]): Promise<Up> {
     ...[execPath, planePlace.binary, 'up', '--data-dir', join(state, 'data')],
     ...['--listen', one.address(only), '--name', only, ...flags],
   ];
-  const process = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let text = '';
-  for (const stream of [process.stdout, process.stderr]) {
+  for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
   }
-  const ended = new Promise<number | null>((resolve) => process.once('close', resolve));
-  return { process, said: () => text, ended };
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { said: () => text, ended };
 }
 
 const healthUp = (): Promise<Up> =>
@@ -55,9 +55,7 @@ describe('nap up', () => {
     await rm(state, { recursive: true, force: true });
     await mkdir(state, { recursive: true });
     await one.up(1);
-    const cmd = 'CMD ["sleep","1000000"]';
-    const tar = join(directory, 'tools.tar');
-    await one.docker(only, 'import', '--change', 'ENV PATH=/bin', '--change', cmd, tar, toolsImage);
+    await importTools(one, only);
   }, 120_000);
   afterAll(async () => {
     await one.down();
